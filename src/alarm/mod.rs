@@ -1,0 +1,223 @@
+//! Conditions over readings, and the lifecycle of the alarms that they raise (ISA-18.2).
+//!
+//! In: readings in the point's canonical unit, time, acknowledgements. Out: [`Transition`]s.
+//! Invariant: output follows from rules, states, readings and `now` alone; a reading without a number neither raises nor clears.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::point::PointId;
+
+/// The number of a rule in the compiled site (implicit `stale` rules have numbers too).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RuleId(pub u32);
+
+/// Grade of an alarm; the ordinal is 1 to 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// 蓝 Ⅳ.
+    Blue = 1,
+    /// 黄 Ⅲ.
+    Yellow = 2,
+    /// 橙 Ⅱ.
+    Orange = 3,
+    /// 红 Ⅰ.
+    Red = 4,
+}
+
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The process.
+    Process,
+    /// A sensor's own trouble.
+    Sensor,
+    /// The gateway's own trouble: disk, line, clock.
+    System,
+}
+
+/// Which way a threshold looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Direction {
+    /// `>=`.
+    Above,
+    /// `<=`.
+    Below,
+}
+
+/// A level of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// Its colour.
+    pub severity: Severity,
+    /// Its threshold, in the point's canonical unit.
+    pub threshold: f64,
+    /// Its own on-delay.
+    pub on_delay: Duration,
+    /// Its own off-delay.
+    pub off_delay: Duration,
+}
+
+/// The question a rule asks. A closed list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Condition {
+    /// Levels in rising severity.
+    Threshold {
+        /// Above or below.
+        direction: Direction,
+        /// Lowest severity first.
+        levels: Vec<Level>,
+        /// Distance back over a threshold before it clears, in the canonical unit.
+        deadband: f64,
+        /// A gap between two good readings longer than this restarts on- and off-delays.
+        max_gap: Duration,
+    },
+    /// No reading with a number for this long. Point = the device's first point; `Kind::Sensor`.
+    Stale {
+        /// `stale_after` of the device.
+        after: Duration,
+        /// Colour of the alarm.
+        severity: Severity,
+        /// All points of the device: a number from any of them is a sign of life.
+        points: Vec<PointId>,
+    },
+}
+
+/// A compiled rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its number.
+    pub id: RuleId,
+    /// Kebab-case name; implicit ones are `DEVICE-stale`.
+    pub name: String,
+    /// Hash of its settings.
+    pub version: String,
+    /// The point it looks at.
+    pub point: PointId,
+    /// Process or sensor.
+    pub kind: Kind,
+    /// The question.
+    pub condition: Condition,
+    /// What the operator should do.
+    pub advice: String,
+    /// Where the thresholds come from.
+    pub basis: String,
+    /// Stays until acknowledged and reset.
+    pub latched: bool,
+}
+
+/// Base state of the lifecycle (`N UA AA UR LU LA` of the alarm page).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Base {
+    /// No alarm.
+    #[default]
+    Normal,
+    /// Active, nobody has seen it.
+    ActiveUnacknowledged,
+    /// Active and seen.
+    ActiveAcknowledged,
+    /// Condition gone, nobody has seen it.
+    ReturnedUnacknowledged,
+    /// Latched, condition gone, not seen.
+    LatchedUnacknowledged,
+    /// Latched, condition gone, seen, waits for a reset.
+    LatchedAcknowledged,
+}
+
+/// One occurrence of an alarm, with the names that were true when it was raised. Numbers are in the point's canonical unit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// First 16 hexadecimal digits of SHA-256 over `site NUL rule NUL point NUL raised_ms`.
+    pub id: String,
+    /// Process, sensor or system.
+    pub kind: Kind,
+    /// Name of the rule.
+    pub rule: String,
+    /// Version of the rule.
+    pub rule_version: String,
+    /// Full name of the point.
+    pub point: String,
+    /// Code of the risk point.
+    pub risk_point: Option<String>,
+    /// Its town.
+    pub town: Option<String>,
+    /// Severity now (the highest level reached that has not cleared); keeps its last value after the return.
+    pub severity: Severity,
+    /// Base state.
+    pub state: Base,
+    /// The input is bad or silent: the state is kept and cannot be verified.
+    pub unverified: bool,
+    /// When it was raised.
+    pub since: Timestamp,
+    /// The value that made the last change.
+    pub value: Option<f64>,
+    /// The threshold of the present severity.
+    pub threshold: Option<f64>,
+    /// Name of the unit of value and threshold.
+    pub unit: Option<String>,
+    /// What the operator should do.
+    pub advice: String,
+    /// Who acknowledged, and when.
+    pub acknowledged: Option<(String, Timestamp)>,
+}
+
+/// What a transition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// A new occurrence.
+    Raised,
+    /// The same occurrence active again.
+    Reraised,
+    /// Severity went up: an acknowledgement is void.
+    Rose,
+    /// Severity went down.
+    Fell,
+    /// A person has seen it.
+    Acknowledged,
+    /// Condition gone.
+    Cleared,
+    /// Occurrence over.
+    Closed,
+    /// Input went bad.
+    Unverified,
+    /// Input is good again.
+    Verified,
+    /// A latched alarm was reset by a person.
+    Reset,
+}
+
+/// One change of one alarm; the state after it stands in `alarm`, so that the log alone gives all states.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// The alarm after the change.
+    pub alarm: Alarm,
+    /// What happened.
+    pub change: Change,
+    /// When (the core's `now`).
+    pub at: Timestamp,
+    /// Who, for a person's act.
+    pub by: Option<String>,
+    /// A person's note.
+    pub note: Option<String>,
+}
+
+/// What a rule carries over a restart: its alarm and the delays in progress. Kept under the rule's name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RuleState {
+    /// The occurrence that is not closed.
+    pub alarm: Option<Alarm>,
+    /// For each level: since when its condition to raise holds.
+    pub raising: Vec<Option<Timestamp>>,
+    /// For each level: since when its condition to clear holds.
+    pub clearing: Vec<Option<Timestamp>>,
+    /// For each level: whether it is reached (on-delay over, not yet cleared).
+    pub reached: Vec<bool>,
+    /// Last reading that entered the condition.
+    pub last: Option<Timestamp>,
+}

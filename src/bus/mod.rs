@@ -1,0 +1,124 @@
+//! Modbus framing and one master for each line.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::loss::Losses;
+
+/// A Modbus address of a device, 1 to 247 (0 is accepted from Modbus TCP gateways that want it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slave(pub u8);
+
+/// The four tables of a Modbus device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// FC 1.
+    Coil,
+    /// FC 2.
+    Discrete,
+    /// FC 3.
+    Holding,
+    /// FC 4.
+    Input,
+}
+
+/// One read request: `count` cells of `table` from the 0-based wire `address`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Read {
+    /// Which table.
+    pub table: Table,
+    /// First cell, 0-based as on the wire.
+    pub address: u16,
+    /// Cells: 1..=125 registers or 1..=2000 bits.
+    pub count: u16,
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// Nothing (whole) came before the deadline.
+    Timeout,
+    /// A damaged answer came.
+    BadFrame,
+    /// The device refused with this code.
+    Exception(u8),
+    /// The port or connection is gone or cannot be opened.
+    LineDown,
+}
+
+/// One finished request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The cells, one `u16` each (a coil or input is 0 or 1): exactly `count` of them. Or the failure.
+    pub outcome: Result<Vec<u16>, Failure>,
+    /// When the request went out.
+    pub sent: Instant,
+    /// When the answer was whole; for a failure its deadline or the moment it was known.
+    pub ended: Instant,
+}
+
+/// Parity of a serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Parity { /// None.
+    None, /// Even.
+    Even, /// Odd.
+    Odd }
+
+/// Speed and format of a serial line, `9600 8N1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SerialFormat {
+    /// Bits per second.
+    pub baud: u32,
+    /// 7 or 8.
+    pub data_bits: u8,
+    /// Parity.
+    pub parity: Parity,
+    /// 1 or 2.
+    pub stop_bits: u8,
+}
+
+/// Where a line leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// Modbus TCP (MBAP), `host:port`.
+    Tcp(String),
+    /// RTU frames through a TCP serial server, `host:port`.
+    RtuOverTcp(String),
+    /// A serial port speaking RTU.
+    Serial {
+        /// `/dev/ttyUSB0`.
+        path: String,
+        /// Speed and format.
+        format: SerialFormat,
+    },
+}
+
+/// What a line task needs of its line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineSettings {
+    /// The line's name, for losses.
+    pub name: String,
+    /// Where it leads.
+    pub address: Address,
+    /// Time from the end of the request to the end of the answer, when the device names none.
+    pub timeout: Duration,
+    /// Silence before each request beside t3.5 (the largest `quiet` of the line's devices).
+    pub quiet: Duration,
+}
+
+/// The master of one line: one request at a time, opens and reopens the port itself.
+pub struct Master {
+    // helper: port, framing, suspect flag, backoff ...
+}
+
+impl Master {
+    /// A master that has not opened its port yet.
+    pub fn new(_settings: LineSettings) -> Self { todo!() }
+    /// Sends one read and waits for its answer or `timeout`. Never panics, never hands up a foreign answer; what is
+    /// discarded on the way is recorded in `losses` under the line's name. A closed line is opened first; while it cannot be opened
+    /// (backoff, jittered, at most 30 s) the answer is `LineDown` at once.
+    pub async fn read(&mut self, _slave: Slave, _read: Read, _timeout: Duration, _losses: &mut Losses) -> Exchange { todo!() }
+    /// Why the line is down, in words for a person; `None` while it is up.
+    pub fn trouble(&self) -> Option<&str> { todo!() }
+}

@@ -1,0 +1,175 @@
+//! The durable log: readings, transitions, alarm state and delivery progress, committed together (SQLite, one writer).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alarm::{RuleState, Transition};
+use crate::clock::Timestamp;
+use crate::point::Catalog;
+use crate::reading::{Batch, Reading};
+
+/// Settings of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Folder of the journal's files.
+    pub path: PathBuf,
+    /// Telemetry is committed this often; an alarm commits at once.
+    pub commit_every: Duration,
+    /// Age at which telemetry is removed.
+    pub keep: Duration,
+    /// Bytes on disk at most.
+    pub max_bytes: u64,
+}
+
+/// Number of a commit, 1, 2, 3 ... without holes; never used twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Seq(pub u64);
+
+/// Half-open span of commits `from.. to` (from < to).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// First commit.
+    pub from: Seq,
+    /// One past the last.
+    pub to: Seq,
+}
+
+/// What one sink has confirmed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// All transitions with a number up to this one are delivered.
+    pub alarms: u64,
+    /// All readings of commits up to this one are delivered or stand in `gaps`.
+    pub live: Seq,
+    /// Commits up to `live` that are not delivered yet, oldest first, disjoint: the backlog.
+    pub gaps: Vec<Span>,
+}
+
+/// What one commit holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Group {
+    /// The core's `now` at the last event of the group.
+    pub now: Timestamp,
+    /// Version of the catalog that point numbers refer to.
+    pub version: String,
+    /// Readings.
+    pub batches: Vec<Batch>,
+    /// Transitions, in order.
+    pub transitions: Vec<Transition>,
+    /// Rule states that changed, by rule name.
+    pub states: Vec<(String, RuleState)>,
+    /// Progress that moved, by sink name.
+    pub progress: Vec<(String, Progress)>,
+}
+
+/// Readings of one commit as read back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its number.
+    pub seq: Seq,
+    /// The `now` of the commit.
+    pub now: Timestamp,
+    /// Names for its point numbers.
+    pub catalog: Arc<Catalog>,
+    /// Readings.
+    pub batches: Vec<Batch>,
+}
+
+/// Why a journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the text says it")]
+pub enum OpenError {
+    #[error("cannot create the journal folder {}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("another lifeline is running on the journal {}; stop it or set another journal.path", path.display())]
+    Locked { path: PathBuf },
+    #[error("the journal {} is of version {found} and this lifeline knows up to {known}; install the newer lifeline, nothing was changed", path.display())]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("cannot open the journal {}", path.display())]
+    Store { path: PathBuf, source: rusqlite::Error },
+}
+
+/// Why a commit or a read failed.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the text says it")]
+pub enum StoreError {
+    #[error("the disk is full")]
+    Full,
+    #[error("the journal's disk refuses")]
+    Refused { source: rusqlite::Error },
+}
+
+/// The writer. One for each folder (held by an OS lock).
+pub struct Journal {}
+
+impl Journal {
+    /// Opens or creates the journal in `settings.path`.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing on disk is changed then.
+    pub fn open(_settings: &Settings) -> Result<Self, OpenError> { todo!() }
+    /// Keeps a version of the site: its catalog and the text of its documents. Idempotent.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn keep_site(&mut self, _catalog: &Catalog, _documents: &[(String, String)], _now: Timestamp) -> Result<(), StoreError> { todo!() }
+    /// Commits one group, durable when it returns.
+    ///
+    /// # Errors
+    /// Nothing of the group is stored then; the same journal goes on when the disk is back.
+    pub fn commit(&mut self, _group: &Group) -> Result<Seq, StoreError> { todo!() }
+    /// Removes what is over age or size: delivered telemetry first, then undelivered (returned as losses by sink), alarms never.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn trim(&mut self, _now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> { todo!() }
+}
+
+/// A read-only view with its own connection; many at once, also of a journal that no gateway holds.
+pub struct Reader {}
+
+impl Reader {
+    /// Opens the journal in folder `path` for reading.
+    ///
+    /// # Errors
+    /// No journal there, a newer version, unreadable.
+    pub fn open(_path: &Path) -> Result<Self, OpenError> { todo!() }
+    /// Number and `now` of the last commit.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn last(&self) -> Result<Option<(Seq, Timestamp)>, StoreError> { todo!() }
+    /// Rule states by rule name.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn states(&self) -> Result<Vec<(String, RuleState)>, StoreError> { todo!() }
+    /// Progress by sink name.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn progress(&self) -> Result<BTreeMap<String, Progress>, StoreError> { todo!() }
+    /// Groups with readings of the span, oldest first, until about `readings_max` readings are gathered (at least one group). Second: one past the last
+    /// commit looked at (== `span.to` when the span is done). Damaged groups are skipped and counted in the third.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn groups(&self, _span: Span, _readings_max: usize) -> Result<(Vec<Stored>, Seq, u64), StoreError> { todo!() }
+    /// Transitions numbered above `after`, oldest first, at most `max`.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn transitions(&self, _after: u64, _max: usize) -> Result<Vec<(u64, Transition)>, StoreError> { todo!() }
+    /// Calls `each` with every reading of the points named (all points when empty) in `from..to`, in order of time within a point's stream;
+    /// stops when it returns `false`.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn history(&self, _points: &[String], _from: Timestamp, _to: Timestamp, _each: &mut dyn FnMut(&Catalog, &Reading) -> bool) -> Result<(), StoreError> { todo!() }
+    /// Bytes on disk (all files of the journal).
+    pub fn bytes(&self) -> u64 { todo!() }
+}

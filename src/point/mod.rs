@@ -1,0 +1,98 @@
+//! Names of the things we measure, numbered by the compiled site.
+//!
+//! In: what `site` compiled. Out: a [`Catalog`] that every room below reads names, units and tags from.
+//! Invariant: `catalog.points[i].id == PointId(i)` and the same for devices and lines; a catalog never changes, a reload
+//! makes a new one with another `version`, and the journal keeps each version that its records refer to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::unit::Unit;
+
+/// The number of a point in its [`Catalog`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PointId(pub u32);
+
+/// The number of a device in its [`Catalog`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeviceId(pub u32);
+
+/// The number of a line in its [`Catalog`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LineId(pub u32);
+
+/// A measured thing, such as `regulator-3.pressure`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Its number.
+    pub id: PointId,
+    /// The full name, `device.point`.
+    pub name: String,
+    /// The last part of the name.
+    pub short: String,
+    /// The device that it belongs to (for a derived point: the device its name starts with).
+    pub device: DeviceId,
+    /// The unit of its readings: the canonical unit of its quantity. `None` for a bare number or a state.
+    pub unit: Option<Unit>,
+    /// Digits after the point that the sensor resolves, for display.
+    pub decimals: u8,
+    /// Names of states by value, for a point that is a state (`[(0, "open"), (1, "closed")]`).
+    pub states: Vec<(i64, String)>,
+}
+
+/// A field device, or the group of points that a derived point's name starts with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its number.
+    pub id: DeviceId,
+    /// The kebab-case name.
+    pub name: String,
+    /// The line that it hangs on; `None` for a device of derived points only.
+    pub line: Option<LineId>,
+    /// Sensor class in kebab-case, `gas-pressure`.
+    pub class: String,
+    /// Code of the risk point that it stands at.
+    pub risk_point: Option<String>,
+    /// Town of that risk point.
+    pub town: Option<String>,
+}
+
+/// A line by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its number.
+    pub id: LineId,
+    /// The kebab-case name.
+    pub name: String,
+}
+
+/// All names of one version of the site's documents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// The gateway's name, in every topic and tag.
+    pub site: String,
+    /// Hash of the documents that this was compiled from (16 hexadecimal digits).
+    pub version: String,
+    /// Lines by number.
+    pub lines: Vec<Line>,
+    /// Devices by number.
+    pub devices: Vec<Device>,
+    /// Points by number.
+    pub points: Vec<Point>,
+}
+
+impl Catalog {
+    /// The point of this number.
+    pub fn point(&self, id: PointId) -> Option<&Point> {
+        self.points.get(id.0 as usize)
+    }
+
+    /// The device of this number.
+    pub fn device(&self, id: DeviceId) -> Option<&Device> {
+        self.devices.get(id.0 as usize)
+    }
+
+    /// The point of this full name.
+    pub fn find(&self, name: &str) -> Option<&Point> {
+        self.points.iter().find(|point| point.name == name)
+    }
+}

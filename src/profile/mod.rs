@@ -1,0 +1,145 @@
+//! What a device model's registers mean. Plain data: `site` reads it from TOML.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bus::{SerialFormat, Table};
+use crate::unit::Unit;
+
+/// Type of the raw number in the registers. Names as in documents: u8h u8l i8l u16 i16 u32 i32 u64 i64 f32 f64 bool bits ascii bcd m10k sm16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the documents' type names")]
+pub enum Kind { U8h, U8l, I8h, I8l, U16, I16, U32, I32, U64, I64, F32, F64, Bool, Bits { low: u8, high: u8 }, Ascii, Bcd, M10k, Sm16 }
+
+/// Order in which the bytes of a value arrive, A the most significant: `order[i]` is the letter's index (0 = A) at place i.
+/// Empty means the natural order (ABCD...).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Order(pub Vec<u8>);
+
+/// A raw value that is a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultMatch { /// Exact unsigned bits after re-ordering.
+    Raw(u64), /// Not a number.
+    Nan, /// Plus infinity.
+    PlusInf, /// Minus infinity.
+    MinusInf }
+
+/// A fault and what it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault { /// The pattern.
+    pub matches: FaultMatch, /// Its name for people.
+    pub means: Arc<str> }
+
+/// Current loop or other two-point scaling: raw (after scale) `lo..hi` is `out_lo..out_hi`; below 3.6/4 or above 21/20 of it is a fault.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "named by the formula")]
+pub struct Loop { pub lo: f64, pub hi: f64, pub out_lo: f64, pub out_hi: f64 }
+
+/// One point of a profile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Kebab-case (documents may write snake_case; `site` turns `_` into `-`).
+    pub name: String,
+    /// Table and first wire address.
+    pub table: Table,
+    /// 0-based wire address.
+    pub address: u16,
+    /// Cells asked for.
+    pub count: u16,
+    /// Raw type.
+    pub kind: Kind,
+    /// Byte order.
+    pub order: Order,
+    /// value = (raw + pre_offset) * scale / 10^decimals + offset.
+    pub scale: f64,
+    /// See `scale`.
+    pub offset: f64,
+    /// Index of the field whose number is the decimals.
+    pub decimals_from: Option<usize>,
+    /// Index of the field whose number is added to the raw number.
+    pub pre_offset_from: Option<usize>,
+    /// Two-point scaling after `scale`.
+    pub current_loop: Option<Loop>,
+    /// The raw unit; `None` for a bare number or a state.
+    pub unit: Option<Unit>,
+    /// Legal span in the raw unit.
+    pub range: Option<(f64, f64)>,
+    /// Width of the band outside `range` in which a value is doubtful and not bad, in the raw unit.
+    pub tolerance: f64,
+    /// Fault patterns on raw bits.
+    pub faults: Vec<Fault>,
+    /// Bit meaning is turned round (bool and bits).
+    pub invert: bool,
+    /// Value is the position of the single set bit.
+    pub one_hot: bool,
+    /// Names of states; when not empty a code that is not in it is a fault.
+    pub states: Vec<(i64, String)>,
+    /// Valid only while field `.0` has the value `.1`.
+    pub valid_when: Option<(usize, f64)>,
+    /// Reading it changes the device: never read as a hole, only when it is a wanted point.
+    pub destructive: bool,
+    /// Read for others (decimals, validity) and not a point of its own.
+    pub hidden: bool,
+    /// Digits after the point for display, in the canonical unit.
+    pub decimals: u8,
+}
+
+/// What the device bears on its line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest register read.
+    pub registers_per_read: u16,
+    /// Registers worth reading over instead of a second request.
+    pub gap: u16,
+    /// Silence before each request beside t3.5.
+    pub quiet: Duration,
+    /// Answer time out.
+    pub timeout: Option<Duration>,
+    /// One value for each request.
+    pub single_register: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { registers_per_read: 125, gap: 8, quiet: Duration::ZERO, timeout: None, single_register: false }
+    }
+}
+
+/// Expected outcome of a vector for one point.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expect { /// Number in the raw unit, within tolerance.
+    Number(f64, f64), /// State name.
+    State(String), /// Fault name.
+    Fault(String) }
+
+/// Registers in, readings out: a test that travels with the profile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vector {
+    /// Cells by table and address.
+    pub cells: Vec<(Table, u16, Vec<u16>)>,
+    /// Expected outcome by field name.
+    pub expect: Vec<(String, Expect)>,
+    /// The source prints the value (`maker`), or it was computed from the map (`worked`).
+    pub from_maker: bool,
+}
+
+/// A device model (with the firmware overlay of one device already applied).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Kebab-case name.
+    pub name: String,
+    /// Sensor class, `gas-pressure`.
+    pub class: String,
+    /// Who makes it.
+    pub maker: String,
+    /// Where the map comes from.
+    pub source: String,
+    /// Factory serial format.
+    pub serial: Option<SerialFormat>,
+    /// Limits on the line.
+    pub limits: Limits,
+    /// Points.
+    pub fields: Vec<Field>,
+    /// Its own test vectors.
+    pub vectors: Vec<Vector>,
+}

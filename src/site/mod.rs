@@ -1,0 +1,93 @@
+//! Reads and checks all documents and makes every room's settings.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::alarm::Rule;
+use crate::bus::{LineSettings, Slave};
+use crate::clock::Timestamp;
+use crate::diagnostic::Diagnostics;
+use crate::point::{Catalog, DeviceId, LineId, PointId};
+use crate::profile::Profile;
+use crate::risk::RiskPoint;
+use crate::{derive, forward, journal};
+
+/// Which documents.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `gateway.toml`; `None`: built-in defaults and environment alone.
+    pub config: Option<PathBuf>,
+    /// Folder of site documents (`*.toml`, not its subfolders).
+    pub site: PathBuf,
+    /// Folder of profiles instead of the configured one.
+    pub profiles: Option<PathBuf>,
+    /// Lines that lead elsewhere, `rs485-1 = /dev/pts/3` or `tcp-1 = 127.0.0.1:5502`; the kind of line stays.
+    pub lines: Vec<(String, String)>,
+    /// Environment (`LIFELINE__...` are settings, `{ env = "X" }` secrets are looked up when used).
+    pub env: Vec<(String, String)>,
+    /// Date for "calibration past due" warnings.
+    pub now: Timestamp,
+}
+
+/// A line and the devices on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LineSpec {
+    /// Its number.
+    pub id: LineId,
+    /// For the master.
+    pub settings: LineSettings,
+    /// Its devices, as indexes into `Site::devices`.
+    pub devices: Vec<usize>,
+}
+
+/// A polled device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceSpec {
+    /// Its number.
+    pub id: DeviceId,
+    /// Its address.
+    pub slave: Slave,
+    /// Its model with the firmware overlay applied and, when the device names points, only those (and what they need) left.
+    pub profile: Profile,
+    /// The point that each field feeds; `None` for hidden ones.
+    pub points: Vec<Option<PointId>>,
+    /// Poll period.
+    pub every: Duration,
+    /// Answer timeout.
+    pub timeout: Duration,
+    /// End of the calibration's validity.
+    pub calibration_due: Option<Timestamp>,
+}
+
+/// All documents, checked whole and compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// Names. Beside the documents' devices it holds the device `gateway` with the points `disk` (1: the disk refuses), `clock` (1: not trusted) and
+    /// `line-NAME` (1: the line is down), each with an implicit system rule.
+    pub catalog: Arc<Catalog>,
+    /// IANA time zone for display.
+    pub timezone: String,
+    /// Lines.
+    pub lines: Vec<LineSpec>,
+    /// Polled devices.
+    pub devices: Vec<DeviceSpec>,
+    /// Derived points.
+    pub derived: Vec<derive::Settings>,
+    /// Rules, numbered by position; the implicit `stale` and system ones last.
+    pub rules: Vec<Rule>,
+    /// Risk points.
+    pub risk_points: Vec<RiskPoint>,
+    /// For the journal.
+    pub journal: journal::Settings,
+    /// Sinks.
+    pub sinks: Vec<forward::Settings>,
+    /// Console's address.
+    pub listen: SocketAddr,
+    /// Documents as read: name and text.
+    pub documents: Vec<(String, String)>,
+}
+
+/// Reads everything. `None` when there is an error among the diagnostics; the source texts come back for rendering.
+pub fn load(_options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) { todo!() }
