@@ -1,16 +1,22 @@
 //! The live board: the committed picture that console, metrics and the terminal show.
+//!
+//! In: reports of the keeper. Out: a [`Picture`] behind a lock, and a counter that says when it changed.
+//! Invariant: readings and alarms shown are committed, or the journal's trouble is shown beside them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, Base, Change, Transition};
 use crate::clock::Timestamp;
 use crate::forward;
-use crate::loss::Loss;
+use crate::gateway::line::Polled;
+use crate::journal::{Group, Seq};
+use crate::loss::{Loss, Losses};
 use crate::point::Catalog;
 use crate::reading::Reading;
+use crate::site::Site;
 
 /// What one device's polls came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,4 +100,127 @@ pub struct Board {
     pub rules: Vec<crate::alarm::Rule>,
     /// IANA time zone for display.
     pub timezone: String,
+}
+
+impl Board {
+    /// An empty picture with the alarms of the last run.
+    pub fn new(site: &Site, alarms: Vec<Alarm>, commands: mpsc::Sender<Command>, now: Timestamp) -> Self {
+        let catalog = Arc::clone(&site.catalog);
+        let picture = Picture {
+            started: now,
+            now,
+            latest: vec![None; catalog.points.len()],
+            alarms: alarms.into_iter().map(|alarm| (alarm.id.clone(), alarm)).collect(),
+            devices: vec![DeviceStatus::default(); catalog.devices.len()],
+            lines: vec![None; catalog.lines.len()],
+            ..Picture::default()
+        };
+        let status = |sink: &forward::Settings| (sink.name.clone(), Arc::new(Mutex::new(forward::Status::default())));
+        Self {
+            picture: RwLock::new(picture),
+            sinks: site.sinks.iter().map(status).collect(),
+            changed: watch::Sender::new(0),
+            commands,
+            journal: site.journal.path.clone(),
+            rules: site.rules.clone(),
+            timezone: site.timezone.clone(),
+            catalog,
+        }
+    }
+
+    /// A copy of the picture.
+    pub fn look(&self) -> Picture {
+        self.picture.read().map(|picture| picture.clone()).unwrap_or_default()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Picture)) {
+        if let Ok(mut picture) = self.picture.write() {
+            change(&mut picture);
+        }
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Takes the outcome of one poll; its readings come with the commit.
+    pub(crate) fn polled(&self, polled: &Polled) {
+        let Ok(mut picture) = self.picture.write() else { return };
+        if let Some(line) = picture.lines.get_mut(polled.line.0 as usize) {
+            line.clone_from(&polled.trouble);
+        }
+        let Some(device) = picture.devices.get_mut(polled.batch.device.0 as usize) else { return };
+        device.polls += 1;
+        device.failed += u64::from(polled.failure.is_some());
+        device.trouble = polled.failure.as_ref().map(ToString::to_string);
+        if polled.failure.is_none() {
+            device.answered = Some(polled.batch.end);
+        }
+    }
+
+    /// Adds losses to the totals and logs them.
+    pub(crate) fn losses(&self, losses: &mut Losses) {
+        if losses.is_empty() {
+            return;
+        }
+        let drained = losses.drain();
+        for (loss, place, count) in &drained {
+            tracing::debug!(loss = loss.name(), %place, count, "lost");
+        }
+        self.change(|picture| {
+            for (loss, place, count) in drained {
+                *picture.losses.entry((loss, place)).or_default() += count;
+            }
+        });
+    }
+
+    /// Shows a committed group.
+    pub(crate) fn committed(&self, seq: Seq, group: &Group, bytes: Option<u64>, waiting: usize) {
+        self.change(|picture| {
+            picture.show(group);
+            let journal = &mut picture.journal;
+            let readings: usize = group.batches.iter().map(|batch| batch.readings.len()).sum();
+            journal.seq = seq.0;
+            journal.readings += u64::try_from(readings).unwrap_or(0);
+            journal.transitions += u64::try_from(group.transitions.len()).unwrap_or(0);
+            journal.bytes = bytes.unwrap_or(journal.bytes);
+            journal.trouble = None;
+            journal.waiting = u64::try_from(waiting).unwrap_or(0);
+            picture.count(&group.transitions);
+        });
+    }
+
+    /// Shows a group that the disk refused, and says so.
+    pub(crate) fn refused(&self, group: &Group, trouble: &str, waiting: usize) {
+        self.change(|picture| {
+            picture.show(group);
+            picture.journal.trouble = Some(trouble.to_owned());
+            picture.journal.waiting = u64::try_from(waiting).unwrap_or(0);
+        });
+    }
+}
+
+impl Picture {
+    fn show(&mut self, group: &Group) {
+        self.now = self.now.max(group.now);
+        for reading in group.batches.iter().flat_map(|batch| &batch.readings) {
+            if let Some(latest) = self.latest.get_mut(reading.point.0 as usize) {
+                *latest = Some(reading.clone());
+            }
+        }
+        for transition in &group.transitions {
+            if transition.alarm.state == Base::Normal {
+                self.alarms.remove(&transition.alarm.id);
+            } else {
+                self.alarms.insert(transition.alarm.id.clone(), transition.alarm.clone());
+            }
+        }
+    }
+
+    fn count(&mut self, transitions: &[Transition]) {
+        for transition in transitions {
+            match transition.change {
+                Change::Raised | Change::Reraised => self.raised += 1,
+                Change::Cleared => self.cleared += 1,
+                _ => {}
+            }
+        }
+    }
 }

@@ -1,0 +1,322 @@
+//! The task around the core: takes events in, hands groups to the writer, and shows what is committed.
+//!
+//! In: polls, people's acts, confirmed progress, time. Out: groups, the board, the number of the last commit.
+//! Invariant: nothing is told before it is committed; while the disk refuses the board is marked and goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::{Clock, Timestamp};
+use crate::gateway::board::{Board, Command};
+use crate::gateway::core::{Core, Effects, Event};
+use crate::gateway::line::Polled;
+use crate::gateway::notify::{Alive, watchdog};
+use crate::gateway::pending::Pending;
+use crate::gateway::writer::{Writer, Written};
+use crate::journal::{Progress, Seq};
+use crate::loss::Losses;
+use crate::point::{DeviceId, LineId, PointId};
+use crate::reading::{Batch, Reading, Sample};
+use crate::site::Site;
+
+/// The gateway's own points are read this often.
+const OWN_EVERY: Duration = Duration::from_secs(5);
+/// A refused group is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
+/// The last commit may take this long at stop.
+const LAST_COMMIT: Duration = Duration::from_millis(700);
+
+/// Where events come from.
+pub(crate) struct Inlets {
+    pub(crate) polled: mpsc::Receiver<Polled>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) confirmed: mpsc::Receiver<(String, Progress)>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// The gateway's own points.
+struct Own {
+    device: DeviceId,
+    disk: Option<PointId>,
+    clock: Option<PointId>,
+    lines: Vec<(LineId, PointId)>,
+}
+
+/// See the module.
+pub(crate) struct Keeper {
+    core: Core,
+    writer: Writer,
+    board: Arc<Board>,
+    clock: Arc<dyn Clock>,
+    committed: watch::Sender<Seq>,
+    commit_every: Duration,
+    pending: Pending,
+    in_flight: bool,
+    retry_at: Option<Timestamp>,
+    answers: Vec<oneshot::Sender<Option<String>>>,
+    answers_in_flight: Vec<oneshot::Sender<Option<String>>>,
+    losses: Losses,
+    own: Option<Own>,
+    own_at: Timestamp,
+    troubles: BTreeMap<LineId, String>,
+    disk_refuses: bool,
+    alive: Alive,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        site: &Site,
+        core: Core,
+        writer: Writer,
+        board: Arc<Board>,
+        clock: Arc<dyn Clock>,
+        committed: watch::Sender<Seq>,
+    ) -> Self {
+        let now = clock.now();
+        let polls = site.lines.iter().any(|line| !line.devices.is_empty());
+        Self {
+            core,
+            writer,
+            board,
+            committed,
+            commit_every: site.journal.commit_every,
+            pending: Pending::default(),
+            in_flight: false,
+            retry_at: None,
+            answers: Vec::new(),
+            answers_in_flight: Vec::new(),
+            losses: Losses::default(),
+            own: own_points(site),
+            own_at: now,
+            troubles: BTreeMap::new(),
+            disk_refuses: false,
+            alive: Alive { polled: polls.then_some(now), written: now },
+            clock,
+        }
+    }
+
+    /// Runs until `inlets.stop`, then commits what waits.
+    pub(crate) async fn run(mut self, mut inlets: Inlets) {
+        loop {
+            self.hand_over();
+            let wake = self.wake_after(self.clock.now());
+            tokio::select! {
+                biased;
+                _ = inlets.stop.wait_for(|stop| *stop) => break,
+                Some(written) = self.writer.written.recv() => self.written(written),
+                Some(command) = inlets.commands.recv() => self.command(command),
+                Some(polled) = inlets.polled.recv() => self.polled(polled),
+                Some((sink, progress)) = inlets.confirmed.recv() => self.pending.confirm(sink, progress, self.clock.now()),
+                () = tokio::time::sleep(wake) => self.tick(),
+            }
+        }
+        while let Ok(polled) = inlets.polled.try_recv() {
+            self.polled(polled);
+        }
+        while let Ok((sink, progress)) = inlets.confirmed.try_recv() {
+            self.pending.confirm(sink, progress, self.clock.now());
+        }
+        if tokio::time::timeout(LAST_COMMIT, self.finish()).await.is_err() {
+            tracing::error!(readings = self.pending.waiting(), "the disk did not take the last readings in time");
+        }
+    }
+
+    /// Commits everything that waits; a refusal is tried again until the caller's patience ends.
+    async fn finish(&mut self) {
+        self.pending.urgent = true;
+        loop {
+            self.retry_at = None;
+            self.hand_over();
+            if !self.in_flight {
+                return;
+            }
+            let Some(written) = self.writer.written.recv().await else { return };
+            self.written(written);
+            self.pending.urgent = true;
+        }
+    }
+
+    fn apply(&mut self, event: Event) -> Option<String> {
+        let now = self.clock.now();
+        let mut effects: Effects = self.core.apply(event, now, self.clock.trusted());
+        let refused = effects.refused.take();
+        for transition in &effects.transitions {
+            let alarm = &transition.alarm;
+            tracing::info!(rule = %alarm.rule, point = %alarm.point, severity = ?alarm.severity, change = ?transition.change, value = ?alarm.value, "alarm");
+        }
+        self.pending.add(effects, now);
+        self.pending.bound(now, &mut self.losses);
+        refused
+    }
+
+    fn polled(&mut self, polled: Polled) {
+        let now = self.clock.now();
+        self.alive.polled = Some(now);
+        self.board.polled(&polled);
+        for (loss, place, count) in polled.losses {
+            self.losses.record(loss, &place, count);
+        }
+        let changed = match (polled.trouble, self.troubles.contains_key(&polled.line)) {
+            (Some(trouble), known) => {
+                if !known {
+                    tracing::warn!(line = polled.line.0, %trouble, "line down");
+                }
+                self.troubles.insert(polled.line, trouble);
+                !known
+            }
+            (None, known) => {
+                if known {
+                    tracing::info!(line = polled.line.0, "line up again");
+                }
+                self.troubles.remove(&polled.line);
+                known
+            }
+        };
+        self.apply(Event::Polled(polled.batch));
+        if changed {
+            self.read_own();
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let refused = self.apply(command.event);
+        if refused.is_some() {
+            let _ = command.answer.send(refused);
+        } else {
+            self.pending.urgent = true;
+            self.answers.push(command.answer);
+        }
+    }
+
+    /// How long until something is to be done without an event.
+    fn wake_after(&self, now: Timestamp) -> Duration {
+        let mut at = self.own_at;
+        if !self.in_flight {
+            let due = self.pending.since.map(|since| since.plus(self.commit_every));
+            at = due.map_or(at, |due| at.min(due.max(self.retry_at.unwrap_or(due))));
+        }
+        if let Some(due) = self.core.next_due() {
+            at = at.min(due);
+        }
+        at.since(now).max(Duration::from_millis(1))
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        if let Some(by) = self.clock.step() {
+            tracing::warn!(by_ms = by, "the wall clock was stepped");
+            self.alive.written = self.alive.written.shifted(by);
+            self.alive.polled = self.alive.polled.map(|at| at.shifted(by));
+            self.own_at = self.own_at.shifted(by);
+            self.pending.since = self.pending.since.map(|at| at.shifted(by));
+            self.retry_at = self.retry_at.map(|at| at.shifted(by));
+            self.apply(Event::ClockStepped(by));
+        }
+        if self.own_at <= now {
+            self.read_own();
+            if !self.in_flight {
+                self.alive.written = now;
+            }
+            if !watchdog(self.alive, now) {
+                tracing::error!("no progress for two minutes: the watchdog is not fed");
+            }
+        } else if self.core.next_due().is_some_and(|due| due <= now) {
+            self.apply(Event::Tick);
+        }
+    }
+
+    /// Reads the gateway's own points.
+    fn read_own(&mut self) {
+        let now = self.clock.now();
+        self.own_at = now.plus(OWN_EVERY);
+        let Some(own) = &self.own else { return };
+        let reading = |point: PointId, bad: bool| {
+            let sample = Sample::Good(if bad { 1.0 } else { 0.0 });
+            Reading { point, at: now, sample }
+        };
+        let mut readings = Vec::new();
+        readings.extend(own.disk.map(|point| reading(point, self.disk_refuses)));
+        readings.extend(own.clock.map(|point| reading(point, !self.clock.trusted())));
+        readings.extend(own.lines.iter().map(|(line, point)| reading(*point, self.troubles.contains_key(line))));
+        let batch = Batch { device: own.device, start: now, end: now, readings };
+        self.apply(Event::Read(batch));
+    }
+
+    /// Gives the open group to the writer when it is due and the writer is free.
+    fn hand_over(&mut self) {
+        let now = self.clock.now();
+        self.board.losses(&mut self.losses);
+        if self.in_flight || self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let due = self.pending.since.is_some_and(|since| self.pending.urgent || self.commit_every <= now.since(since));
+        if !due {
+            if self.answers.is_empty() || self.pending.since.is_some() {
+                return;
+            }
+            // A person's act that changed nothing (already acknowledged) has nothing to wait for.
+            for answer in self.answers.drain(..) {
+                let _ = answer.send(None);
+            }
+            return;
+        }
+        let Some(group) = self.pending.take(now, &self.board.catalog.version) else { return };
+        match self.writer.groups.try_send(group) {
+            Ok(()) => {
+                self.in_flight = true;
+                self.answers_in_flight.append(&mut self.answers);
+            }
+            Err(mpsc::error::TrySendError::Full(group) | mpsc::error::TrySendError::Closed(group)) => {
+                self.refused(group, "the journal's thread is gone".to_owned());
+            }
+        }
+    }
+
+    fn written(&mut self, written: Written) {
+        self.in_flight = false;
+        self.alive.written = self.clock.now();
+        for (sink, count) in &written.cut {
+            self.losses.record(crate::loss::Loss::CutBeforeSent, sink, *count);
+        }
+        match written.outcome {
+            Ok(seq) => {
+                self.retry_at = None;
+                if self.disk_refuses {
+                    tracing::info!("the journal's disk takes writes again");
+                    self.disk_refuses = false;
+                    self.read_own();
+                }
+                self.board.committed(seq, &written.group, written.bytes, self.pending.waiting());
+                let _ = self.committed.send(seq);
+                for answer in self.answers_in_flight.drain(..) {
+                    let _ = answer.send(None);
+                }
+            }
+            Err(error) => self.refused(written.group, error.to_string()),
+        }
+    }
+
+    fn refused(&mut self, group: crate::journal::Group, trouble: String) {
+        self.retry_at = Some(self.clock.now().plus(RETRY));
+        self.answers.append(&mut self.answers_in_flight);
+        self.board.refused(&group, &trouble, self.pending.waiting());
+        self.pending.put_back(group);
+        if !self.disk_refuses {
+            tracing::error!(%trouble, "the journal cannot be written; polling and alarming go on");
+            self.disk_refuses = true;
+            self.read_own();
+        }
+    }
+}
+
+/// The points of the device `gateway`.
+fn own_points(site: &Site) -> Option<Own> {
+    let catalog = &site.catalog;
+    let device = catalog.devices.iter().find(|device| device.name == "gateway" && device.line.is_none())?;
+    let point = |name: &str| catalog.find(&format!("gateway.{name}")).map(|point| point.id);
+    let lines = catalog.lines.iter().filter_map(|line| Some((line.id, point(&format!("line-{}", line.name))?)));
+    Some(Own { device: device.id, disk: point("disk"), clock: point("clock"), lines: lines.collect() })
+}
