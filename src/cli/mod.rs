@@ -1,1 +1,279 @@
-//! Room.
+//! The commands: what a person types, and what they get back.
+//!
+//! In: arguments and environment. Out: text, or JSON lines with `--json`, and an exit code:
+//! 0 good, 1 the answer is no, 2 usage, 3 could not reach.
+//! Invariant: a mistake is answered with one clear sentence that names the place and the remedy.
+
+pub mod ask;
+pub mod check;
+pub mod demo;
+pub mod run;
+pub mod simulate;
+pub mod view;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::clock::{Clock, SystemClock};
+use crate::site::{self, Site};
+
+/// Where a package puts the example site and the profiles.
+const SHARE: &str = "/usr/share/lifeline";
+
+/// Edge gateway for gas-pressure, waterlogging, landslide and elevator sensors.
+#[derive(Debug, Parser)]
+#[command(name = "lifeline", version, about)]
+struct Cli {
+    #[command(flatten)]
+    documents: Documents,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which documents a command reads.
+#[derive(Clone, Debug, Args)]
+pub struct Documents {
+    /// Settings of the gateway (gateway.toml).
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of the site's documents.
+    #[arg(long, global = true, value_name = "DIR")]
+    site: Option<PathBuf>,
+    /// Folder of device profiles, instead of the configured one.
+    #[arg(long, global = true, value_name = "DIR")]
+    profiles: Option<PathBuf>,
+    /// A line that leads elsewhere, `rs485-1=/dev/pts/3` or `tcp-1=127.0.0.1:5502`.
+    #[arg(long = "line", global = true, value_name = "NAME=ADDRESS", value_parser = pair)]
+    lines: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Simulated devices of all four classes with faults, and the whole gateway; nothing to install.
+    Demo(demo::Demo),
+    /// Run the gateway.
+    Run(run::Run),
+    /// Check all documents, the profiles' vectors and the lines' load.
+    Check(check::Check),
+    /// Serve the site's devices on TCP ports and ptys, with scripted signals and faults.
+    Simulate(simulate::Simulate),
+    /// What the gateway is doing.
+    Status(Where),
+    /// Open alarms; `alarms ack ID` acknowledges one.
+    Alarms(AlarmsArgs),
+    /// Readings of one point.
+    History(HistoryArgs),
+    /// Readings as CSV, JSON lines or line protocol.
+    Export(ExportArgs),
+}
+
+/// Whom to ask.
+#[derive(Clone, Debug, Args)]
+struct Where {
+    /// A running gateway (default: the console address of the settings).
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// A journal on disk instead of a running gateway.
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    journal: Option<PathBuf>,
+    /// The console's token file (default: beside the journal).
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// One JSON object per line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct AlarmsArgs {
+    #[command(flatten)]
+    place: Where,
+    #[command(subcommand)]
+    act: Option<AlarmsAct>,
+}
+
+#[derive(Debug, Subcommand)]
+enum AlarmsAct {
+    /// Acknowledge an alarm: you have seen it at this severity.
+    Ack {
+        /// The alarm's id (its first characters suffice).
+        id: String,
+        /// Who acknowledges.
+        #[arg(long, env = "USER", default_value = "operator")]
+        by: String,
+        /// A note for the log.
+        #[arg(long)]
+        note: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct HistoryArgs {
+    #[command(flatten)]
+    place: Where,
+    /// The point, such as `regulator-3.pressure`.
+    point: String,
+    /// From: RFC 3339 or a duration back from now (`2h`).
+    #[arg(long, default_value = "2h")]
+    since: String,
+    /// Until: RFC 3339 or a duration back from now.
+    #[arg(long)]
+    until: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    #[command(flatten)]
+    place: Where,
+    /// csv, jsonl or lp.
+    #[arg(long, default_value = "csv", value_parser = ["csv", "jsonl", "lp"])]
+    format: String,
+    /// Only these points (all when none is named).
+    #[arg(long = "point", value_name = "POINT")]
+    points: Vec<String>,
+    /// From: RFC 3339 or a duration back from now.
+    #[arg(long, default_value = "24h")]
+    since: String,
+    /// Until: RFC 3339 or a duration back from now.
+    #[arg(long)]
+    until: Option<String>,
+    /// Write here instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "lifeline: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+    // A provider that is already there is just as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let documents = cli.documents;
+    let out = &mut std::io::stdout().lock();
+    match cli.command {
+        Command::Check(args) => check::check(&documents, &args, out),
+        Command::Run(args) => runtime()?.block_on(run::run(&documents, &args)),
+        Command::Demo(args) => runtime()?.block_on(demo::demo(&documents, &args)),
+        Command::Simulate(args) => runtime()?.block_on(simulate::simulate(&documents, &args)),
+        Command::Status(place) => one_thread()?.block_on(ask::status(&asked(&documents, &place)?, out)),
+        Command::Alarms(args) => {
+            let place = asked(&documents, &args.place)?;
+            match args.act {
+                None => one_thread()?.block_on(ask::alarms(&place, out)),
+                Some(AlarmsAct::Ack { id, by, note }) => {
+                    one_thread()?.block_on(ask::ack(&place, &id, &by, note.as_deref(), out))
+                }
+            }
+        }
+        Command::History(args) => {
+            let place = asked(&documents, &args.place)?;
+            one_thread()?.block_on(ask::history(&place, &args.point, &args.since, args.until.as_deref(), out))
+        }
+        Command::Export(args) => {
+            let place = asked(&documents, &args.place)?;
+            let wanted = ask::Export {
+                format: args.format,
+                points: args.points,
+                since: args.since,
+                until: args.until,
+                output: args.output,
+            };
+            one_thread()?.block_on(ask::export(&place, &wanted, out))
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// Whom an asking command asks: the settings give the defaults, and a missing settings file leaves the built-in ones.
+fn asked(documents: &Documents, place: &Where) -> anyhow::Result<ask::Ask> {
+    let (url, journal) = site::console_and_journal(&options(documents, Purpose::Run))?;
+    Ok(ask::Ask {
+        url: place.url.clone(),
+        journal: place.journal.clone(),
+        token_file: place.token_file.clone(),
+        json: place.json,
+        default_url: url,
+        default_journal: journal,
+    })
+}
+
+/// What the documents are for: `run` never falls back to the example site by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Run,
+    Example,
+}
+
+fn options(documents: &Documents, purpose: Purpose) -> site::Options {
+    let example = purpose == Purpose::Example;
+    let here_or_share = |name: &str| {
+        let here = PathBuf::from(name);
+        if here.exists() { here } else { PathBuf::from(SHARE).join(name) }
+    };
+    let etc = |name: &str| PathBuf::from("/etc/lifeline").join(name);
+    let config = documents.config.clone().or_else(|| {
+        let found = if example { here_or_share("config/gateway.toml") } else { etc("gateway.toml") };
+        found.exists().then_some(found)
+    });
+    let site = documents.site.clone().unwrap_or_else(|| if example { here_or_share("devices") } else { etc("site") });
+    let profiles = documents.profiles.clone().or_else(|| {
+        let here = PathBuf::from("firmware-profiles");
+        here.is_dir().then_some(here)
+    });
+    site::Options {
+        config,
+        site,
+        profiles,
+        lines: documents.lines.clone(),
+        env: std::env::vars().filter(|(name, _)| name.starts_with("LIFELINE__")).collect(),
+        now: SystemClock::new().now(),
+    }
+}
+
+/// Loads and checks; on errors prints the report to standard error.
+fn load(options: &site::Options) -> anyhow::Result<Site> {
+    let (site, diagnostics, texts) = site::load(options);
+    match site {
+        Some(site) => Ok(site),
+        None => {
+            let report = crate::diagnostic::render(&diagnostics, &texts);
+            let _ = write!(std::io::stderr(), "{report}");
+            anyhow::bail!("the documents have {} errors; nothing was started", diagnostics.errors())
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, address) = text.split_once('=').ok_or("write NAME=ADDRESS, such as rs485-1=/dev/pts/3")?;
+    Ok((name.to_owned(), address.to_owned()))
+}
+
+/// A duration as documents write it, `60s` or `2h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    site::duration(text).ok_or_else(|| format!("`{text}` is not a duration; write a number and ms, s, m, h or d"))
+}
