@@ -65,7 +65,9 @@ fn imports(code: &str) -> Vec<String> {
             found.push(part.to_owned());
         }
     }
-    let word = |text: &String| text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let word = |text: &String| {
+        text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+    };
     found.iter().map(word).filter(|name| !name.is_empty()).collect()
 }
 
@@ -80,7 +82,10 @@ fn the_map_names_only_rooms_that_stand_above() {
     for (index, (room, named)) in rooms.iter().enumerate() {
         for other in named {
             let place = rooms.iter().position(|(name, _)| name == other);
-            assert!(place.is_some_and(|place| place < index), "{room} names {other}, which does not stand above it");
+            assert!(
+                place.is_some_and(|place| place < index),
+                "{room} names {other}, which does not stand above it"
+            );
         }
     }
 }
@@ -155,12 +160,26 @@ fn files_start_with_their_story_and_stay_short() {
 #[test]
 fn the_root_is_clean() {
     let known = [
-        "Cargo.toml", "Cargo.lock", "README.md", "CHANGELOG.md", "LICENSE", "src", "devices", "config", "firmware-profiles",
-        "tests", "benches", "docs", "target",
+        "Cargo.toml",
+        "Cargo.lock",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "src",
+        "devices",
+        "config",
+        "firmware-profiles",
+        "tests",
+        "benches",
+        "docs",
+        "target",
     ];
     for entry in fs::read_dir(".").unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(name.starts_with('.') || known.contains(&name.as_str()), "{name} does not belong into the root");
+        assert!(
+            name.starts_with('.') || known.contains(&name.as_str()),
+            "{name} does not belong into the root"
+        );
     }
 }
 

@@ -3,6 +3,10 @@
 //! In: readings in the point's canonical unit, time, acknowledgements. Out: [`Transition`]s.
 //! Invariant: output follows from rules, states, readings and `now` alone; a reading without a number neither raises nor clears.
 
+mod condition;
+pub mod engine;
+pub mod lifecycle;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

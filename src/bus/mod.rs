@@ -1,10 +1,19 @@
 //! Modbus framing and one master for each line.
+//!
+//! In: read requests. Out: exactly the cells asked for, or the failure.
+//! Invariant: one transaction at a time on a line; every request ends in an answer, an exception or its deadline; late, foreign
+//! or damaged bytes never answer a request.
+//! Source: Modbus Application Protocol V1.1b3; Modbus over Serial Line V1.02; Modbus Messaging on TCP/IP V1.0b.
+
+pub mod master;
+pub mod pdu;
+pub mod port;
+pub mod rtu;
+pub mod tcp;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-
-use crate::loss::Losses;
 
 /// A Modbus address of a device, 1 to 247 (0 is accepted from Modbus TCP gateways that want it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,18 +116,3 @@ pub struct LineSettings {
     pub quiet: Duration,
 }
 
-/// The master of one line: one request at a time, opens and reopens the port itself.
-pub struct Master {
-    // helper: port, framing, suspect flag, backoff ...
-}
-
-impl Master {
-    /// A master that has not opened its port yet.
-    pub fn new(_settings: LineSettings) -> Self { todo!() }
-    /// Sends one read and waits for its answer or `timeout`. Never panics, never hands up a foreign answer; what is
-    /// discarded on the way is recorded in `losses` under the line's name. A closed line is opened first; while it cannot be opened
-    /// (backoff, jittered, at most 30 s) the answer is `LineDown` at once.
-    pub async fn read(&mut self, _slave: Slave, _read: Read, _timeout: Duration, _losses: &mut Losses) -> Exchange { todo!() }
-    /// Why the line is down, in words for a person; `None` while it is up.
-    pub fn trouble(&self) -> Option<&str> { todo!() }
-}

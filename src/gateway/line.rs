@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::bus::{Failure, Master, Slave};
+use crate::bus::master::Master;
+use crate::bus::{Failure, Slave};
 use crate::clock::{Clock, Timestamp};
 use crate::decode::{RawBatch, decode};
 use crate::loss::{Loss, Losses};

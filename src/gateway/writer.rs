@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::journal::{Group, Journal, Reader, Seq, StoreError};
+use crate::journal::reader::Reader;
+use crate::journal::store::Journal;
+use crate::journal::{Group, Seq, StoreError};
 
 /// Old records are removed this often.
 const TRIM_EVERY: Duration = Duration::from_secs(60);

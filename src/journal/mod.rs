@@ -1,7 +1,13 @@
 //! The durable log: readings, transitions, alarm state and delivery progress, committed together (SQLite, one writer).
+//!
+//! In: groups. Out: their numbers, and everything read back through [`reader::Reader`].
+//! Invariant: what a commit confirmed survives a crash, whole; commit numbers have no holes and are never used twice.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod blob;
+pub mod reader;
+pub mod store;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::{RuleState, Transition};
 use crate::clock::Timestamp;
 use crate::point::Catalog;
-use crate::reading::{Batch, Reading};
+use crate::reading::Batch;
 
 /// Settings of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +95,8 @@ pub enum OpenError {
     Locked { path: PathBuf },
     #[error("the journal {} is of version {found} and this lifeline knows up to {known}; install the newer lifeline, nothing was changed", path.display())]
     Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("there is no journal in {}; name its folder with --journal", path.display())]
+    Missing { path: PathBuf },
     #[error("cannot open the journal {}", path.display())]
     Store { path: PathBuf, source: rusqlite::Error },
 }
@@ -99,77 +107,24 @@ pub enum OpenError {
 pub enum StoreError {
     #[error("the disk is full")]
     Full,
+    #[error("a record cannot be written as text")]
+    Text { source: serde_json::Error },
     #[error("the journal's disk refuses")]
     Refused { source: rusqlite::Error },
 }
 
-/// The writer. One for each folder (held by an OS lock).
-pub struct Journal {}
 
-impl Journal {
-    /// Opens or creates the journal in `settings.path`.
-    ///
-    /// # Errors
-    /// See [`OpenError`]; nothing on disk is changed then.
-    pub fn open(_settings: &Settings) -> Result<Self, OpenError> { todo!() }
-    /// Keeps a version of the site: its catalog and the text of its documents. Idempotent.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn keep_site(&mut self, _catalog: &Catalog, _documents: &[(String, String)], _now: Timestamp) -> Result<(), StoreError> { todo!() }
-    /// Commits one group, durable when it returns.
-    ///
-    /// # Errors
-    /// Nothing of the group is stored then; the same journal goes on when the disk is back.
-    pub fn commit(&mut self, _group: &Group) -> Result<Seq, StoreError> { todo!() }
-    /// Removes what is over age or size: delivered telemetry first, then undelivered (returned as losses by sink), alarms never.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn trim(&mut self, _now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> { todo!() }
+impl From<rusqlite::Error> for StoreError {
+    fn from(source: rusqlite::Error) -> Self {
+        match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Refused { source },
+        }
+    }
 }
 
-/// A read-only view with its own connection; many at once, also of a journal that no gateway holds.
-pub struct Reader {}
-
-impl Reader {
-    /// Opens the journal in folder `path` for reading.
-    ///
-    /// # Errors
-    /// No journal there, a newer version, unreadable.
-    pub fn open(_path: &Path) -> Result<Self, OpenError> { todo!() }
-    /// Number and `now` of the last commit.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn last(&self) -> Result<Option<(Seq, Timestamp)>, StoreError> { todo!() }
-    /// Rule states by rule name.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn states(&self) -> Result<Vec<(String, RuleState)>, StoreError> { todo!() }
-    /// Progress by sink name.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn progress(&self) -> Result<BTreeMap<String, Progress>, StoreError> { todo!() }
-    /// Groups with readings of the span, oldest first, until about `readings_max` readings are gathered (at least one group). Second: one past the last
-    /// commit looked at (== `span.to` when the span is done). Damaged groups are skipped and counted in the third.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn groups(&self, _span: Span, _readings_max: usize) -> Result<(Vec<Stored>, Seq, u64), StoreError> { todo!() }
-    /// Transitions numbered above `after`, oldest first, at most `max`.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn transitions(&self, _after: u64, _max: usize) -> Result<Vec<(u64, Transition)>, StoreError> { todo!() }
-    /// Calls `each` with every reading of the points named (all points when empty) in `from..to`, in order of time within a point's stream;
-    /// stops when it returns `false`.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn history(&self, _points: &[String], _from: Timestamp, _to: Timestamp, _each: &mut dyn FnMut(&Catalog, &Reading) -> bool) -> Result<(), StoreError> { todo!() }
-    /// Bytes on disk (all files of the journal).
-    pub fn bytes(&self) -> u64 { todo!() }
+impl From<serde_json::Error> for StoreError {
+    fn from(source: serde_json::Error) -> Self {
+        Self::Text { source }
+    }
 }

@@ -1,4 +1,9 @@
 //! What a device model's registers mean. Plain data: `site` reads it from TOML.
+//!
+//! In: checked documents. Out: fields, limits and vectors for `poll`, `decode`, `normalize` and `sim`.
+//! Invariant: `count` of a field is the number of cells that its kind needs.
+
+pub mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +15,12 @@ use crate::unit::Unit;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the documents' type names")]
 pub enum Kind { U8h, U8l, I8h, I8l, U16, I16, U32, I32, U64, I64, F32, F64, Bool, Bits { low: u8, high: u8 }, Ascii, Bcd, M10k, Sm16 }
+
+/// Sensor classes that a profile or device may name.
+pub const CLASSES: [&str; 15] = [
+    "gas-pressure", "gas-concentration", "gas-flow", "water-level", "rain", "water-flow", "displacement", "crack", "tilt", "soil",
+    "vibration", "elevator", "power", "io", "climate",
+];
 
 /// Order in which the bytes of a value arrive, A the most significant: `order[i]` is the letter's index (0 = A) at place i.
 /// Empty means the natural order (ABCD...).
@@ -142,4 +153,34 @@ pub struct Profile {
     pub fields: Vec<Field>,
     /// Its own test vectors.
     pub vectors: Vec<Vector>,
+}
+
+impl Field {
+    /// A field without scale, faults, unit or states.
+    pub fn plain(name: &str, table: Table, address: u16, kind: Kind) -> Self {
+        Self {
+            name: name.to_owned(),
+            table,
+            address,
+            count: kind.words(),
+            kind,
+            order: Order::default(),
+            scale: 1.0,
+            offset: 0.0,
+            decimals_from: None,
+            pre_offset_from: None,
+            current_loop: None,
+            unit: None,
+            range: None,
+            tolerance: 0.0,
+            faults: Vec::new(),
+            invert: false,
+            one_hot: false,
+            states: Vec::new(),
+            valid_when: None,
+            destructive: false,
+            hidden: false,
+            decimals: 0,
+        }
+    }
 }

@@ -1,0 +1,53 @@
+//! `lifeline simulate`: the site's devices on ptys and loopback ports, with scripted signals and faults.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::cli::run::Signals;
+use crate::cli::{Documents, Purpose, duration, load, options};
+use crate::sim;
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// Script of signals and faults (default: the site's `sim/story.toml`).
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// End by itself after this long.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    until: Option<Duration>,
+}
+
+/// Serves until a signal comes; prints the `--line` arguments that lead a gateway to the simulated lines.
+///
+/// # Errors
+/// Faulty documents or script, no pty or port.
+pub async fn simulate(documents: &Documents, args: &Simulate) -> anyhow::Result<u8> {
+    let options = options(documents, Purpose::Example);
+    let path = args.script.clone().unwrap_or_else(|| options.site.join("sim/story.toml"));
+    let script = sim::Script::read(&path)?;
+    let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
+    let simulated = sim::start(&load(&options)?, script, &mut tasks).await.context("cannot start the simulated devices")?;
+    let mut signals = Signals::new()?;
+    {
+        let mut out = std::io::stdout().lock();
+        for (line, address) in &simulated.lines {
+            writeln!(out, "--line {line}={address}")?;
+        }
+        out.flush()?;
+    }
+    let mut serving: FuturesUnordered<_> = tasks.into_iter().collect();
+    let until = args.until.unwrap_or(Duration::MAX);
+    tokio::select! {
+        () = async { while serving.next().await.is_some() {} } => {}
+        () = signals.wait() => {}
+        () = tokio::time::sleep(until) => {}
+    }
+    Ok(0)
+}
