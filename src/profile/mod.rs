@@ -1,4 +1,41 @@
 //! What a device model's registers mean. Plain data: `site` reads it from TOML.
+//!
+//! In: the documents in `firmware-profiles/`, read by `site`. Out: [`Profile`]s for `poll`, `decode`, `normalize` and `sim`.
+//! Invariant: what a type or address is called is said here alone; a profile knows no site.
+//! Source: DESIGN section 6; a manual's 1-based literals exist only here, everything else has the 0-based wire address.
+//!
+//! # The keys of a profile document
+//!
+//! Anything else is an unknown key. Point names are kebab-case (`_` is turned into `-`). Numbers may be TOML integers or floats.
+//!
+//! | table | keys |
+//! |---|---|
+//! | `[profile]` | `name`, `class` (one of [`CLASSES`]), `maker`, `source`: required. `model`, `serial` (`"9600 8N1"`), `slave` (factory address), `versions` (scheme of firmware versions, [`version::Scheme`]: `semantic`, `class.group-year.week`, `number`, `text`), `note` |
+//! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register` |
+//! | `[[point]]` | `name`, `at`, `type`: required. `count`, `order`, `scale`, `offset`, `decimals_from`, `pre_offset_from`, `loop`, `unit`, `range`, `tolerance`, `faults`, `bits`, `invert`, `one_hot`, `states`, `valid_when`, `destructive`, `hidden`, `decimals`, `note` |
+//! | `[[firmware]]` | `versions` (`">=5.20-10.40, <5.20-12.28"`, [`version::matches`]): required. `limits.*` as above, `without = ["point", ...]` (points that these versions don't have), `[[firmware.point]]` (replaces the point of the same `name` whole, or adds one), `note` |
+//! | `[[vector]]` | `registers`: required. `expect`, `expect_state`, `expect_fault`, `tol`, `from` (`maker` or `worked`), `note` |
+//!
+//! Values of a point's keys:
+//!
+//! | key | value |
+//! |---|---|
+//! | `at` | `"holding 0x0002"`, `"input 5"`, `"discrete 0"`, `"coil 0"`: table and wire address; or a manual's literal, `"40003"`, `"30001"`, `"10001"`, `"400003"` ([`At::parse`]) |
+//! | `type` | [`Kind::parse`]; `bits` needs the key `bits` |
+//! | `count` | registers; left out: [`Kind::cells`] (`ascii`, `bcd` over one register and `bits` over one register name it) |
+//! | `order` | `"CDAB"`: letters in the order of arrival, [`Order::parse`]; left out: natural |
+//! | `decimals_from`, `pre_offset_from` | name of another point of the profile |
+//! | `loop` | `{ lo = 4.0, hi = 20.0, out_lo = 0.0, out_hi = 1.0 }` |
+//! | `range` | `[-1.0, 300.0]`, in the raw unit |
+//! | `faults` | `[{ is = "nan", means = "inactive" }, { raw = "0x7FFF", means = "..." }]`; `is` is `nan`, `+inf` or `-inf`; `raw` a text (hexadecimal or decimal) or an integer |
+//! | `bits` | `[low, high]`, bit 0 the lowest, `high` included; on `type = "bits"` only |
+//! | `states` | `{ "0" = "open", "1" = "closed" }` |
+//! | `valid_when` | `{ point = "status", is = 3 }` |
+//! | `decimals` | digits shown after the point, in the canonical unit; left out: 2, or 0 for a state, `bool` or `bits` |
+//!
+//! A vector's `registers` is `{ "holding 0x0100" = ["0x3F75", "0xE3D2"] }` (hexadecimal text or integers; cells of `discrete` and `coil` are 0 or 1),
+//! `expect = { p1 = 0.960508 }` a number in the raw unit within `tol` (left out: 1e-9 of the number, at least 1e-9),
+//! `expect_state = { car-state = "running" }`, `expect_fault = { p1 = "inactive" }`.
 
 use std::sync::Arc;
 use std::time::Duration;
