@@ -211,7 +211,7 @@ fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Whom an asking command asks: the settings give the defaults, and a missing settings file leaves the built-in ones.
 fn asked(documents: &Documents, place: &Where) -> anyhow::Result<ask::Ask> {
-    let (url, journal) = site::console_and_journal(&options(documents, Purpose::Run))?;
+    let (url, journal) = site::console_and_journal(&options(documents, Purpose::Run)).map_err(anyhow::Error::msg)?;
     Ok(ask::Ask {
         url: place.url.clone(),
         journal: place.journal.clone(),

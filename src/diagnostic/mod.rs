@@ -61,3 +61,54 @@ impl Diagnostics {
         self.0.iter().filter(|found| found.severity == Severity::Error).count()
     }
 }
+
+/// The report for a person: each finding with its place, the line, the spot marked, and the help; then the sums.
+pub fn render(found: &Diagnostics, texts: &[(String, String)]) -> String {
+    let mut out = String::new();
+    for finding in &found.0 {
+        let kind = if finding.severity == Severity::Error { "error" } else { "warning" };
+        out += &format!("{kind}[{}]: {}\n", finding.code, finding.message);
+        let place = &finding.place;
+        if place.line > 0 {
+            out += &format!(" --> {}:{}:{}\n", place.file, place.line, place.column);
+            let text = texts.iter().find(|(name, _)| *name == place.file).map(|(_, text)| text);
+            if let Some(line) = text.and_then(|text| text.lines().nth(place.line - 1)) {
+                out += &marked(line, place);
+            }
+        } else if !place.file.is_empty() {
+            out += &format!(" --> {}\n", place.file);
+        }
+        if let Some(help) = &finding.help {
+            out += &format!("  help: {help}\n");
+        }
+        out += "\n";
+    }
+    let errors = found.errors();
+    out + &format!("{errors} errors, {} warnings\n", found.0.len() - errors)
+}
+
+/// The line, cut to a screen's width, with the spot marked below it.
+fn marked(line: &str, place: &Place) -> String {
+    use unicode_width::UnicodeWidthStr;
+    let shown: String = line.chars().take(160).collect();
+    let before: String = line.chars().take(place.column.saturating_sub(1)).collect();
+    let rest = line.chars().count().saturating_sub(before.chars().count());
+    let length = place.span.1.saturating_sub(place.span.0).clamp(1, rest.max(1)).min(80);
+    let number = place.line;
+    let gap = " ".repeat(before.width().min(160));
+    format!("{number:>5} | {shown}\n      | {gap}{}\n", "^".repeat(length))
+}
+
+/// One JSON object per finding and line.
+pub fn to_json(found: &Diagnostics) -> String {
+    let line = |finding: &Diagnostic| {
+        let place = &finding.place;
+        let severity = if finding.severity == Severity::Error { "error" } else { "warning" };
+        let object = serde_json::json!({
+            "severity": severity, "code": finding.code, "file": place.file, "line": place.line,
+            "column": place.column, "message": finding.message, "help": finding.help,
+        });
+        format!("{object}\n")
+    };
+    found.0.iter().map(line).collect()
+}

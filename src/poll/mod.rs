@@ -162,7 +162,7 @@ mod tests {
     }
 
     fn field(address: u16, kind: Kind) -> Field {
-        Field::plain("f", Table::Holding, address, kind)
+        Field::new("f", Table::Holding, address, kind)
     }
 
     fn reads(plan: &Plan) -> Vec<(u16, u16)> {

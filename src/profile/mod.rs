@@ -112,12 +112,6 @@ pub enum Kind {
     Sm16,
 }
 
-/// Sensor classes that a profile or device may name.
-pub const CLASSES: [&str; 15] = [
-    "gas-pressure", "gas-concentration", "gas-flow", "water-level", "rain", "water-flow", "displacement", "crack", "tilt", "soil",
-    "vibration", "elevator", "power", "io", "climate",
-];
-
 /// Order in which the bytes of a value arrive, A the most significant: `order[i]` is the letter's index (0 = A) at place i.
 /// Empty means the natural order (ABCD...).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

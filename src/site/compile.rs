@@ -1,0 +1,369 @@
+//! All documents together: names become numbers, settings become every room's own.
+//!
+//! In: [`Options`]. Out: a [`Site`] when no error was found. Invariant: numbers follow the order of the documents, so the same
+//! documents give the same site.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
+use crate::bus::Address;
+use crate::diagnostic::{Diagnostics, Place};
+use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
+use crate::poll::Plan;
+use crate::risk::RiskPoint;
+use crate::site::devices::{self, DeviceDraft, LineDraft};
+use crate::site::profiles::{self, Model};
+use crate::site::rules::{self, Known, hash};
+use crate::site::section::{Section, nearest};
+use crate::site::tree::{Document, Node, Report};
+use crate::site::{DeviceSpec, LineSpec, Options, Site, settings};
+
+pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
+    let report = Report::default();
+    let gateway = options.config.as_ref().map_or_else(Document::default, |path| Document::read(path, &report).unwrap_or_default());
+    let settings = settings::read(&gateway, &options.env, &report);
+    let profile_folder = options.profiles.clone().or_else(|| settings.profiles.clone());
+    let folder = profile_folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
+    let profile_documents = folder_documents(&folder, "profiles", &report);
+    let mut models: BTreeMap<String, Model> = BTreeMap::new();
+    for document in &profile_documents {
+        if let Some(model) = profiles::read(document, &report) {
+            models.insert(model.profile.name.clone(), model);
+        }
+    }
+    let site_documents = folder_documents(&options.site, "site", &report);
+    let roots: Vec<Node> = site_documents.iter().map(|document| document.parse(&report)).collect();
+    let mut build = Build::new(options, settings, &report);
+    build.read(&site_documents, &roots, &models);
+    let mut documents: Vec<Document> = vec![gateway];
+    documents.extend(site_documents);
+    let used: Vec<String> = build.drafts.iter().map(|draft| draft.profile.name.clone()).collect();
+    let used = |document: &&Document| used.iter().any(|name| document.text.contains(&format!("\"{name}\"")));
+    let kept: Vec<(String, String)> = documents
+        .iter()
+        .chain(profile_documents.iter().filter(used))
+        .filter(|document| !document.text.is_empty())
+        .map(|document| (document.name.clone(), document.text.clone()))
+        .collect();
+    let site = build.finish(kept);
+    let texts = documents.into_iter().chain(profile_documents).map(|document| (document.name, document.text)).collect();
+    let found = report.finish();
+    (Some(site).filter(|_| found.errors() == 0), found, texts)
+}
+
+/// The documents of a folder by name; its subfolders are not looked at.
+fn folder_documents(folder: &Path, what: &str, report: &Report) -> Vec<Document> {
+    let place = Place { file: folder.display().to_string(), ..Place::default() };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            let help = Some(format!("name the {what} folder with --{what} DIR"));
+            report.error(&place, "missing-folder", format!("cannot read the {what} folder: {error}"), help);
+            return Vec::new();
+        }
+    };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    if paths.is_empty() {
+        report.error(&place, "empty-folder", format!("the {what} folder holds no .toml document"), None);
+    }
+    paths.iter().filter_map(|path| Document::read(path, report)).collect()
+}
+
+/// The site while it is put together.
+struct Build<'a> {
+    options: &'a Options,
+    settings: settings::Settings,
+    report: &'a Report,
+    lines: Vec<LineDraft>,
+    drafts: Vec<DeviceDraft>,
+    catalog: Catalog,
+    devices: Vec<DeviceSpec>,
+    derived: Vec<crate::derive::Settings>,
+    rules: Vec<Rule>,
+    risk_points: Vec<RiskPoint>,
+    known: Vec<Known>,
+}
+
+impl<'a> Build<'a> {
+    fn new(options: &'a Options, settings: settings::Settings, report: &'a Report) -> Self {
+        let catalog = Catalog { site: settings.name.clone(), ..Catalog::default() };
+        Self {
+            options,
+            settings,
+            report,
+            lines: Vec::new(),
+            drafts: Vec::new(),
+            catalog,
+            devices: Vec::new(),
+            derived: Vec::new(),
+            rules: Vec::new(),
+            risk_points: Vec::new(),
+            known: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, documents: &[Document], roots: &[Node], models: &BTreeMap<String, Model>) {
+        let tops: Vec<Section<'_>> = documents
+            .iter()
+            .zip(roots)
+            .map(|(document, root)| Section::new(document, self.report, "a site document", root))
+            .collect();
+        let each = |key: &'static str| tops.iter().flat_map(|top| top.sections(key)).collect::<Vec<_>>();
+        let mut names = Names::default();
+        for section in each("line") {
+            if let Some(line) = devices::line(&section, &self.options.lines) {
+                names.take("line", &line.settings.name, &line.place, self.report);
+                self.lines.push(line);
+            }
+        }
+        for section in each("risk_point") {
+            if let Some((point, place)) = devices::risk_point(&section) {
+                names.take("risk point", &point.code, &place, self.report);
+                self.risk_points.push(point);
+            }
+        }
+        for section in each("device") {
+            if let Some(draft) = devices::device(&section, &self.lines, models, self.options.now) {
+                names.take("device", &draft.name, &draft.place, self.report);
+                self.check_risk_point(&section, &draft);
+                self.drafts.push(draft);
+            }
+        }
+        self.check_slaves();
+        self.number_lines_and_devices();
+        self.check_load();
+        for section in each("derived") {
+            self.derived(&section, &mut names);
+        }
+        for section in each("rule") {
+            if let Some(rule) = rules::rule(&section, &self.known) {
+                names.take("rule", &rule.name, &section.place("name"), self.report);
+                self.rules.push(rule);
+            }
+        }
+        self.implicit();
+        for top in &tops {
+            top.finish();
+        }
+    }
+
+    fn check_risk_point(&self, section: &Section<'_>, draft: &DeviceDraft) {
+        let Some(code) = &draft.risk_point else { return };
+        if !self.risk_points.iter().any(|point| point.code == *code) {
+            let help = nearest(code, self.risk_points.iter().map(|point| point.code.as_str()));
+            section.error("risk_point", "unknown-risk-point", format!("there is no risk point `{code}`"), help);
+        }
+    }
+
+    fn check_slaves(&self) {
+        for (index, draft) in self.drafts.iter().enumerate() {
+            let same = |other: &&DeviceDraft| other.line == draft.line && other.slave == draft.slave;
+            if let Some(other) = self.drafts.iter().take(index).find(same) {
+                let text = format!("{} has slave {} on the same line as {}", draft.name, draft.slave.0, other.name);
+                self.report.error(&draft.place, "duplicate-slave", text, Some("each device of a line needs its own address".to_owned()));
+            }
+        }
+        for point in &self.risk_points {
+            if !self.drafts.iter().any(|draft| draft.risk_point.as_ref() == Some(&point.code)) {
+                let text = format!("the risk point {} has no sensor", point.code);
+                self.report.warning(&Place::default(), "blind-risk-point", text, None);
+            }
+        }
+    }
+
+    fn number_lines_and_devices(&mut self) {
+        for (index, line) in (0..).zip(&self.lines) {
+            self.catalog.lines.push(Line { id: LineId(index), name: line.settings.name.clone() });
+        }
+        let drafts = std::mem::take(&mut self.drafts);
+        for draft in &drafts {
+            let line = u32::try_from(draft.line).ok().map(LineId);
+            let device = self.device(&draft.name, &draft.profile.class, line, draft.risk_point.as_ref());
+            let mut points = Vec::new();
+            for field in &draft.profile.fields {
+                let unit = field.unit.map(|unit| unit.canonical_for(&draft.profile.class));
+                points.push((!field.hidden).then(|| {
+                    let id = self.point(device, &draft.name, &field.name, unit, field.decimals, field.states.clone());
+                    let to = field.unit.zip(unit).and_then(|(from, to)| from.to(to)).unwrap_or((1.0, 0.0));
+                    let range = field.range.map(|(low, high)| (low * to.0 + to.1, high * to.0 + to.1));
+                    self.know(id, draft.every, range);
+                    id
+                }));
+            }
+            self.devices.push(DeviceSpec {
+                id: device,
+                slave: draft.slave,
+                profile: draft.profile.clone(),
+                points,
+                every: draft.every,
+                timeout: draft.timeout,
+                calibration_due: draft.calibration_due,
+            });
+        }
+        self.drafts = drafts;
+    }
+
+    fn device(&mut self, name: &str, class: &str, line: Option<LineId>, risk_point: Option<&String>) -> DeviceId {
+        let id = DeviceId(u32::try_from(self.catalog.devices.len()).unwrap_or(u32::MAX));
+        let town = risk_point.and_then(|code| self.risk_points.iter().find(|point| point.code == *code)).map(|point| point.town.clone());
+        let (name, class) = (name.to_owned(), class.to_owned());
+        self.catalog.devices.push(Device { id, name, line, class, risk_point: risk_point.cloned(), town });
+        id
+    }
+
+    fn point(
+        &mut self,
+        device: DeviceId,
+        device_name: &str,
+        short: &str,
+        unit: Option<crate::unit::Unit>,
+        decimals: u8,
+        states: Vec<(i64, String)>,
+    ) -> PointId {
+        let id = PointId(u32::try_from(self.catalog.points.len()).unwrap_or(u32::MAX));
+        let name = format!("{device_name}.{short}");
+        self.catalog.points.push(Point { id, name, short: short.to_owned(), device, unit, decimals, states });
+        id
+    }
+
+    fn know(&mut self, id: PointId, every: Duration, range: Option<(f64, f64)>) {
+        let Some(point) = self.catalog.point(id) else { return };
+        self.known.push(Known { id, name: point.name.clone(), unit: point.unit, every, range });
+    }
+
+    fn derived(&mut self, section: &Section<'_>, names: &mut Names) {
+        let Some(mut draft) = rules::derived(section, &self.known) else { return };
+        let place = section.place("name");
+        if self.known.iter().any(|point| point.name == draft.name) {
+            let text = format!("the point `{}` stands twice", draft.name);
+            self.report.error(&place, "duplicate-name", text, None);
+        }
+        let Some((device_name, short)) = draft.name.split_once('.') else { return };
+        let known = self.catalog.devices.iter().find(|device| device.name == device_name).map(|device| device.id);
+        let device = known.unwrap_or_else(|| {
+            names.take("device", device_name, &place, self.report);
+            self.device(device_name, "derived", None, None)
+        });
+        let unit = draft.unit.map(crate::unit::Unit::canonical);
+        let id = self.point(device, device_name, short, unit, draft.decimals, draft.states);
+        draft.settings.point = id;
+        self.know(id, draft.every, None);
+        self.derived.push(draft.settings);
+    }
+
+    /// Time that a line's polls take against the time there is.
+    fn check_load(&self) {
+        for (index, line) in self.lines.iter().enumerate() {
+            let Address::Serial { format, .. } = &line.settings.address else { continue };
+            let byte_s = 11.0 / f64::from(format.baud);
+            let mut load = 0.0;
+            for draft in self.drafts.iter().filter(|draft| draft.line == index) {
+                let wanted: Vec<usize> = (0..draft.profile.fields.len()).collect();
+                let plan = Plan::new(&draft.profile.fields, &wanted, &draft.profile.limits);
+                let quiet = draft.profile.limits.quiet.max(line.settings.quiet).as_secs_f64();
+                let request_s = |planned: &crate::poll::PlannedRead| {
+                    let bytes = u32::try_from(8 + 5 + planned.read.data_bytes()).unwrap_or(u32::MAX);
+                    f64::from(bytes) * byte_s + 3.5 * byte_s + 0.005 + quiet
+                };
+                load += plan.0.iter().map(request_s).sum::<f64>() / draft.every.as_secs_f64().max(0.001);
+            }
+            let name = &line.settings.name;
+            let percent = 100.0 * load;
+            if load > 1.0 {
+                let text = format!("the polls of line {name} need {percent:.0} % of its time at {} baud", format.baud);
+                let help = Some(format!("make every `every` {load:.1} times as long, or use more lines"));
+                self.report.error(&line.place, "unreachable-period", text, help);
+            } else if load > 0.8 {
+                let text = format!("the polls of line {name} need {percent:.0} % of its time: one slow device delays all");
+                self.report.warning(&line.place, "full-line", text, None);
+            }
+        }
+    }
+
+    /// Stale rules of devices, and the gateway's own points and rules.
+    fn implicit(&mut self) {
+        for (draft, spec) in self.drafts.iter().zip(&self.devices) {
+            let points: Vec<PointId> = spec.points.iter().flatten().copied().collect();
+            let Some(first) = points.first().copied() else { continue };
+            let condition = Condition::Stale { after: draft.stale_after, severity: Severity::Yellow, points };
+            let advice = "检查设备供电、接线和地址 check power, wiring and address of the device";
+            self.rules.push(implicit_rule(format!("{}-stale", draft.name), first, Kind::Sensor, condition, advice));
+        }
+        let device = self.device("gateway", "gateway", None, None);
+        let mut own = vec![
+            ("disk".to_owned(), Severity::Orange, "检查存储盘 free space or replace the disk"),
+            ("clock".to_owned(), Severity::Yellow, "校时 set the box's clock (NTP)"),
+        ];
+        for line in &self.lines {
+            own.push((format!("line-{}", line.settings.name), Severity::Yellow, "检查线路与转换器 check the port, cable or serial server"));
+        }
+        for (short, severity, advice) in own {
+            let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
+            let point = self.point(device, "gateway", &short, None, 0, states);
+            let on_delay = Duration::from_secs(if short == "disk" { 0 } else { 10 });
+            let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
+            let max_gap = Duration::from_secs(30);
+            let condition = Condition::Threshold { direction: Direction::Above, levels, deadband: 0.5, max_gap };
+            self.rules.push(implicit_rule(format!("gateway-{short}"), point, Kind::System, condition, advice));
+        }
+    }
+
+    fn finish(mut self, documents: Vec<(String, String)>) -> Site {
+        for (index, rule) in (0..).zip(&mut self.rules) {
+            rule.id = RuleId(index);
+        }
+        let text: String = documents.iter().map(|(name, text)| format!("{name}\0{text}\0")).collect();
+        self.catalog.version = hash(&format!("{text}{:?}{:?}", self.catalog, self.options.lines));
+        let lines = self.lines.iter().enumerate().map(|(index, line)| {
+            let mut settings = line.settings.clone();
+            let own = || self.drafts.iter().enumerate().filter(move |(_, draft)| draft.line == index);
+            settings.quiet = own().map(|(_, draft)| draft.profile.limits.quiet).fold(settings.quiet, Duration::max);
+            LineSpec { id: LineId(u32::try_from(index).unwrap_or(u32::MAX)), settings, devices: own().map(|(place, _)| place).collect() }
+        });
+        Site {
+            lines: lines.collect(),
+            catalog: Arc::new(self.catalog),
+            timezone: self.settings.timezone,
+            devices: self.devices,
+            derived: self.derived,
+            rules: self.rules,
+            risk_points: self.risk_points,
+            journal: self.settings.journal,
+            sinks: self.settings.sinks,
+            listen: self.settings.listen,
+            documents,
+        }
+    }
+}
+
+fn implicit_rule(name: String, point: PointId, kind: Kind, condition: Condition, advice: &str) -> Rule {
+    let version = hash(&format!("{name} {condition:?}"));
+    let (advice, basis) = (advice.to_owned(), "implicit".to_owned());
+    Rule { id: RuleId(0), name, version, point, kind, condition, advice, basis, latched: false }
+}
+
+/// Names in use, by kind.
+#[derive(Default)]
+struct Names(BTreeMap<(&'static str, String), Place>);
+
+impl Names {
+    fn take(&mut self, kind: &'static str, name: &str, place: &Place, report: &Report) {
+        if kind == "device" && name == "gateway" {
+            report.error(place, "reserved-name", "`gateway` is the gateway's own device", Some("use another name".to_owned()));
+        }
+        match self.0.get(&(kind, name.to_owned())) {
+            Some(first) => {
+                let help = Some(format!("the first one stands at {}:{}", first.file, first.line));
+                report.error(place, "duplicate-name", format!("two of this kind ({kind}) are called `{name}`"), help);
+            }
+            None => {
+                self.0.insert((kind, name.to_owned()), place.clone());
+            }
+        }
+    }
+}

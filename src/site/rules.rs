@@ -1,0 +1,209 @@
+//! Rules and derived points of the site's documents.
+//!
+//! In: `[[rule]]` and `[[derived]]` sections with the points that devices gave. Out: compiled rules in canonical units.
+//! Invariant: thresholds of a compiled rule rise (fall) with severity and are farther apart than the deadband.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
+use crate::derive::{self, Derived};
+use crate::point::PointId;
+use crate::site::section::{Section, kebab, nearest};
+use crate::site::tree::Value;
+use crate::unit::Unit;
+
+/// A point that rules and expressions may name.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) id: PointId,
+    pub(crate) name: String,
+    pub(crate) unit: Option<Unit>,
+    pub(crate) every: Duration,
+    pub(crate) range: Option<(f64, f64)>,
+}
+
+/// The colours from low to high.
+pub(crate) const COLOURS: [(&str, Severity); 4] =
+    [("blue", Severity::Blue), ("yellow", Severity::Yellow), ("orange", Severity::Orange), ("red", Severity::Red)];
+
+/// The first 16 hexadecimal digits of SHA-256.
+pub(crate) fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn find<'k>(section: &Section<'_>, key: &'static str, name: &str, known: &'k [Known]) -> Option<&'k Known> {
+    let found = known.iter().find(|point| point.name == name);
+    if found.is_none() {
+        let help = nearest(name, known.iter().map(|point| point.name.as_str()));
+        section.error(key, "unknown-point", format!("there is no point `{name}`"), help);
+    }
+    found
+}
+
+/// Reads one rule.
+pub(crate) fn rule(section: &Section<'_>, known: &[Known]) -> Option<Rule> {
+    let name = section.name("name");
+    let point = section.need("point", section.text("point")).and_then(|name| find(section, "point", &name, known));
+    let unit = section.unit("unit");
+    let to_point = point.map_or(Some((1.0, 0.0)), |point| convert(section, unit, point));
+    let deadband = section.float("deadband").unwrap_or(0.0);
+    if deadband < 0.0 {
+        section.error("deadband", "bad-deadband", "the deadband must not be negative", None);
+    }
+    let found = levels(section, deadband);
+    let max_gap = section.duration("max_gap").unwrap_or(point.map_or(Duration::from_secs(30), |point| point.every * 3));
+    let latched = section.flag("latched").unwrap_or(false);
+    let kind = match section.word("kind", &["process", "sensor"]) {
+        Some("sensor") => Kind::Sensor,
+        _ => Kind::Process,
+    };
+    let basis = section.need("basis", section.text("basis")).unwrap_or_default();
+    let advice = section.need("advice", section.text("advice")).unwrap_or_default();
+    section.finish();
+    let (name, point, (factor, offset), (direction, mut levels)) = (name?, point?, to_point?, found?);
+    for level in &mut levels {
+        level.threshold = level.threshold * factor + offset;
+        suspicious(section, point, level);
+    }
+    let condition = Condition::Threshold { direction, levels, deadband: deadband * factor.abs(), max_gap };
+    let version = hash(&format!("{name} {} {condition:?} {latched}", point.name));
+    Some(Rule { id: RuleId(0), name, version, point: point.id, kind, condition, advice, basis, latched })
+}
+
+/// Factor and offset from the rule's unit to the point's.
+fn convert(section: &Section<'_>, unit: Option<Unit>, point: &Known) -> Option<(f64, f64)> {
+    match (unit, point.unit) {
+        (None, None) => Some((1.0, 0.0)),
+        (None, Some(kept)) => {
+            if section.node("unit").is_none() {
+                let help = Some(format!("unit = \"{}\"", kept.name()));
+                section.error("point", "missing-key", format!("the rule needs `unit`: {} is kept in {}", point.name, kept.name()), help);
+            }
+            None
+        }
+        (Some(given), None) => {
+            section.error("unit", "wrong-unit", format!("{} has no unit, and the rule says {}", point.name, given.name()), None);
+            None
+        }
+        (Some(given), Some(kept)) => {
+            let found = given.to(kept);
+            if found.is_none() {
+                let help = Some(format!("a unit of the same quantity as {}", kept.name()));
+                section.error("unit", "wrong-unit", format!("{} does not convert to {}, the unit of {}", given.name(), kept.name(), point.name), help);
+            }
+            found
+        }
+    }
+}
+
+fn suspicious(section: &Section<'_>, point: &Known, level: &Level) {
+    let outside = point.range.filter(|(low, high)| level.threshold < *low || *high < level.threshold);
+    if let Some((low, high)) = outside {
+        let text = format!("the threshold for {:?} lies outside the sensor's range {low} to {high}: it can never be reached", level.severity);
+        section.warning("above", "threshold-out-of-range", text, None);
+    }
+    if Duration::ZERO < level.on_delay && level.on_delay < point.every {
+        section.warning("on_delay", "short-delay", "the on-delay is shorter than the poll period: it acts like none", None);
+    }
+}
+
+/// Direction and levels in the rule's own unit.
+fn levels(section: &Section<'_>, deadband: f64) -> Option<(Direction, Vec<Level>)> {
+    let (above, below) = (section.section("above"), section.section("below"));
+    let on = delays(section, "on_delay");
+    let off = delays(section, "off_delay");
+    let (direction, table) = match (above, below) {
+        (Some(table), None) => (Direction::Above, table),
+        (None, Some(table)) => (Direction::Below, table),
+        _ => {
+            section.error("name", "rule-direction", "a rule needs exactly one of `above` and `below`", Some("above = { yellow = 2.8, red = 3.2 }".to_owned()));
+            return None;
+        }
+    };
+    let mut levels: Vec<Level> = Vec::new();
+    for ((colour, severity), (on_delay, off_delay)) in COLOURS.into_iter().zip(on.into_iter().zip(off)) {
+        let Some(threshold) = table.float(colour) else { continue };
+        if let Some(last) = levels.last() {
+            let step = if direction == Direction::Above { threshold - last.threshold } else { last.threshold - threshold };
+            if step <= 0.0 {
+                let order = if direction == Direction::Above { "blue < yellow < orange < red" } else { "blue > yellow > orange > red" };
+                table.error(colour, "threshold-order", format!("{colour} = {threshold} does not follow {:?} = {}", last.severity, last.threshold), Some(order.to_owned()));
+            } else if step <= deadband {
+                section.error("deadband", "bad-deadband", format!("the deadband {deadband} is not smaller than the step {step} to {colour}"), None);
+            }
+        }
+        levels.push(Level { severity, threshold, on_delay, off_delay });
+    }
+    table.finish();
+    if levels.is_empty() {
+        section.error("above", "no-threshold", "the rule has no threshold", Some("blue, yellow, orange or red".to_owned()));
+    }
+    (!levels.is_empty()).then_some((direction, levels))
+}
+
+/// One delay for all colours, or a table with one for each.
+fn delays(section: &Section<'_>, key: &'static str) -> [Duration; 4] {
+    let Some(node) = section.node(key) else { return [Duration::ZERO; 4] };
+    if !matches!(node.value, Value::Table(_)) {
+        return [section.duration(key).unwrap_or_default(); 4];
+    }
+    let Some(table) = section.section(key) else { return [Duration::ZERO; 4] };
+    let delays = COLOURS.map(|(colour, _)| table.duration(colour).unwrap_or_default());
+    table.finish();
+    delays
+}
+
+/// A derived point as written: full name, unit, settings without its own number.
+pub(crate) struct DerivedDraft {
+    pub(crate) name: String,
+    pub(crate) unit: Option<Unit>,
+    pub(crate) settings: derive::Settings,
+    pub(crate) every: Duration,
+    pub(crate) decimals: u8,
+    pub(crate) states: Vec<(i64, String)>,
+}
+
+/// Reads one derived point.
+pub(crate) fn derived(section: &Section<'_>, known: &[Known]) -> Option<DerivedDraft> {
+    let name = section.need("name", section.text("name"));
+    if let Some(name) = &name {
+        let parts: Vec<&str> = name.split('.').collect();
+        if parts.len() != 2 || parts.iter().any(|part| part.is_empty() || kebab(part) != **part) {
+            section.error("name", "bad-name", format!("`{name}` is not DEVICE.POINT in kebab-case"), Some("such as underpass-2.rise".to_owned()));
+        }
+    }
+    let mut inputs = Vec::new();
+    let mut every = Duration::from_secs(1);
+    if let Some(table) = section.need("inputs", section.section("inputs")) {
+        for (input, span, node) in table.all() {
+            let Value::Text(point) = &node.value else {
+                section.report.error(&section.document.place(*span), "wrong-type", "an input is the name of a point", None);
+                continue;
+            };
+            if let Some(point) = find(section, "inputs", point, known) {
+                every = every.max(point.every);
+                inputs.push((input.clone(), point.id));
+            }
+        }
+    }
+    let value = section.need("value", section.text("value"));
+    let unit = section.unit("unit");
+    let decimals = section.int("decimals", 0, 9).unwrap_or(if unit.is_some() { 2 } else { 0 });
+    let states = section.section("states").map(|states| {
+        let state = |(code, _, node): &crate::site::tree::Entry| match (&node.value, code.parse()) {
+            (Value::Text(name), Ok(code)) => Some((code, name.clone())),
+            _ => None,
+        };
+        states.all().iter().filter_map(state).collect()
+    });
+    section.finish();
+    // The expression gives numbers in its own `unit`; readings are kept in the canonical one.
+    let factor = unit.map_or(1.0, |unit| unit.to_canonical().0);
+    let settings = derive::Settings { point: PointId(0), inputs, value: value?, factor };
+    if let Err(why) = Derived::check(&settings) {
+        section.error("value", "bad-expression", why, None);
+    }
+    Some(DerivedDraft { name: name?, unit, settings, every, decimals, states: states.unwrap_or_default() })
+}

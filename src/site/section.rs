@@ -1,0 +1,238 @@
+//! One table of a document, read key by key with the type that each key needs.
+//!
+//! In: a [`Node`]. Out: typed values. Invariant: a wrong type, a missing key and an unknown key are each reported once with
+//! place and remedy, and reading goes on.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::diagnostic::Place;
+use crate::site::tree::{Document, Entry, Node, Report, Value};
+use crate::unit::Unit;
+
+/// A table under reading.
+pub(crate) struct Section<'a> {
+    pub(crate) document: &'a Document,
+    pub(crate) report: &'a Report,
+    what: String,
+    span: (usize, usize),
+    entries: &'a [Entry],
+    known: RefCell<BTreeSet<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    /// `node` as a table called `what`; anything else is reported and read as empty.
+    pub(crate) fn new(document: &'a Document, report: &'a Report, what: &str, node: &'a Node) -> Self {
+        let entries: &[Entry] = if let Value::Table(entries) = &node.value {
+            entries
+        } else {
+            let place = document.place(node.span);
+            report.error(&place, "wrong-type", format!("{what} must be a table, and this is {}", node.value.kind()), None);
+            &[]
+        };
+        Self { document, report, what: what.to_owned(), span: node.span, entries, known: RefCell::default() }
+    }
+
+    /// The value of `key`, which is a known key from now on.
+    pub(crate) fn node(&self, key: &'static str) -> Option<&'a Node> {
+        self.known.borrow_mut().insert(key);
+        self.entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node)
+    }
+
+    /// All entries, for tables whose keys are names; all are known then.
+    pub(crate) fn all(&self) -> &'a [Entry] {
+        self.entries
+    }
+
+    /// The place of `key`'s value, or of the table.
+    pub(crate) fn place(&self, key: &str) -> Place {
+        let found = self.entries.iter().find(|(name, ..)| name == key);
+        self.document.place(found.map_or((self.span.0, self.span.0), |(.., node)| node.span))
+    }
+
+    pub(crate) fn error(&self, key: &str, code: &'static str, message: impl Into<String>, help: Option<String>) {
+        self.report.error(&self.place(key), code, message, help);
+    }
+
+    pub(crate) fn warning(&self, key: &str, code: &'static str, message: impl Into<String>, help: Option<String>) {
+        self.report.warning(&self.place(key), code, message, help);
+    }
+
+    fn wrong<T>(&self, key: &str, node: &Node, wanted: &str) -> Option<T> {
+        let found = match &node.value {
+            Value::Text(text) => format!("`{text}`"),
+            other => other.kind().to_owned(),
+        };
+        self.error(key, "wrong-type", format!("`{key}` must be {wanted}, and this is {found}"), None);
+        None
+    }
+
+    /// Reports that `key` is missing when there is nothing.
+    pub(crate) fn need<T>(&self, key: &'static str, value: Option<T>) -> Option<T> {
+        if value.is_none() && self.node(key).is_none() {
+            self.error(key, "missing-key", format!("{} needs `{key}`", self.what), None);
+        }
+        value
+    }
+
+    pub(crate) fn text(&self, key: &'static str) -> Option<String> {
+        let node = self.node(key)?;
+        match &node.value {
+            Value::Text(text) => Some(text.clone()),
+            _ => self.wrong(key, node, "a text"),
+        }
+    }
+
+    pub(crate) fn float(&self, key: &'static str) -> Option<f64> {
+        let node = self.node(key)?;
+        number(node).or_else(|| self.wrong(key, node, "a number"))
+    }
+
+    pub(crate) fn flag(&self, key: &'static str) -> Option<bool> {
+        let node = self.node(key)?;
+        match node.value {
+            Value::Bool(holds) => Some(holds),
+            _ => self.wrong(key, node, "true or false"),
+        }
+    }
+
+    /// An integer of a range.
+    pub(crate) fn int<T: TryFrom<i64>>(&self, key: &'static str, low: i64, high: i64) -> Option<T> {
+        let node = self.node(key)?;
+        let Value::Int(value) = node.value else { return self.wrong(key, node, "an integer") };
+        let inside = (low..=high).contains(&value).then(|| T::try_from(value).ok()).flatten();
+        if inside.is_none() {
+            self.error(key, "out-of-range", format!("`{key}` must be {low} to {high}, and this is {value}"), None);
+        }
+        inside
+    }
+
+    pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
+        let text = self.text(key)?;
+        let found = crate::site::duration(&text);
+        if found.is_none() {
+            let help = Some("write a number and ms, s, m, h or d: \"5s\", \"2h\"".to_owned());
+            self.error(key, "bad-duration", format!("`{text}` is not a duration"), help);
+        }
+        found
+    }
+
+    /// A TOML date as the moment of its midnight in UTC.
+    pub(crate) fn date(&self, key: &'static str) -> Option<Timestamp> {
+        let node = self.node(key)?;
+        let text = match &node.value {
+            Value::Date(text) | Value::Text(text) => text,
+            _ => return self.wrong(key, node, "a date (2027-03-01)"),
+        };
+        let day = text.get(..10).and_then(|day| Timestamp::parse(&format!("{day}T00:00:00Z")).ok());
+        day.or_else(|| self.wrong(key, node, "a date (2027-03-01)"))
+    }
+
+    pub(crate) fn unit(&self, key: &'static str) -> Option<Unit> {
+        let text = self.text(key)?;
+        let unit = Unit::parse(&text);
+        if unit.is_none() {
+            self.error(key, "unknown-unit", format!("there is no unit `{text}`"), nearest(&text, Unit::names()));
+        }
+        unit
+    }
+
+    /// A kebab-case name.
+    pub(crate) fn name(&self, key: &'static str) -> Option<String> {
+        let text = self.need(key, self.text(key))?;
+        let kebab = kebab(&text);
+        if kebab != text || text.is_empty() {
+            let help = (!kebab.is_empty()).then(|| format!("write `{kebab}`"));
+            self.error(key, "bad-name", format!("`{text}` is not a kebab-case name (a-z, 0-9, -)"), help);
+        }
+        Some(text)
+    }
+
+    /// One of the words of a closed list.
+    pub(crate) fn word(&self, key: &'static str, words: &[&'static str]) -> Option<&'static str> {
+        let text = self.text(key)?;
+        let found = words.iter().find(|word| **word == text).copied();
+        if found.is_none() {
+            let help = nearest(&text, words.iter().copied()).or_else(|| Some(format!("one of {}", words.join(", "))));
+            self.error(key, "unknown-word", format!("`{key}` cannot be `{text}`"), help);
+        }
+        found
+    }
+
+    pub(crate) fn list(&self, key: &'static str) -> &'a [Node] {
+        match self.node(key) {
+            None => &[],
+            Some(Node { value: Value::List(list), .. }) => list,
+            Some(node) => self.wrong::<&[Node]>(key, node, "a list").unwrap_or(&[]),
+        }
+    }
+
+    pub(crate) fn texts(&self, key: &'static str) -> Vec<(String, Place)> {
+        let text = |node: &Node| match &node.value {
+            Value::Text(text) => Some((text.clone(), self.document.place(node.span))),
+            _ => self.wrong(key, node, "a list of texts"),
+        };
+        self.list(key).iter().filter_map(text).collect()
+    }
+
+    /// The table under `key`.
+    pub(crate) fn section(&self, key: &'static str) -> Option<Section<'a>> {
+        let node = self.node(key)?;
+        Some(Section::new(self.document, self.report, &format!("`{key}`"), node))
+    }
+
+    /// The tables of the list under `key`.
+    pub(crate) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+        let what = format!("[[{key}]]");
+        self.list(key).iter().map(|node| Section::new(self.document, self.report, &what, node)).collect()
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(crate) fn finish(&self) {
+        let known = self.known.borrow();
+        for (name, span, _) in self.entries {
+            if !known.contains(name.as_str()) {
+                let help = nearest(name, known.iter().copied()).or_else(|| {
+                    let all: Vec<&str> = known.iter().copied().collect();
+                    Some(format!("known keys: {}", all.join(", ")))
+                });
+                let message = format!("{} has no key `{name}`", self.what);
+                self.report.error(&self.document.place(*span), "unknown-key", message, help);
+            }
+        }
+    }
+}
+
+/// An integer or a float.
+pub(crate) fn number(node: &Node) -> Option<f64> {
+    match node.value {
+        #[expect(clippy::cast_precision_loss, reason = "documents hold small integers")]
+        Value::Int(value) => Some(value as f64),
+        Value::Float(value) if value.is_finite() => Some(value),
+        _ => None,
+    }
+}
+
+/// `did you mean` for the nearest of `known`.
+pub(crate) fn nearest<'k>(text: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+    let score = |name: &'k str| (strsim::damerau_levenshtein(&text.to_lowercase(), &name.to_lowercase()), name);
+    let (distance, name) = known.map(score).min()?;
+    let most = (text.chars().count() / 3).clamp(1, 4);
+    (distance <= most).then(|| format!("did you mean `{name}`?"))
+}
+
+/// The kebab-case form of a name.
+pub(crate) fn kebab(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        match letter {
+            'a'..='z' | '0'..='9' => out.push(letter),
+            'A'..='Z' => out.push(letter.to_ascii_lowercase()),
+            _ if !out.ends_with('-') => out.push('-'),
+            _ => {}
+        }
+    }
+    out.trim_matches('-').to_owned()
+}

@@ -1,0 +1,168 @@
+//! `gateway.toml`: the gateway's own settings, in layers: built-in defaults, the file, the environment.
+//!
+//! In: the file's tree and `LIFELINE__SECTION__KEY` names. Out: [`Settings`].
+//! Invariant: an unknown key or name is reported and never silently ignored; a secret is a name or a path, never its text.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::diagnostic::Place;
+use crate::forward::{self, Api, Secret, Target};
+use crate::journal;
+use crate::site::section::{Section, nearest};
+use crate::site::tree::{Document, Node, Report, Value};
+
+/// The settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) timezone: String,
+    pub(crate) journal: journal::Settings,
+    pub(crate) listen: SocketAddr,
+    pub(crate) profiles: Option<PathBuf>,
+    pub(crate) sinks: Vec<forward::Settings>,
+}
+
+/// What the environment may set.
+const NAMES: [&str; 8] = [
+    "LIFELINE__SITE__NAME",
+    "LIFELINE__SITE__TIMEZONE",
+    "LIFELINE__JOURNAL__PATH",
+    "LIFELINE__JOURNAL__COMMIT_EVERY",
+    "LIFELINE__JOURNAL__KEEP",
+    "LIFELINE__JOURNAL__MAX_SIZE",
+    "LIFELINE__CONSOLE__LISTEN",
+    "LIFELINE__PROFILES__PATH",
+];
+
+/// Reads the settings of `document` (empty for none) under `env`.
+pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Report) -> Settings {
+    let mut root = document.parse(report);
+    overlay(&mut root, env, report);
+    let top = Section::new(document, report, "gateway.toml", &root);
+    let empty = Node { span: (0, 0), value: Value::Table(Vec::new()) };
+    let part = |key: &'static str| top.section(key).unwrap_or_else(|| Section::new(document, report, key, &empty));
+    let (site, store, console, profiles) = (part("site"), part("journal"), part("console"), part("profiles"));
+    let name = if site.node("name").is_some() { site.name("name").unwrap_or_default() } else { "lifeline".to_owned() };
+    let timezone = site.text("timezone").unwrap_or_else(|| "UTC".to_owned());
+    if jiff::tz::TimeZone::get(&timezone).is_err() {
+        site.error("timezone", "unknown-timezone", format!("there is no time zone `{timezone}`"), Some("such as Asia/Shanghai".to_owned()));
+    }
+    let journal = journal::Settings {
+        path: store.text("path").map_or_else(|| PathBuf::from("/var/lib/lifeline"), PathBuf::from),
+        commit_every: store.duration("commit_every").unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1)),
+        keep: store.duration("keep").unwrap_or(Duration::from_secs(400 * 86_400)),
+        max_bytes: store.text("max_size").map_or(8_000_000_000, |text| size(&store, &text)),
+    };
+    let listen = console.text("listen").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let listen = listen.parse().unwrap_or_else(|_| {
+        console.error("listen", "bad-address", format!("`{listen}` is not an address and port"), Some("such as 127.0.0.1:8080".to_owned()));
+        SocketAddr::from(([127, 0, 0, 1], 8080))
+    });
+    let folder = profiles.text("path").map(PathBuf::from);
+    let sections = top.sections("sink");
+    let sinks: Vec<forward::Settings> = sections.iter().filter_map(sink).collect();
+    for (index, settings) in sinks.iter().enumerate() {
+        if sinks.iter().take(index).any(|other| other.name == settings.name) {
+            let message = format!("two sinks are called `{}`", settings.name);
+            sections.get(index).inspect(|section| section.error("name", "duplicate-name", message, None));
+        }
+    }
+    for section in [&site, &store, &console, &profiles, &top] {
+        section.finish();
+    }
+    Settings { name, timezone, journal, listen, profiles: folder, sinks }
+}
+
+/// Puts the environment's values over the file's.
+fn overlay(root: &mut Node, env: &[(String, String)], report: &Report) {
+    for (name, text) in env {
+        let place = Place { file: format!("env {name}"), ..Place::default() };
+        if !NAMES.contains(&name.as_str()) {
+            let help = nearest(name, NAMES.into_iter());
+            report.error(&place, "unknown-setting", format!("the environment sets `{name}`, which is no setting"), help);
+            continue;
+        }
+        let mut path = name.split("__").skip(1).map(str::to_lowercase);
+        let (Some(section), Some(key)) = (path.next(), path.next()) else { continue };
+        let Value::Table(entries) = &mut root.value else { continue };
+        let node = Node { span: (0, 0), value: Value::Text(text.clone()) };
+        if !entries.iter().any(|(name, ..)| *name == section) {
+            entries.push((section.clone(), (0, 0), Node { span: (0, 0), value: Value::Table(Vec::new()) }));
+        }
+        let table = entries.iter_mut().find(|(name, ..)| *name == section).map(|(.., node)| &mut node.value);
+        if let Some(Value::Table(keys)) = table {
+            keys.retain(|(name, ..)| *name != key);
+            keys.push((key, (0, 0), node));
+        }
+    }
+}
+
+fn size(section: &Section<'_>, text: &str) -> u64 {
+    let parsed = text.split_once(' ').and_then(|(number, unit)| {
+        let number: u64 = number.parse().ok()?;
+        let factor = match unit {
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            _ => return None,
+        };
+        number.checked_mul(factor)
+    });
+    parsed.filter(|bytes| 10_000_000 <= *bytes).unwrap_or_else(|| {
+        section.error("max_size", "bad-size", format!("`{text}` is not a size of at least 10 MB"), Some("such as \"8 GB\"".to_owned()));
+        8_000_000_000
+    })
+}
+
+fn sink(section: &Section<'_>) -> Option<forward::Settings> {
+    let name = section.name("name");
+    let kind = section.need("kind", section.word("kind", &["influx", "mqtt", "file"]));
+    let batch_max = section.int("batch_max", 1, 100_000).unwrap_or(5000);
+    let target = match kind {
+        Some("influx") => influx(section),
+        Some("mqtt") => mqtt(section),
+        Some("file") => section.need("path", section.text("path")).map(|path| Target::File { path: PathBuf::from(path) }),
+        _ => return None,
+    };
+    section.finish();
+    Some(forward::Settings { name: name?, target: target?, batch_max })
+}
+
+fn influx(section: &Section<'_>) -> Option<Target> {
+    let url = section.need("url", section.text("url"))?;
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        section.error("url", "bad-url", format!("`{url}` is not an http address"), Some("such as http://127.0.0.1:8086".to_owned()));
+    }
+    let v1 = section.word("api", &["v1", "v2"]) == Some("v1");
+    let (token, user) = (secret(section, "token"), section.text("user"));
+    let api = if v1 {
+        Api::V1 { database: section.need("database", section.text("database"))? }
+    } else {
+        Api::V2 { org: section.text("org").unwrap_or_default(), bucket: section.need("bucket", section.text("bucket"))? }
+    };
+    Some(Target::Influx { url: url.trim_end_matches('/').to_owned(), api, token, user })
+}
+
+fn mqtt(section: &Section<'_>) -> Option<Target> {
+    let url = section.need("url", section.text("url"))?;
+    let address = url.strip_prefix("mqtt://").unwrap_or(&url).to_owned();
+    if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+        section.error("url", "bad-url", format!("`{url}` is not host and port"), Some("such as mqtt://127.0.0.1:1883".to_owned()));
+    }
+    let client_id = section.text("client_id").unwrap_or_default();
+    Some(Target::Mqtt { address, client_id, user: section.text("user"), password: secret(section, "password") })
+}
+
+fn secret(section: &Section<'_>, key: &'static str) -> Option<Secret> {
+    let node = section.node(key)?;
+    if matches!(node.value, Value::Text(_)) {
+        let help = format!("write {key} = {{ file = \"/etc/lifeline/{key}\" }} or {{ env = \"NAME\" }}");
+        section.error(key, "secret-in-document", "a secret does not belong into a document", Some(help));
+        return None;
+    }
+    let found = section.section(key)?;
+    let secret = found.text("env").map(Secret::Env).or_else(|| found.text("file").map(|path| Secret::File(PathBuf::from(path))));
+    found.finish();
+    found.need("file", secret)
+}
