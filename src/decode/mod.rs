@@ -12,6 +12,8 @@
 //! assert_eq!(decode(&field, &[0x0000, 0x7FC0]), Raw::Fault("nan".into()));
 //! ```
 
+#![warn(clippy::indexing_slicing)]
+
 use std::sync::Arc;
 
 use crate::clock::Timestamp;

@@ -1,23 +1,39 @@
 //! Points computed from points: an expression over inputs, quality carried through.
 //!
-//! In: batches of readings. Out: a reading for each derived point that one of them feeds.
-//! Invariant: an input without a number makes the derived point bad and names the input; an uncertain input makes it
-//! uncertain; `rate(name, '5m')` is the least-squares slope in the input's canonical unit per minute.
-//! The expressions are CEL without macros; a bool result is 1 or 0.
+//! In: [`Batch`]es of readings. Out: a reading for each derived point that a batch feeds.
+//! Invariant: no number unless each input has one; same settings and batches give the same readings, bit for bit.
+//! Source: Common Expression Language, of which the part in [`expression`] is allowed.
+//!
+//! - A derived point is computed when a batch brings one of its inputs and each of them has been heard of; its time is the newest input's time. Should that time have
+//!   been told already, nothing is told: a point's time never has two values.
+//! - An input without a number makes the result bad with `input` and that point's name. A doubtful input makes the result doubtful, with the doubt of the first
+//!   such input. A result that is no finite number is `out-of-range`.
+//! - Windows: `rate(name, '5m')` is the least-squares slope in canonical units **per minute** (cm/min for a level in cm); it needs 3 samples that span half the window,
+//!   or the result is bad with `input`. `sum`, `max`, `min` and `mean` take the samples in the window (`now - span < time <= now`, now being the newest sample's time). While the
+//!   samples span less than half the window a sum or maximum is at least what it says, and a minimum at most: they are `over-range` and `under-range` then, which may raise an
+//!   alarm in that direction and clears none; a mean is bad with `input`. A window lives on readings' time alone; a step back of it empties the window.
+//!
+//! ```
+//! use lifeline_gateway::{derive::{Derived, Settings}, point::PointId};
+//! let value = "rate(level, '5m') > 0.5 ? 1 : 0".to_owned();
+//! let settings = Settings { point: PointId(1), inputs: vec![("level".into(), PointId(0))], value, factor: 1.0 };
+//! assert_eq!(Derived::check(&settings), Ok(()));
+//! ```
 
-use std::collections::VecDeque;
-use std::time::Duration;
+pub mod counter;
+pub mod expression;
+pub mod window;
 
-use cel::{Context, Program, Value};
+use std::collections::BTreeMap;
+
+use cel::{Context, Value};
 
 use crate::clock::Timestamp;
-use crate::point::PointId;
+use crate::derive::expression::{Compiled, Variable};
+use crate::derive::window::{Store, WindowId};
+use crate::point::{Catalog, PointId};
 use crate::reading::{Batch, Doubt, Reading, Reason, Sample};
-
-/// Longest expression, in bytes; CEL has no step limit, so length is one.
-const LENGTH_MAX: usize = 500;
-/// Samples kept for one rate.
-const WINDOW_MAX: usize = 2000;
+use crate::unit::Unit;
 
 /// One derived point as `site` compiled it.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +44,7 @@ pub struct Settings {
     pub inputs: Vec<(String, PointId)>,
     /// The expression, `presence == 1.0 && moving == 0.0` or `rate(level, '5m')`.
     pub value: String,
-    /// Factor from the expression's unit to the point's canonical unit.
+    /// Factor from the expression's unit to the point's canonical unit: [`factor`].
     pub factor: f64,
 }
 
@@ -47,212 +63,190 @@ struct Point {
 }
 
 /// All derived points of a site.
-pub struct Derived(Vec<Point>);
+pub struct Derived {
+    points: Vec<Formula>,
+    latest: BTreeMap<PointId, (Timestamp, Sample)>,
+    windows: Store,
+    context: Context<'static, 'static>,
+}
+
+struct Formula {
+    point: PointId,
+    inputs: Vec<PointId>,
+    compiled: Compiled,
+    /// The window of each window call, in the order of `compiled.windows`.
+    windows: Vec<WindowId>,
+    factor: f64,
+    told: Option<Timestamp>,
+}
 
 impl Derived {
     /// Compiles and dry-runs one expression.
     ///
     /// # Errors
-    /// Text for a person: syntax, an unknown name, a macro, a result that is no number.
+    /// Syntax, unknown names, macros, wrong result type.
     pub fn check(settings: &Settings) -> Result<(), String> {
-        let point = compile(settings)?;
-        let values = vec![1.0; settings.inputs.len()];
-        evaluate(&point, &values, &vec![1.0; point.windows.len()]).map(|_| ())
+        let compiled = expression::compile(&settings.value, &settings.inputs)?;
+        let mut context = Context::default();
+        for (_, point) in &settings.inputs {
+            context.add_variable_from_value(Variable::Latest(*point).to_string(), 1.0);
+        }
+        for index in 0..compiled.windows.len() {
+            context.add_variable_from_value(Variable::Window(index).to_string(), 1.0);
+        }
+        match Value::resolve(&compiled.expression, &context) {
+            Ok(Value::Float(_) | Value::Bool(_)) => Ok(()),
+            Ok(other) => Err(format!("the result is {other:?} and no number")),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
-    /// Derived points; those that do not pass [`Derived::check`] are left out.
-    pub fn new(settings: Vec<Settings>) -> Self {
-        Self(settings.iter().filter_map(|settings| compile(settings).ok()).collect())
+    /// Derived points that passed [`Derived::check`] (others are left out). A derived point may be an input of another one.
+    pub fn new(settings: Vec<Settings>, _catalog: &Catalog) -> Self {
+        let mut windows = Store::default();
+        let mut points = Vec::new();
+        for settings in in_order(settings) {
+            let Ok(compiled) = expression::compile(&settings.value, &settings.inputs) else { continue };
+            let ids = compiled.windows.iter().map(|call| windows.open(call.point, call.span)).collect();
+            let inputs = settings.inputs.iter().map(|(_, point)| *point).collect();
+            points.push(Formula {
+                point: settings.point,
+                inputs,
+                compiled,
+                windows: ids,
+                factor: settings.factor,
+                told: None,
+            });
+        }
+        Self { points, latest: BTreeMap::new(), windows, context: Context::default() }
     }
 
     /// Takes the readings of `batch` in and returns a reading for each derived point that one of them feeds.
-    pub fn apply(&mut self, batch: &Batch) -> Vec<Reading> {
-        self.0.iter_mut().filter_map(|point| point.apply(batch)).collect()
-    }
-}
-
-impl Point {
-    fn apply(&mut self, batch: &Batch) -> Option<Reading> {
-        let mut fed = None;
+    pub fn apply(&mut self, batch: &Batch, _now: Timestamp) -> Vec<Reading> {
+        let mut fresh: Vec<PointId> = Vec::with_capacity(batch.readings.len());
         for reading in &batch.readings {
-            for ((_, input), latest) in self.settings.inputs.iter().zip(&mut self.latest) {
-                if *input == reading.point {
-                    *latest = Some((reading.at, reading.sample.clone()));
-                    fed = fed.max(Some(reading.at));
-                }
-            }
-            if let Some(value) = reading.sample.value() {
-                self.windows.iter_mut().filter(|window| window.input == reading.point).for_each(|window| window.take(reading.at, value));
+            self.take(reading);
+            fresh.push(reading.point);
+        }
+        let mut results = Vec::new();
+        for index in 0..self.points.len() {
+            if let Some(reading) = self.evaluate(index, &fresh) {
+                self.take(&reading);
+                fresh.push(reading.point);
+                results.push(reading);
             }
         }
-        let at = fed?;
-        if self.latest.iter().any(Option::is_none) {
+        results
+    }
+
+    fn take(&mut self, reading: &Reading) {
+        self.latest.insert(reading.point, (reading.at, reading.sample.clone()));
+        self.windows.push(reading);
+    }
+
+    fn evaluate(&mut self, index: usize, fresh: &[PointId]) -> Option<Reading> {
+        let formula = self.points.get_mut(index)?;
+        if !formula.inputs.iter().any(|input| fresh.contains(input)) {
             return None;
         }
-        Some(Reading { point: self.settings.point, at, sample: self.sample() })
-    }
-
-    fn sample(&self) -> Sample {
-        let mut values = Vec::with_capacity(self.latest.len());
-        let mut doubt: Option<Doubt> = None;
-        for ((_, input), latest) in self.settings.inputs.iter().zip(&self.latest) {
-            match latest {
-                Some((_, Sample::Good(value))) => values.push(*value),
-                Some((_, Sample::Uncertain(value, why))) => {
-                    values.push(*value);
-                    doubt = Some(*why);
-                }
-                _ => return Sample::Bad(Reason::Input(*input)),
-            }
-        }
-        let mut slopes = Vec::with_capacity(self.windows.len());
-        for window in &self.windows {
-            match window.slope() {
-                Some(slope) => slopes.push(slope),
-                None => return Sample::Bad(Reason::Input(window.input)),
-            }
-        }
-        match evaluate(self, &values, &slopes) {
-            Ok(value) => {
-                let value = value * self.settings.factor + 0.0;
-                doubt.map_or(Sample::Good(value), |doubt| Sample::Uncertain(value, doubt))
-            }
-            Err(_) => Sample::Bad(Reason::OutOfRange),
-        }
-    }
-}
-
-impl Window {
-    fn take(&mut self, at: Timestamp, value: f64) {
-        if self.samples.back().is_some_and(|(last, _)| at <= *last) {
-            return;
-        }
-        self.samples.push_back((at, value));
-        while self.samples.len() > WINDOW_MAX || self.samples.front().is_some_and(|(first, _)| self.span < at.since(*first)) {
-            self.samples.pop_front();
-        }
-    }
-
-    /// Least-squares slope per minute; at least 3 samples over half the window.
-    fn slope(&self) -> Option<f64> {
-        let ((first, _), (last, _)) = (self.samples.front()?, self.samples.back()?);
-        if self.samples.len() < 3 || last.since(*first) < self.span / 2 {
+        let inputs: Vec<_> = formula
+            .inputs
+            .iter()
+            .map(|input| Some((*input, self.latest.get(input)?)))
+            .collect::<Option<_>>()?;
+        let at = inputs.iter().map(|(_, (at, _))| *at).max()?;
+        if formula.told.replace(at) == Some(at) {
             return None;
         }
-        let points = || self.samples.iter().map(|(at, value)| (at.since(*first).as_secs_f64() / 60.0, *value));
-        let (count, sum_t, sum_x) = points().fold((0.0, 0.0, 0.0), |(n, t, x), (dt, dx)| (n + 1.0, t + dt, x + dx));
-        let (mean_t, mean_x): (f64, f64) = (sum_t / count, sum_x / count);
-        let (above, below) = points().fold((0.0, 0.0), |(above, below), (t, x)| {
-            (above + (t - mean_t) * (x - mean_x), below + (t - mean_t) * (t - mean_t))
-        });
-        (below > 0.0).then(|| above / below)
-    }
-}
-
-/// Turns each `rate(name, '5m')` into a variable of its own and compiles the rest.
-fn compile(settings: &Settings) -> Result<Point, String> {
-    let text = &settings.value;
-    if text.len() > LENGTH_MAX {
-        return Err(format!("the expression is longer than {LENGTH_MAX} bytes"));
-    }
-    for name in ["all(", "exists(", "exists_one(", "map(", "filter(", "has("] {
-        if text.contains(name) {
-            return Err(format!("`{name}..)` is not allowed here"));
+        let mut doubt = None;
+        let mut blind = None;
+        for (input, (_, sample)) in inputs {
+            match sample {
+                Sample::Good(value) => set(&mut self.context, Variable::Latest(input), *value),
+                Sample::Uncertain(value, of_input) => {
+                    doubt = doubt.or(Some(*of_input));
+                    set(&mut self.context, Variable::Latest(input), *value);
+                }
+                Sample::Bad(_) => blind = blind.or(Some(input)),
+            }
         }
+        for (index, (call, id)) in formula.compiled.windows.iter().zip(&formula.windows).enumerate() {
+            match self.windows.get(*id).and_then(|window| window.value(call.function)) {
+                Some((value, of_window)) => {
+                    doubt = doubt.or(of_window);
+                    set(&mut self.context, Variable::Window(index), value);
+                }
+                None => blind = blind.or(Some(call.point)),
+            }
+        }
+        let sample = match blind {
+            Some(input) => Sample::Bad(Reason::Input(input)),
+            None => result(formula, &self.context, doubt),
+        };
+        Some(Reading { point: formula.point, at, sample })
     }
-    let mut windows = Vec::new();
-    let mut rest = text.as_str();
-    let mut plain = String::new();
-    while let Some((before, after)) = rest.split_once("rate(") {
-        let (arguments, tail) = after.split_once(')').ok_or("`rate(` without `)`")?;
-        let (name, span) = arguments.split_once(',').ok_or("write rate(name, '5m')")?;
-        let input = settings.inputs.iter().find(|(known, _)| known == name.trim());
-        let (_, input) = input.ok_or_else(|| format!("`{}` is not one of the inputs", name.trim()))?;
-        let span = span.trim().trim_matches('\'');
-        let span = minutes(span).ok_or_else(|| format!("`{span}` is not a window; write '30s', '5m' or '2h'"))?;
-        let variable = format!("rate_{}", windows.len());
-        plain += before;
-        plain += &variable;
-        windows.push(Window { input: *input, span, name: variable, samples: VecDeque::new() });
-        rest = tail;
-    }
-    plain += rest;
-    let program = Program::compile(&plain).map_err(|error| format!("not an expression: {error}"))?;
-    let latest = vec![None; settings.inputs.len()];
-    Ok(Point { settings: settings.clone(), program, windows, latest })
 }
 
-fn minutes(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = number.parse().ok().filter(|number| (1..=100_000).contains(number))?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    Some(Duration::from_secs(number * seconds))
+fn set(context: &mut Context<'static, 'static>, variable: Variable, value: f64) {
+    context.add_variable_from_value(variable.to_string(), value);
 }
 
-fn evaluate(point: &Point, values: &[f64], slopes: &[f64]) -> Result<f64, String> {
-    let mut context = Context::empty();
-    let inputs = point.settings.inputs.iter().map(|(name, _)| name.as_str()).zip(values);
-    let rates = point.windows.iter().map(|window| window.name.as_str()).zip(slopes);
-    for (name, value) in inputs.chain(rates) {
-        context.add_variable_from_value(name, Value::Float(*value));
-    }
-    let value = match point.program.execute(&context) {
-        Ok(Value::Float(value)) => value,
-        Ok(Value::Bool(holds)) => f64::from(u8::from(holds)),
-        Ok(other) => return Err(format!("the result is no number but {other:?}")),
-        Err(error) => return Err(format!("{error} (numbers are written 1.0)")),
+fn result(formula: &Formula, context: &Context<'_, '_>, doubt: Option<Doubt>) -> Sample {
+    let value = match Value::resolve(&formula.compiled.expression, context) {
+        Ok(Value::Float(number)) => number * formula.factor + 0.0,
+        Ok(Value::Bool(truth)) => f64::from(u8::from(truth)),
+        _ => f64::NAN,
     };
-    if value.is_finite() { Ok(value) } else { Err("the result is not finite".to_owned()) }
+    match doubt {
+        _ if !value.is_finite() => Sample::Bad(Reason::OutOfRange),
+        Some(doubt) => Sample::Uncertain(value, doubt),
+        None => Sample::Good(value),
+    }
+}
+
+/// Inputs before what is made of them; derived points that wait for each other come last as they stand, and never have all inputs.
+fn in_order(mut waiting: Vec<Settings>) -> Vec<Settings> {
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ready = |one: &Settings| {
+            !one.inputs.iter().any(|(_, input)| waiting.iter().any(|other| other.point == *input))
+        };
+        let flags: Vec<bool> = waiting.iter().map(ready).collect();
+        if !flags.contains(&true) {
+            ordered.append(&mut waiting);
+            break;
+        }
+        let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().zip(flags).partition(|(_, ready)| *ready);
+        ordered.extend(now.into_iter().map(|(one, _)| one));
+        waiting = later.into_iter().map(|(one, _)| one).collect();
+    }
+    ordered
+}
+
+/// The [`Settings::factor`] of a derived point whose document says `unit`, at a device of `class`; `inputs` are the names in the expression with the units of
+/// their points. An expression that is nothing but an input or one window call has a unit of its own (`rate` of a level in cm: cm/min), which is converted;
+/// of any other expression `unit` is taken to be the unit.
+///
+/// # Errors
+/// Text for a person: the expression is in a unit of another quantity; a unit with an offset (degF) for a computed value.
+pub fn factor(
+    value: &str,
+    inputs: &[(String, Option<Unit>)],
+    unit: Option<Unit>,
+    class: &str,
+) -> Result<f64, String> {
+    let Some(unit) = unit else { return Ok(1.0) };
+    let own = expression::own_unit(value, inputs);
+    if let Some(own) = own
+        && own.to(unit).is_none()
+    {
+        return Err(format!("{value} is in {}, which {} can't express", own.name(), unit.name()));
+    }
+    match own.unwrap_or(unit).to(unit.canonical_for(class)) {
+        Some((factor, 0.0)) => Ok(factor),
+        _ => Err(format!("{} has an offset: compute in {}", unit.name(), unit.canonical().name())),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::point::DeviceId;
-
-    fn settings(value: &str) -> Settings {
-        let inputs = vec![("level".to_owned(), PointId(0)), ("moving".to_owned(), PointId(1))];
-        Settings { point: PointId(2), inputs, value: value.to_owned(), factor: 1.0 }
-    }
-
-    fn batch(s: i64, samples: [Sample; 2]) -> Batch {
-        let at = Timestamp::from_millis(s * 1000);
-        let [level, moving] = samples;
-        let reading = |point, sample| Reading { point: PointId(point), at, sample };
-        Batch { device: DeviceId(0), start: at, end: at, readings: vec![reading(0, level), reading(1, moving)] }
-    }
-
-    #[test]
-    fn expressions_are_checked_at_load() {
-        assert_eq!(Derived::check(&settings("level > 2.0 && moving == 0.0")), Ok(()));
-        assert_eq!(Derived::check(&settings("rate(level, '5m') * 2.0")), Ok(()));
-        for wrong in ["level >", "speed", "rate(speed, '5m')", "rate(level, '5x')", "[1].all(x, x > 0)", "'text'"] {
-            assert!(Derived::check(&settings(wrong)).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn quality_is_carried_through() {
-        let mut derived = Derived::new(vec![settings("level > 2.0 && moving == 0.0")]);
-        let mut sample = |level, moving| derived.apply(&batch(0, [level, moving])).remove(0).sample;
-        assert_eq!(sample(Sample::Good(3.0), Sample::Good(0.0)), Sample::Good(1.0));
-        assert_eq!(sample(Sample::Uncertain(3.0, Doubt::Spike), Sample::Good(1.0)), Sample::Uncertain(0.0, Doubt::Spike));
-        assert_eq!(sample(Sample::Good(3.0), Sample::Bad(Reason::Timeout)), Sample::Bad(Reason::Input(PointId(1))));
-    }
-
-    #[test]
-    fn the_worked_slope() {
-        let mut derived = Derived::new(vec![settings("rate(level, '1m')")]);
-        let mut last = Vec::new();
-        for (index, value) in [300.0, 299.6, 299.1, 298.9, 298.2, 297.9, 297.4].into_iter().enumerate() {
-            last = derived.apply(&batch(10 * i64::try_from(index).unwrap(), [Sample::Good(value), Sample::Good(0.0)]));
-        }
-        let Sample::Good(slope) = last.remove(0).sample else { panic!("no slope") };
-        assert!((slope + 2.592_857_142_857).abs() < 1e-9, "{slope}");
-    }
-}
+mod tests;

@@ -1,0 +1,40 @@
+//! Counters that wrap: how far one moved between two readings.
+//!
+//! In: two readings of an unsigned counter and its width. Out: the way it moved, or that it was set back.
+//! Invariant: a step is never negative, and never more than the caller's limit.
+//! Source: a wrap is a short way over the top; a long one is a reset (power cut, service), because a counter rarely runs half its width between polls.
+
+/// What a counter did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advance {
+    /// It counted this many, over the top or not.
+    By(u64),
+    /// It was set back: how many were counted since is not known.
+    Reset,
+}
+
+/// What a counter of `width` bits (1..=64) did between `before` and `after`; a way longer than `step_max` is a reset.
+pub fn advance(before: u64, after: u64, width: u32, step_max: u64) -> Advance {
+    let mask = u64::MAX.checked_shr(64_u32.saturating_sub(width)).unwrap_or(0);
+    let way = after.wrapping_sub(before) & mask;
+    if way <= step_max { Advance::By(way) } else { Advance::Reset }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrap_and_reset() {
+        for (before, after, width, want) in [
+            (65_530, 4, 16, Advance::By(10)),
+            (4_294_967_290, 10, 32, Advance::By(16)),
+            (500, 3, 16, Advance::Reset),
+            (7, 7, 16, Advance::By(0)),
+            (u64::MAX, 0, 64, Advance::By(1)),
+            (0, 1_001, 32, Advance::Reset),
+        ] {
+            assert_eq!(advance(before, after, width, 1_000), want, "{before} to {after}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The part of CEL that derived points are written in, checked whole before it runs.
+//!
+//! In: the text of an expression and its input names. Out: a checked expression over variables of our own, and its window calls.
+//! Invariant: what compiles can't fail for types or names, has no loops, and its cost is bounded by its length.
+//! Source: cel-spec, language definition; no macros (`map`, `all`, `exists`, `filter`, `has`), because their cost is not bounded.
+//!
+//! Allowed: numbers (`2` is `2.0`), `true`, `false`, inputs, `+ - * /`, `== != < <= > >=`, `&& || !`, `a ? b : c`, parentheses, and the window calls
+//! `rate`, `sum`, `max`, `min`, `mean` of an input and a span (`'5m'`; ms, s, m, h, d).
+
+use std::fmt;
+use std::time::Duration;
+
+use cel::IdedExpr;
+use cel::Program;
+use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
+
+use crate::derive::window::Function;
+use crate::point::PointId;
+use crate::unit::Unit;
+
+/// Longest expression, in bytes.
+const LENGTH_MAX: usize = 500;
+/// Longest window.
+const SPAN_MAX: Duration = Duration::from_secs(31 * 86_400);
+
+/// A checked expression.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// Over the names of [`Variable`].
+    pub expression: IdedExpr,
+    /// Its window calls, each once.
+    pub windows: Vec<Call>,
+}
+
+/// One window call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What is asked of the window.
+    pub function: Function,
+    /// Of which point.
+    pub point: PointId,
+    /// How far back.
+    pub span: Duration,
+}
+
+/// The variables of a compiled expression, by the names they have in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// The latest number of a point.
+    Latest(PointId),
+    /// The result of the window call at this index.
+    Window(usize),
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest(point) => write!(f, "p{}", point.0),
+            Self::Window(index) => write!(f, "w{index}"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Number,
+    Truth,
+}
+
+/// Parses and checks `value`.
+///
+/// # Errors
+/// Text for a person.
+pub fn compile(value: &str, inputs: &[(String, PointId)]) -> Result<Compiled, String> {
+    let mut expression = parse(value)?;
+    let mut checker = Checker { inputs, windows: Vec::new() };
+    checker.check(&mut expression)?;
+    Ok(Compiled { expression, windows: checker.windows })
+}
+
+/// The unit of an expression that is nothing but an input or one window call; `None` for any other and where there is no such unit.
+pub fn own_unit(value: &str, inputs: &[(String, Option<Unit>)]) -> Option<Unit> {
+    let unit = |name: &str| inputs.iter().find(|(known, _)| known == name).and_then(|(_, unit)| *unit);
+    match parse(value).ok()?.expr {
+        Expr::Ident(name) => unit(&name),
+        Expr::Call(call) => {
+            let Some(Expr::Ident(name)) = call.args.first().map(|arg| &arg.expr) else { return None };
+            match Function::parse(&call.func_name)? {
+                Function::Rate => unit(name)?.per_minute(),
+                Function::Sum | Function::Max | Function::Min | Function::Mean => unit(name),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn parse(value: &str) -> Result<IdedExpr, String> {
+    if value.len() > LENGTH_MAX {
+        return Err(format!("longer than {LENGTH_MAX} bytes"));
+    }
+    let program = Program::compile(value).map_err(|errors| {
+        let first = errors.errors.first();
+        first.map_or_else(|| errors.to_string(), |error| format!("column {}: {}", error.pos.1, error.msg))
+    })?;
+    Ok(program.expression().clone())
+}
+
+struct Checker<'a> {
+    inputs: &'a [(String, PointId)],
+    windows: Vec<Call>,
+}
+
+impl Checker<'_> {
+    /// Finds the type, and puts our own variables and doubles in.
+    fn check(&mut self, node: &mut IdedExpr) -> Result<Type, String> {
+        match &mut node.expr {
+            Expr::Literal(literal) => {
+                if let Some(number) = whole(literal)? {
+                    *literal = LiteralValue::Double(number.into());
+                }
+                Ok(if matches!(literal, LiteralValue::Boolean(_)) { Type::Truth } else { Type::Number })
+            }
+            Expr::Ident(name) => {
+                let point = self.input(name)?;
+                *name = Variable::Latest(point).to_string();
+                Ok(Type::Number)
+            }
+            Expr::Call(call) if call.target.is_none() => match Function::parse(&call.func_name) {
+                Some(function) => {
+                    let index = self.window(function, call)?;
+                    node.expr = Expr::Ident(Variable::Window(index).to_string());
+                    Ok(Type::Number)
+                }
+                None => self.operator(call),
+            },
+            Expr::Call(call) => Err(format!("unknown function {}", call.func_name)),
+            Expr::Select(select) => Err(format!("no fields: .{}", select.field)),
+            Expr::Comprehension(_) => Err("no macros (all, exists, map, filter, has)".to_owned()),
+            Expr::List(_) | Expr::Map(_) | Expr::Struct(_) => Err("no lists and maps".to_owned()),
+            Expr::Unspecified => Err("empty".to_owned()),
+        }
+    }
+
+    fn input(&self, name: &str) -> Result<PointId, String> {
+        self.inputs.iter().find(|(known, _)| known == name).map(|(_, point)| *point).ok_or_else(|| {
+            let known: Vec<_> = self.inputs.iter().map(|(known, _)| known.as_str()).collect();
+            format!("unknown name {name}; inputs are {}", known.join(", "))
+        })
+    }
+
+    fn window(&mut self, function: Function, call: &CallExpr) -> Result<usize, String> {
+        let usage = || format!("write {}(input, '5m')", function.name());
+        let [of, span] = call.args.as_slice() else { return Err(usage()) };
+        let (Expr::Ident(name), Expr::Literal(LiteralValue::String(span))) = (&of.expr, &span.expr) else {
+            return Err(usage());
+        };
+        let span = duration(span.inner())
+            .filter(|span| !span.is_zero() && *span <= SPAN_MAX)
+            .ok_or_else(|| format!("no span {:?}: write '5m' (ms, s, m, h, d; at most 31d)", span.inner()))?;
+        let call = Call { function, point: self.input(name)?, span };
+        if let Some(index) = self.windows.iter().position(|known| *known == call) {
+            return Ok(index);
+        }
+        self.windows.push(call);
+        Ok(self.windows.len() - 1)
+    }
+
+    fn operator(&mut self, call: &mut CallExpr) -> Result<Type, String> {
+        use operators as op;
+        let mut types = Vec::with_capacity(call.args.len());
+        for arg in &mut call.args {
+            types.push(self.check(arg)?);
+        }
+        let all = |want| types.iter().all(|found| *found == want);
+        let name = call.func_name.as_str();
+        match (name, types.as_slice()) {
+            (op::ADD | op::SUBSTRACT | op::MULTIPLY | op::DIVIDE | op::NEGATE, _) if all(Type::Number) => {
+                Ok(Type::Number)
+            }
+            (op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS, _) if all(Type::Number) => {
+                Ok(Type::Truth)
+            }
+            (op::EQUALS | op::NOT_EQUALS, [a, b]) if a == b => Ok(Type::Truth),
+            (op::LOGICAL_AND | op::LOGICAL_OR | op::LOGICAL_NOT, _) if all(Type::Truth) => Ok(Type::Truth),
+            (op::CONDITIONAL, [Type::Truth, a, b]) if a == b => Ok(*a),
+            (op::LOGICAL_AND | op::LOGICAL_OR | op::LOGICAL_NOT | op::CONDITIONAL, _) => {
+                Err(format!("{} needs truth values: an input is a number, write `input == 1`", sign(name)))
+            }
+            (
+                op::ADD
+                | op::SUBSTRACT
+                | op::MULTIPLY
+                | op::DIVIDE
+                | op::NEGATE
+                | op::LESS
+                | op::LESS_EQUALS
+                | op::GREATER
+                | op::GREATER_EQUALS
+                | op::EQUALS
+                | op::NOT_EQUALS,
+                _,
+            ) => Err(format!("{} between a number and a truth value", sign(name))),
+            _ => Err(format!(
+                "unknown function or operator {}; windows are rate, sum, max, min, mean",
+                sign(name)
+            )),
+        }
+    }
+}
+
+/// The sign of an operator for a person: `&&` of `_&&_`.
+fn sign(operator: &str) -> String {
+    operator.replace('_', "")
+}
+
+/// A literal as a double when it is a number; an error when it is neither number nor truth value.
+fn whole(literal: &LiteralValue) -> Result<Option<f64>, String> {
+    let digits = match literal {
+        LiteralValue::Boolean(_) | LiteralValue::Double(_) => return Ok(None),
+        LiteralValue::Int(number) => number.inner().to_string(),
+        LiteralValue::UInt(number) => number.inner().to_string(),
+        LiteralValue::Bytes(_) | LiteralValue::Null | LiteralValue::String(_) => {
+            return Err("no texts here, only numbers".to_owned());
+        }
+    };
+    digits.parse().map(Some).map_err(|_| format!("no number {digits}"))
+}
+
+/// `5m`, `90s`, `500ms`, `1h`, `2d`.
+fn duration(text: &str) -> Option<Duration> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (digits, unit) = text.split_at_checked(at)?;
+    let count: u64 = digits.parse().ok()?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    count.checked_mul(ms).map(Duration::from_millis)
+}

@@ -1,0 +1,202 @@
+use super::*;
+use crate::point::DeviceId;
+use proptest::prelude::*;
+
+fn settings(point: u32, inputs: &[(&str, u32)], value: &str) -> Settings {
+    let inputs = inputs.iter().map(|(name, id)| ((*name).to_owned(), PointId(*id))).collect();
+    Settings { point: PointId(point), inputs, value: value.to_owned(), factor: 1.0 }
+}
+
+fn derived(settings: Vec<Settings>) -> Derived {
+    for one in &settings {
+        assert_eq!(Derived::check(one), Ok(()), "{}", one.value);
+    }
+    Derived::new(settings, &Catalog::default())
+}
+
+fn batch(readings: &[(u32, i64, Sample)]) -> Batch {
+    let readings = readings
+        .iter()
+        .map(|(point, seconds, sample)| Reading {
+            point: PointId(*point),
+            at: Timestamp::from_millis(seconds * 1000),
+            sample: sample.clone(),
+        })
+        .collect();
+    Batch { device: DeviceId(0), start: Timestamp::default(), end: Timestamp::default(), readings }
+}
+
+fn feed(derived: &mut Derived, readings: &[(u32, i64, Sample)]) -> Vec<(u32, i64, Sample)> {
+    derived
+        .apply(&batch(readings), Timestamp::default())
+        .into_iter()
+        .map(|reading| (reading.point.0, reading.at.as_millis() / 1000, reading.sample))
+        .collect()
+}
+
+use Sample::{Bad, Good, Uncertain};
+
+#[test]
+fn a_truth_is_one_or_zero_and_waits_for_all_inputs() {
+    let mut derived =
+        derived(vec![settings(9, &[("presence", 1), ("moving", 2)], "presence == 1 && moving == 0.0")]);
+    assert_eq!(feed(&mut derived, &[(1, 10, Good(1.0))]), [], "moving was never heard of");
+    assert_eq!(feed(&mut derived, &[(2, 11, Good(0.0))]), [(9, 11, Good(1.0))]);
+    assert_eq!(feed(&mut derived, &[(5, 12, Good(0.0))]), [], "a batch of others");
+    assert_eq!(
+        feed(&mut derived, &[(1, 13, Good(1.0)), (2, 14, Good(1.0))]),
+        [(9, 14, Good(0.0))],
+        "once for a batch"
+    );
+}
+
+#[test]
+fn quality_is_carried_through() {
+    let mut derived = derived(vec![settings(9, &[("a", 1), ("b", 2)], "a > 100 ? a : b")]);
+    feed(&mut derived, &[(1, 1, Good(1.0)), (2, 1, Good(2.0))]);
+    assert_eq!(feed(&mut derived, &[(1, 2, Bad(Reason::Timeout))]), [(9, 2, Bad(Reason::Input(PointId(1))))]);
+    assert_eq!(
+        feed(&mut derived, &[(1, 3, Uncertain(5.0, Doubt::Clock))]),
+        [(9, 3, Uncertain(2.0, Doubt::Clock))]
+    );
+    assert_eq!(feed(&mut derived, &[(1, 4, Good(5.0))]), [(9, 4, Good(2.0))]);
+}
+
+#[test]
+fn a_time_is_told_once() {
+    let mut derived = derived(vec![settings(9, &[("a", 1), ("b", 2)], "a + b")]);
+    feed(&mut derived, &[(1, 10, Good(1.0)), (2, 5, Good(2.0))]);
+    assert_eq!(feed(&mut derived, &[(2, 8, Good(3.0))]), [], "10 has its value already");
+    assert_eq!(feed(&mut derived, &[(2, 12, Good(3.0))]), [(9, 12, Good(4.0))]);
+    feed(&mut derived, &[(1, 1, Good(1.0))]);
+    assert_eq!(
+        feed(&mut derived, &[(2, 2, Good(1.0))]),
+        [(9, 2, Good(2.0))],
+        "the clock went back and goes on"
+    );
+}
+
+#[test]
+fn division_by_zero_is_no_number() {
+    let mut derived = derived(vec![settings(9, &[("a", 1)], "1 / a")]);
+    assert_eq!(feed(&mut derived, &[(1, 1, Good(0.0))]), [(9, 1, Bad(Reason::OutOfRange))]);
+    assert_eq!(feed(&mut derived, &[(1, 2, Good(4.0))]), [(9, 2, Good(0.25))]);
+}
+
+#[test]
+fn rate_is_per_minute_and_needs_half_its_window() {
+    let mut derived = derived(vec![settings(9, &[("level", 1)], "rate(level, '5m')")]);
+    let blind = Bad(Reason::Input(PointId(1)));
+    for second in (0_i32..=600).step_by(30) {
+        let level = 3.0 + f64::from(second) / 60.0 * 0.5;
+        let got = feed(&mut derived, &[(1, i64::from(second), Good(level))]);
+        match got.as_slice() {
+            [(9, _, Good(rate))] if second >= 150 => assert!((rate - 0.5).abs() < 1e-9, "{rate}"),
+            [(9, _, sample)] if second < 150 => assert_eq!(*sample, blind, "after {second} s"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        feed(&mut derived, &[(1, 2_000, Good(9.0))])[0].2,
+        blind,
+        "the old samples are out of the window"
+    );
+    assert_eq!(feed(&mut derived, &[(1, 1_000, Good(9.0))])[0].2, blind, "time went back");
+}
+
+#[test]
+fn half_seen_windows_say_in_which_direction_they_hold() {
+    let mut derived = derived(vec![
+        settings(7, &[("rain", 1)], "sum(rain, '10m')"),
+        settings(8, &[("rain", 1)], "max(rain, '10m') - min(rain, '10m')"),
+    ]);
+    assert_eq!(feed(&mut derived, &[(1, 0, Good(2.0))])[0].2, Uncertain(2.0, Doubt::OverRange));
+    assert_eq!(feed(&mut derived, &[(1, 300, Good(3.0))])[0].2, Good(5.0));
+    assert_eq!(feed(&mut derived, &[(1, 599, Good(4.0))])[0].2, Good(9.0));
+    let last = feed(&mut derived, &[(1, 600, Uncertain(1.0, Doubt::Spike))]);
+    assert_eq!(last, [(7, 600, Uncertain(8.0, Doubt::Spike)), (8, 600, Uncertain(3.0, Doubt::Spike))]);
+}
+
+#[test]
+fn derived_points_of_derived_points_in_any_order() {
+    let mut derived = derived(vec![
+        settings(9, &[("rise", 8)], "rise * 2"),
+        settings(8, &[("a", 1)], "a + 1"),
+        settings(7, &[("x", 7)], "x"),
+    ]);
+    assert_eq!(feed(&mut derived, &[(1, 1, Good(3.0))]), [(8, 1, Good(4.0)), (9, 1, Good(8.0))]);
+}
+
+#[test]
+fn mistakes_are_found_when_documents_load() {
+    for (value, want) in [
+        ("level +", "column"),
+        ("levle > 3", "unknown name levle; inputs are level"),
+        ("[1, 2].all(x, x > 0)", "no macros"),
+        ("[level]", "no lists"),
+        ("level.high", "no fields"),
+        ("sqrt(level)", "unknown function or operator sqrt"),
+        ("level.rate('5m')", "unknown function"),
+        ("rate(level, 5)", "write rate(input, '5m')"),
+        ("rate(level + 1, '5m')", "write rate(input, '5m')"),
+        ("rate(level, '5 m')", "no span"),
+        ("rate(level, '0s')", "no span"),
+        ("rate(levle, '5m')", "unknown name levle"),
+        ("level && true", "write `input == 1`"),
+        ("level + true", "between a number and a truth value"),
+        ("level ? 1 : 2", "write `input == 1`"),
+        ("level > 1 ? 1 : true", "truth values"),
+        ("'text'", "no texts"),
+        ("level % 2", "unknown function or operator %"),
+        ("", "column"),
+    ] {
+        let error = Derived::check(&settings(9, &[("level", 1)], value)).unwrap_err();
+        assert!(error.contains(want), "{value}: {error}");
+    }
+    let long = format!("level{}", " + 1".repeat(200));
+    assert!(Derived::check(&settings(9, &[("level", 1)], &long)).unwrap_err().contains("longer than"));
+    assert_eq!(Derived::check(&settings(9, &[("level", 1)], "!(level > -2) || 7 == level")), Ok(()));
+}
+
+#[test]
+fn the_factor_knows_what_a_window_call_is_in() {
+    let unit = |name: &str| Unit::parse(name);
+    let inputs = [("level".to_owned(), unit("cm"))];
+    let factor = |value, to, class| factor(value, &inputs, unit(to), class);
+    assert_eq!(factor("rate(level, '5m')", "cm/min", "water-level"), Ok(1.0));
+    assert_eq!(factor("rate(level, '5m')", "mm/h", "rain"), Ok(600.0));
+    assert_eq!(factor("rate(level, '5m') * 60", "cm/h", "water-level"), Ok(1.0 / 60.0));
+    assert_eq!(factor("max(level, '1h')", "m", "displacement"), Ok(10.0));
+    assert_eq!(factor("level * 2", "m", "water-level"), Ok(100.0));
+    assert!(factor("rate(level, '5m')", "kPa", "water-level").unwrap_err().contains("is in cm/min"));
+    assert!(factor("level * 2", "degF", "climate").unwrap_err().contains("offset"));
+    assert_eq!(super::factor("level", &inputs, None, "io"), Ok(1.0));
+}
+
+#[test]
+fn it_can_live_in_a_task() {
+    fn sendable<T: Send>() {}
+    sendable::<Derived>();
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_an_answer_and_no_panic(value in "[ -~]{0,60}|[a-z0-9+*()<>=&|!?:' ,.-]{0,80}") {
+        let _ = Derived::check(&settings(9, &[("a", 1), ("b", 2)], &value));
+        let _ = super::factor(&value, &[("a".to_owned(), Unit::parse("cm"))], Unit::parse("cm"), "io");
+    }
+
+    #[test]
+    fn what_compiles_gives_finite_numbers_or_a_reason(
+        value in prop::sample::select(vec!["a / b", "a * a * b", "a - b > 0", "rate(a, '2s') / b", "a == b ? a : -b", "sum(a, '3s') + mean(b, '3s')"]),
+        numbers in prop::collection::vec((prop::num::f64::NORMAL | prop::num::f64::ZERO, prop::num::f64::NORMAL | prop::num::f64::ZERO), 1..12),
+    ) {
+        let mut derived = derived(vec![settings(9, &[("a", 1), ("b", 2)], value)]);
+        for (second, (a, b)) in (0_i64..).zip(numbers) {
+            for (_, at, sample) in feed(&mut derived, &[(1, second, Good(a)), (2, second, Good(b))]) {
+                prop_assert_eq!(at, second);
+                prop_assert!(sample.value().is_none_or(f64::is_finite));
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The latest samples of a point within a span of time, and what can be asked of them.
+//!
+//! In: readings in the order of their arrival. Out: slope, sum, extremes, mean, with the doubt that they carry.
+//! Invariant: holds samples of the span alone, at most [`SAMPLES_MAX`]; only numbers come in.
+//! Source: ordinary least squares.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::point::PointId;
+use crate::reading::{Doubt, Reading, Sample};
+
+/// Samples of one window; of more the oldest go (the window then reaches less far back, and says so by its doubt).
+pub const SAMPLES_MAX: usize = 100_000;
+/// A slope through fewer samples is noise.
+const RATE_SAMPLES_MIN: usize = 3;
+
+/// What can be asked of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// Least-squares slope, canonical units per minute.
+    Rate,
+    /// Sum of the samples.
+    Sum,
+    /// Largest sample.
+    Max,
+    /// Smallest sample.
+    Min,
+    /// Arithmetic mean of the samples.
+    Mean,
+}
+
+impl Function {
+    const ALL: [Self; 5] = [Self::Rate, Self::Sum, Self::Max, Self::Min, Self::Mean];
+
+    /// The name in expressions.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Sum => "sum",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Mean => "mean",
+        }
+    }
+
+    /// The function of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|function| function.name() == name)
+    }
+}
+
+/// Which window of a [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowId(usize);
+
+/// All windows, each point and span once.
+#[derive(Debug, Default)]
+pub struct Store {
+    windows: Vec<(PointId, Window)>,
+}
+
+impl Store {
+    /// The window of this point and span, made when there is none.
+    pub fn open(&mut self, point: PointId, span: Duration) -> WindowId {
+        let known = self.windows.iter().position(|(of, window)| *of == point && window.span == span);
+        WindowId(known.unwrap_or_else(|| {
+            self.windows.push((point, Window::new(span)));
+            self.windows.len() - 1
+        }))
+    }
+
+    /// The window of this number.
+    pub fn get(&self, id: WindowId) -> Option<&Window> {
+        self.windows.get(id.0).map(|(_, window)| window)
+    }
+
+    /// Takes a reading into the windows of its point.
+    pub fn push(&mut self, reading: &Reading) {
+        for (point, window) in &mut self.windows {
+            if *point == reading.point {
+                window.push(reading.at, &reading.sample);
+            }
+        }
+    }
+}
+
+/// The samples of one point and span.
+#[derive(Debug)]
+pub struct Window {
+    span: Duration,
+    samples: VecDeque<(Timestamp, f64, Option<Doubt>)>,
+}
+
+impl Window {
+    fn new(span: Duration) -> Self {
+        Self { span, samples: VecDeque::new() }
+    }
+
+    fn push(&mut self, at: Timestamp, sample: &Sample) {
+        // Time went back: the clock was put right, and what was before can't be placed.
+        if self.samples.back().is_some_and(|(last, ..)| *last > at) {
+            self.samples.clear();
+        }
+        let (value, doubt) = match sample {
+            Sample::Good(value) => (Some(*value), None),
+            Sample::Uncertain(value, doubt) => (Some(*value), Some(*doubt)),
+            Sample::Bad(_) => (None, None),
+        };
+        if let Some(value) = value {
+            // One time has one value: a repeat replaces.
+            if self.samples.back().is_some_and(|(last, ..)| *last == at) {
+                self.samples.pop_back();
+            }
+            self.samples.push_back((at, value, doubt));
+        }
+        while self.samples.len() > SAMPLES_MAX
+            || self.samples.front().is_some_and(|(first, ..)| at.since(*first) >= self.span)
+        {
+            self.samples.pop_front();
+        }
+    }
+
+    /// The answer and its doubt; `None` when the samples don't suffice.
+    pub fn value(&self, function: Function) -> Option<(f64, Option<Doubt>)> {
+        let values = || self.samples.iter().map(|(_, value, _)| *value);
+        let wide = self.wide();
+        let (value, partly) = match function {
+            Function::Rate if wide => (self.slope()?, None),
+            Function::Mean if wide => (values().sum::<f64>() / self.count(), None),
+            Function::Rate | Function::Mean => return None,
+            Function::Sum => (values().sum(), Some(Doubt::OverRange)),
+            Function::Max => (values().reduce(f64::max)?, Some(Doubt::OverRange)),
+            Function::Min => (values().reduce(f64::min)?, Some(Doubt::UnderRange)),
+        };
+        let of_samples = self.samples.iter().rev().find_map(|(_, _, doubt)| *doubt);
+        // Half-seen is the narrower doubt: it says in which direction the answer can be trusted.
+        let doubt = if wide { of_samples } else { partly.or(of_samples) };
+        (!self.samples.is_empty()).then_some((value, doubt))
+    }
+
+    /// Whether the samples span at least half the window.
+    fn wide(&self) -> bool {
+        match (self.samples.front(), self.samples.back()) {
+            (Some((first, ..)), Some((last, ..))) => last.since(*first) >= self.span / 2,
+            _ => false,
+        }
+    }
+
+    fn count(&self) -> f64 {
+        u32::try_from(self.samples.len()).map_or(f64::NAN, f64::from)
+    }
+
+    /// Least-squares slope per minute; times are counted from the first sample, so that no digits are lost.
+    fn slope(&self) -> Option<f64> {
+        let first = self.samples.front()?.0;
+        if self.samples.len() < RATE_SAMPLES_MIN {
+            return None;
+        }
+        let minutes = |at: Timestamp| at.since(first).as_secs_f64() / 60.0;
+        let (mut time, mut value) = (0.0, 0.0);
+        for (at, sample, _) in &self.samples {
+            time += minutes(*at);
+            value += sample;
+        }
+        let (time, value) = (time / self.count(), value / self.count());
+        let (mut both, mut square) = (0.0, 0.0);
+        for (at, sample, _) in &self.samples {
+            let from_mean = minutes(*at) - time;
+            both += from_mean * (sample - value);
+            square += from_mean * from_mean;
+        }
+        (square > 0.0).then(|| both / square)
+    }
+}
