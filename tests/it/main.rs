@@ -1,0 +1,6 @@
+//! Promises and capabilities, one file each, in one binary.
+
+#![expect(clippy::unwrap_used, reason = "a test panics when it is wrong; the lint's own exception misses helpers")]
+
+mod crash;
+mod journal;
