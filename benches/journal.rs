@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lifeline_gateway::clock::Timestamp;
-use lifeline_gateway::journal::store::Journal;
-use lifeline_gateway::journal::{Group, Settings};
+use lifeline_gateway::journal::{Journal, Group, Settings};
 use lifeline_gateway::point::{Catalog, DeviceId, PointId};
 use lifeline_gateway::reading::{Batch, Reading, Sample};
 

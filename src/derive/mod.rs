@@ -42,24 +42,10 @@ pub struct Settings {
     pub point: PointId,
     /// Name in the expression and the point it stands for.
     pub inputs: Vec<(String, PointId)>,
-    /// The expression, `presence == 1.0 && moving == 0.0` or `rate(level, '5m')`.
+    /// The expression, `presence == 1.0 && moving == 0.0` or `rate(level, '5m')`; a bool result is 0 or 1.
     pub value: String,
     /// Factor from the expression's unit to the point's canonical unit: [`factor`].
     pub factor: f64,
-}
-
-struct Window {
-    input: PointId,
-    span: Duration,
-    name: String,
-    samples: VecDeque<(Timestamp, f64)>,
-}
-
-struct Point {
-    settings: Settings,
-    program: Program,
-    windows: Vec<Window>,
-    latest: Vec<Option<(Timestamp, Sample)>>,
 }
 
 /// All derived points of a site.
@@ -81,7 +67,7 @@ struct Formula {
 }
 
 impl Derived {
-    /// Compiles and dry-runs one expression.
+    /// Compiles and dry-runs one expression; the error is text for a person.
     ///
     /// # Errors
     /// Syntax, unknown names, macros, wrong result type.

@@ -1,0 +1,161 @@
+//! The durable log: readings, transitions, alarm state and delivery progress, committed together (SQLite, one writer).
+//!
+//! In: groups of the core's effects, progress that sinks confirmed. Out: the same, by number, by time and by rule.
+//! Invariant: what a commit confirmed survives a crash, whole and once; what no longer matches its check sum is counted,
+//! never guessed; a number is never used twice.
+//! Source: DESIGN promises 2 and 10; `docs/journal.md` describes the file.
+//!
+//! ```
+//! use lifeline_gateway::journal::{Group, Journal, Reader, Seq, Settings};
+//! # let folder = tempfile::tempdir()?;
+//! let hour = std::time::Duration::from_secs(3600);
+//! let settings = Settings { path: folder.path().into(), commit_every: hour, keep: hour, max_bytes: 1 << 30 };
+//! let mut journal = Journal::open(&settings)?;
+//! assert_eq!(journal.commit(&Group::default())?, Seq(1));
+//! assert_eq!(Reader::open(folder.path())?.last()?.map(|(seq, _)| seq), Some(Seq(1)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+// The file and its bytes.
+mod blob;
+mod store;
+
+// The writer.
+mod trim;
+mod write;
+
+// The readers.
+mod history;
+mod read;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alarm::{RuleState, Transition};
+use crate::clock::Timestamp;
+use crate::point::Catalog;
+use crate::reading::Batch;
+
+/// Settings of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Folder of the journal's files.
+    pub path: PathBuf,
+    /// Telemetry is committed this often; an alarm commits at once.
+    pub commit_every: Duration,
+    /// Age at which telemetry is removed.
+    pub keep: Duration,
+    /// Bytes on disk at most.
+    pub max_bytes: u64,
+}
+
+/// Number of a commit, 1, 2, 3 ... without holes; never used twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Seq(pub u64);
+
+/// Half-open span of commits `from.. to` (from < to).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// First commit.
+    pub from: Seq,
+    /// One past the last.
+    pub to: Seq,
+}
+
+/// What one sink has confirmed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// All transitions with a number up to this one are delivered.
+    pub alarms: u64,
+    /// All readings of commits up to this one are delivered or stand in `gaps`.
+    pub live: Seq,
+    /// Commits up to `live` that are not delivered yet, oldest first, disjoint: the backlog.
+    pub gaps: Vec<Span>,
+}
+
+/// What one commit holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Group {
+    /// The core's `now` at the last event of the group.
+    pub now: Timestamp,
+    /// Version of the catalog that point numbers refer to.
+    pub version: String,
+    /// Readings.
+    pub batches: Vec<Batch>,
+    /// Transitions, in order.
+    pub transitions: Vec<Transition>,
+    /// Rule states that changed, by rule name.
+    pub states: Vec<(String, RuleState)>,
+    /// Progress that moved, by sink name.
+    pub progress: Vec<(String, Progress)>,
+}
+
+/// Readings of one commit as read back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its number.
+    pub seq: Seq,
+    /// The `now` of the commit.
+    pub now: Timestamp,
+    /// Names for its point numbers.
+    pub catalog: Arc<Catalog>,
+    /// Readings.
+    pub batches: Vec<Batch>,
+}
+
+/// Why a journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the text says it")]
+pub enum OpenError {
+    #[error("cannot create the journal folder {}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("another lifeline is running on the journal {}; stop it or set another journal.path", path.display())]
+    Locked { path: PathBuf },
+    #[error("the journal {} is of version {found} and this lifeline knows up to {known}; install the newer lifeline, nothing was changed", path.display())]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("cannot open the journal {}", path.display())]
+    Store { path: PathBuf, source: rusqlite::Error },
+}
+
+/// Why a commit or a read failed.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the text says it")]
+pub enum StoreError {
+    #[error("the disk is full")]
+    Full,
+    #[error("the journal's disk refuses")]
+    Refused { source: rusqlite::Error },
+}
+
+/// The writer. One for each folder (held by an OS lock).
+pub struct Journal {
+    // Stands before the lock: fields drop in this order, and the file is closed before another may open it.
+    db: rusqlite::Connection,
+    _lock: File,
+    settings: Settings,
+    /// Number of the last commit; 0 before the first.
+    last: u64,
+    /// The `now` of the last commit.
+    last_now: Option<Timestamp>,
+    /// Retention by age trusts the clock from here on.
+    steady_from: Timestamp,
+    /// Numbers of the site versions in the file.
+    sites: HashMap<String, i64>,
+    /// The encoded group; kept for its memory.
+    blob: Vec<u8>,
+    /// The last commit found the disk full.
+    full: bool,
+    /// Losses that no `trim` has returned yet.
+    lost: BTreeMap<String, u64>,
+}
+
+/// A read-only view with its own connection; many at once, also of a journal that no gateway holds.
+pub struct Reader {
+    inner: Mutex<read::Inner>,
+    path: PathBuf,
+}

@@ -1,0 +1,204 @@
+//! Opens the journal's file: lock, format version, settings of SQLite, tables.
+//!
+//! In: a folder. Out: a connection to a file of our format.
+//! Invariant: a second instance and a newer file change nothing; the tables appear in one transaction or not at all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+
+use crate::clock::Timestamp;
+use crate::journal::{Journal, OpenError, Settings, StoreError};
+
+/// Name of the database in the journal's folder.
+pub(crate) const FILE: &str = "journal.db";
+/// Name of the file that carries the OS lock; its presence means nothing.
+pub(crate) const LOCK: &str = "lifeline.lock";
+/// The write-ahead log is cut back to this size after a checkpoint, in bytes.
+pub(crate) const WAL_BYTES: u64 = 8 << 20;
+
+/// "LFLN": what `file` shows and what keeps us from writing into another program's database.
+const APPLICATION: i32 = 0x4C46_4C4E;
+const FORMAT: i64 = 1;
+/// How long another connection's lock is waited for.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// `commits.site` is `sites.id`. `earliest` and `latest` are times of readings; NULL without readings.
+/// A row of `blocks` covers `BLOCK` commits, and is written with the last of them.
+const TABLES: &str = "
+CREATE TABLE commits (
+    seq INTEGER PRIMARY KEY, now INTEGER NOT NULL, site INTEGER NOT NULL, readings INTEGER NOT NULL,
+    earliest INTEGER, latest INTEGER, blob BLOB);
+CREATE TABLE blocks (block INTEGER PRIMARY KEY, earliest INTEGER, latest INTEGER);
+CREATE TABLE sites (
+    id INTEGER PRIMARY KEY, version TEXT NOT NULL UNIQUE, catalog TEXT, documents TEXT, at INTEGER NOT NULL);
+CREATE TABLE transitions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL, rule TEXT NOT NULL, at INTEGER NOT NULL,
+    json TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE INDEX transitions_rule ON transitions (rule);
+CREATE TABLE states (rule TEXT PRIMARY KEY, json TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE progress (
+    sink TEXT PRIMARY KEY, json TEXT NOT NULL, crc INTEGER NOT NULL, active INTEGER NOT NULL DEFAULT 1);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+INSERT INTO meta VALUES ('made_by', 'lifeline');
+";
+
+/// Check sum of a text row under its key.
+pub(crate) fn text_sum(key: &str, json: &str) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(key.as_bytes());
+    sum.update(&[0]);
+    sum.update(json.as_bytes());
+    sum.finalize()
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(source: rusqlite::Error) -> Self {
+        match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Refused { source },
+        }
+    }
+}
+
+impl Journal {
+    /// Opens or creates the journal in `settings.path`.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing on disk is changed then.
+    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let lock = lock(&settings.path)?;
+        let file = settings.path.join(FILE);
+        check(&settings.path)?;
+        let at = |source| OpenError::Store { path: settings.path.clone(), source };
+        let db = open_write(&file).map_err(at)?;
+        let last = last(&db).map_err(at)?;
+        let sites = sites(&db).map_err(at)?;
+        Ok(Self {
+            db,
+            _lock: lock,
+            settings: settings.clone(),
+            last: last.map_or(0, |(seq, _)| seq.cast_unsigned()),
+            last_now: last.map(|(_, now)| now),
+            steady_from: Timestamp::from_millis(i64::MIN),
+            sites,
+            blob: Vec::new(),
+            full: false,
+            lost: BTreeMap::new(),
+        })
+    }
+
+    /// Bytes on disk (all files of the journal).
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.settings.path)
+    }
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let folder = |source| OpenError::Folder { path: path.to_owned(), source };
+    let new = !path.exists();
+    fs::create_dir_all(path).map_err(folder)?;
+    let file = path.join(LOCK);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(file).map_err(folder)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => return Err(folder(source)),
+    }
+    if new && let Some(parent) = path.parent() {
+        // Makes the folder's own name durable. Some file systems cannot, and a journal there is better than none.
+        let _ = File::open(parent).and_then(|parent| parent.sync_all());
+    }
+    Ok(lock)
+}
+
+/// Refuses a file that is not ours or of a newer version, through a connection that cannot change it.
+fn check(path: &Path) -> Result<(), OpenError> {
+    let at = |source| OpenError::Store { path: path.to_owned(), source };
+    let new = fs::metadata(path.join(FILE)).map_or(true, |found| found.len() == 0);
+    // A rollback journal stands there only when the very first start was killed; then there is nothing of ours in the file.
+    if new || path.join(format!("{FILE}-journal")).exists() {
+        return Ok(());
+    }
+    let db = connect_read(path).map_err(at)?;
+    let things: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(at)?;
+    if things == 0 { Ok(()) } else { check_format(path, &db) }
+}
+
+/// A read-only connection to the journal in folder `path`, of a version that we know.
+pub(crate) fn open_read(path: &Path) -> Result<Connection, OpenError> {
+    let db = connect_read(path).map_err(|source| OpenError::Store { path: path.to_owned(), source })?;
+    check_format(path, &db)?;
+    Ok(db)
+}
+
+fn connect_read(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path.join(FILE), flags)?;
+    db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(32);
+    Ok(db)
+}
+
+fn check_format(path: &Path, db: &Connection) -> Result<(), OpenError> {
+    let at = |source| OpenError::Store { path: path.to_owned(), source };
+    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(at)?;
+    let application: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(at)?;
+    if application != APPLICATION {
+        return Err(at(foreign()));
+    }
+    if found > FORMAT {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known: FORMAT });
+    }
+    Ok(())
+}
+
+fn foreign() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
+    rusqlite::Error::SqliteFailure(code, Some("the file belongs to another program".to_owned()))
+}
+
+fn open_write(file: &Path) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(file, flags)?;
+    db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(32);
+    // Has to be set before anything is written, the switch to WAL included.
+    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "wal_autocheckpoint", 1000)?;
+    db.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES.cast_signed(), |_| Ok(()))?;
+    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found == 0 {
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(TABLES)?;
+        tx.pragma_update(None, "application_id", APPLICATION)?;
+        tx.pragma_update(None, "user_version", FORMAT)?;
+        tx.commit()?;
+    }
+    Ok(db)
+}
+
+/// Number and `now` of the last commit.
+pub(crate) fn last(db: &Connection) -> rusqlite::Result<Option<(i64, Timestamp)>> {
+    db.prepare_cached("SELECT seq, now FROM commits ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?))))
+        .optional()
+}
+
+fn sites(db: &Connection) -> rusqlite::Result<HashMap<String, i64>> {
+    let mut query = db.prepare("SELECT version, id FROM sites")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// Bytes of all files of the journal in folder `path`.
+pub(crate) fn bytes(path: &Path) -> u64 {
+    let length = |name: String| fs::metadata(path.join(name)).map_or(0, |found| found.len());
+    ["", "-wal", "-shm"].into_iter().map(|suffix| length(format!("{FILE}{suffix}"))).sum()
+}

@@ -1,0 +1,281 @@
+//! Commits: one group, one transaction, one sync.
+//!
+//! In: groups, site versions, the sinks of the settings. Out: their numbers, once they are durable.
+//! Invariant: a refused commit leaves nothing behind, neither in the file nor in memory.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use crate::alarm::{RuleState, Transition};
+use crate::clock::Timestamp;
+use crate::journal::store::text_sum;
+use crate::journal::{Group, Journal, Progress, Seq, StoreError, blob};
+use crate::point::Catalog;
+
+/// Commits that one row of `blocks` covers.
+pub(crate) const BLOCK: i64 = 64;
+/// A clock that moves by more than this between two commits, in milliseconds, is not trusted for as long.
+pub(crate) const JUMP_MS: i64 = 3_600_000;
+
+impl Journal {
+    /// Keeps a version of the site: its catalog and the text of its documents. Idempotent.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn keep_site(
+        &mut self,
+        catalog: &Catalog,
+        documents: &[(String, String)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (names, texts) = (json(catalog), json(&documents));
+        let id = write(&mut self.db, |tx| {
+            // The update fills a version that a commit came to know first, and heals a damaged row.
+            tx.prepare_cached(
+                "INSERT INTO sites (version, catalog, documents, at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (version) DO UPDATE SET catalog = excluded.catalog, documents = excluded.documents
+                 WHERE catalog IS NOT excluded.catalog OR documents IS NOT excluded.documents",
+            )?
+            .execute(params![catalog.version, names, texts, now.as_millis()])?;
+            tx.query_row("SELECT id FROM sites WHERE version = ?1", [&catalog.version], |row| row.get(0))
+        })?;
+        self.sites.insert(catalog.version.clone(), id);
+        Ok(())
+    }
+
+    /// Names the sinks that data is kept for. A new one starts with nothing delivered; the progress of one that is not named
+    /// stays, but nothing waits for it any more. Without this call every sink that ever moved counts.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn keep_sinks(&mut self, names: &[String]) -> Result<(), StoreError> {
+        let fresh = json(&Progress::default());
+        write(&mut self.db, |tx| {
+            tx.execute("UPDATE progress SET active = 0", [])?;
+            for name in names {
+                tx.execute(
+                    "INSERT INTO progress (sink, json, crc) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (sink) DO UPDATE SET active = 1",
+                    params![name, fresh, text_sum(name, &fresh)],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Commits one group, durable when it returns.
+    ///
+    /// # Errors
+    /// Nothing of the group is stored then; the same journal goes on when the disk is back.
+    pub fn commit(&mut self, group: &Group) -> Result<Seq, StoreError> {
+        let seq = self.last.saturating_add(1);
+        let known = self.sites.get(&group.version).copied();
+        let Self { db, blob, .. } = self;
+        let stored = write(db, |tx| {
+            let site = match known {
+                Some(site) => site,
+                None => new_site(tx, group)?,
+            };
+            store(tx, seq.cast_signed(), site, group, blob)?;
+            Ok(site)
+        });
+        self.full = matches!(stored, Err(StoreError::Full));
+        let site = stored?;
+        if known.is_none() {
+            self.sites.insert(group.version.clone(), site);
+        }
+        self.last = seq;
+        let before = self.last_now.replace(group.now).unwrap_or(group.now);
+        if group.now.as_millis().abs_diff(before.as_millis()) > JUMP_MS.unsigned_abs() {
+            self.steady_from = group.now.shifted(JUMP_MS);
+        }
+        Ok(Seq(seq))
+    }
+}
+
+/// Runs `work` in a transaction of its own; an error at any step, the commit included, leaves none open.
+pub(crate) fn write<T>(
+    db: &mut Connection,
+    work: impl FnOnce(&Transaction) -> rusqlite::Result<T>,
+) -> Result<T, StoreError> {
+    if !db.is_autocommit() {
+        // A roll back that failed together with its commit; the disk may be back now.
+        db.execute_batch("ROLLBACK")?;
+    }
+    // Dropped without success, a transaction is rolled back, unless SQLite has done so already.
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = work(&tx)?;
+    tx.commit()?;
+    Ok(value)
+}
+
+/// A version that `keep_site` was not told of yet; its names come later.
+fn new_site(tx: &Transaction, group: &Group) -> rusqlite::Result<i64> {
+    tx.execute(
+        "INSERT INTO sites (version, at) VALUES (?1, ?2)",
+        params![group.version, group.now.as_millis()],
+    )?;
+    Ok(tx.last_insert_rowid())
+}
+
+fn store(tx: &Transaction, seq: i64, site: i64, group: &Group, bytes: &mut Vec<u8>) -> rusqlite::Result<()> {
+    let now = group.now.as_millis();
+    let times =
+        || group.batches.iter().flat_map(|batch| &batch.readings).map(|reading| reading.at.as_millis());
+    let readings = i64::try_from(times().count()).expect("no count in memory exceeds 63 bits");
+    let body = if readings == 0 {
+        None
+    } else {
+        blob::emit(blob::Key { seq, now, site, readings }, &group.batches, bytes);
+        Some(bytes.as_slice())
+    };
+    tx.prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
+        seq,
+        now,
+        site,
+        readings,
+        times().min(),
+        times().max(),
+        body
+    ])?;
+    for transition in &group.transitions {
+        store_transition(tx, seq, transition)?;
+    }
+    for (rule, state) in &group.states {
+        store_state(tx, rule, state)?;
+    }
+    for (sink, progress) in &group.progress {
+        store_progress(tx, sink, progress)?;
+    }
+    if seq % BLOCK == BLOCK - 1 {
+        let from = seq - (BLOCK - 1);
+        tx.prepare_cached(
+            "INSERT OR REPLACE INTO blocks
+             SELECT ?1, min(earliest), max(latest) FROM commits WHERE seq BETWEEN ?2 AND ?3",
+        )?
+        .execute([seq / BLOCK, from, seq])?;
+    }
+    Ok(())
+}
+
+fn store_transition(tx: &Transaction, seq: i64, transition: &Transition) -> rusqlite::Result<()> {
+    let rule = &transition.alarm.rule;
+    let text = json(transition);
+    tx.prepare_cached("INSERT INTO transitions (seq, rule, at, json, crc) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![seq, rule, transition.at.as_millis(), text, text_sum(rule, &text)])
+        .map(drop)
+}
+
+fn store_state(tx: &Transaction, rule: &str, state: &RuleState) -> rusqlite::Result<()> {
+    let text = json(state);
+    tx.prepare_cached("INSERT OR REPLACE INTO states VALUES (?1, ?2, ?3)")?
+        .execute(params![rule, text, text_sum(rule, &text)])
+        .map(drop)
+}
+
+fn store_progress(tx: &Transaction, sink: &str, progress: &Progress) -> rusqlite::Result<()> {
+    let text = json(progress);
+    tx.prepare_cached(
+        "INSERT INTO progress (sink, json, crc) VALUES (?1, ?2, ?3)
+         ON CONFLICT (sink) DO UPDATE SET json = excluded.json, crc = excluded.crc",
+    )?
+    .execute(params![sink, text, text_sum(sink, &text)])
+    .map(drop)
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain structs without maps always have a JSON text")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::journal::{Reader, Settings, Span};
+    use crate::point::{DeviceId, PointId};
+    use crate::reading::{Batch, Reading, Sample};
+
+    fn open(path: &std::path::Path) -> Journal {
+        let day = Duration::from_secs(86_400);
+        Journal::open(&Settings { path: path.into(), commit_every: day, keep: day, max_bytes: 1 << 30 })
+            .unwrap()
+    }
+
+    /// Numbers that do not compress, so that pages fill.
+    fn group(seed: u32, readings: u32) -> Group {
+        let at = Timestamp::from_millis(1_700_000_000_000 + i64::from(seed));
+        let sample = |point| Sample::Good(f64::from(point + seed) * std::f64::consts::PI);
+        let readings =
+            (0..readings).map(|point| Reading { point: PointId(point), at, sample: sample(point) });
+        let batch = Batch { device: DeviceId(0), start: at, end: at, readings: readings.collect() };
+        Group { now: at, version: format!("version-{}", seed / 8), batches: vec![batch], ..Group::default() }
+    }
+
+    /// Everything that a reader finds is exactly `groups`.
+    fn check(path: &std::path::Path, groups: &[Group]) {
+        let reader = Reader::open(path).unwrap();
+        let (stored, _, damaged) =
+            reader.groups(Span { from: Seq(0), to: Seq(u64::MAX) }, usize::MAX).unwrap();
+        assert_eq!(damaged, 0);
+        assert_eq!(stored.len(), groups.len());
+        for ((stored, group), seq) in stored.iter().zip(groups).zip(1..) {
+            assert_eq!((stored.seq, &stored.batches), (Seq(seq), &group.batches));
+            assert_eq!((stored.now, &stored.catalog.version), (group.now, &group.version));
+        }
+    }
+
+    #[test]
+    fn goes_on_when_a_full_disk_has_room_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(folder.path());
+        let mut groups = Vec::new();
+        for round in 0..3 {
+            let pages: i64 = journal.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+            journal.db.pragma_update_and_check(None, "max_page_count", pages + 20, |_| Ok(())).unwrap();
+            let refused = (round * 1000..).find(|seed| {
+                let group = group(*seed, 300);
+                match journal.commit(&group) {
+                    Ok(seq) => {
+                        groups.push(group);
+                        assert_eq!(seq, Seq(groups.len().try_into().unwrap()));
+                        false
+                    }
+                    Err(StoreError::Full) => true,
+                    Err(other) => panic!("{other}"),
+                }
+            });
+            let mut full = group(refused.unwrap(), 300);
+            full.states = vec![("rule".to_owned(), RuleState::default())];
+            full.version = "never seen".to_owned();
+            assert!(matches!(journal.commit(&full), Err(StoreError::Full)), "still full");
+            check(folder.path(), &groups);
+            assert_eq!(Reader::open(folder.path()).unwrap().states().unwrap(), []);
+        }
+        drop(journal);
+        assert_eq!(open(folder.path()).commit(&group(0, 1)).unwrap(), Seq(groups.len() as u64 + 1));
+    }
+
+    #[test]
+    fn a_commit_that_fails_at_its_end_leaves_nothing_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(folder.path());
+        journal.commit(&group(0, 3)).unwrap();
+        // A deferred constraint fails at COMMIT, and SQLite leaves that transaction open.
+        journal
+            .db
+            .execute_batch(
+                "PRAGMA foreign_keys = ON;
+                 CREATE TEMP TABLE parent (id INTEGER PRIMARY KEY);
+                 CREATE TEMP TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);
+                 CREATE TEMP TRIGGER orphan AFTER INSERT ON main.commits BEGIN INSERT INTO child VALUES (1); END;",
+            )
+            .unwrap();
+        assert!(matches!(journal.commit(&group(1, 3)), Err(StoreError::Refused { .. })));
+        assert!(journal.db.is_autocommit());
+        check(folder.path(), &[group(0, 3)]);
+        // And one that even the roll back did not end.
+        journal.db.execute_batch("DROP TRIGGER orphan; BEGIN IMMEDIATE; DELETE FROM commits").unwrap();
+        assert_eq!(journal.commit(&group(1, 3)).unwrap(), Seq(2));
+        check(folder.path(), &[group(0, 3), group(1, 3)]);
+    }
+}
