@@ -81,7 +81,7 @@ impl Core {
         Self {
             catalog: std::sync::Arc::clone(&site.catalog),
             normalizers,
-            derived: Derived::new(site.derived.clone()),
+            derived: Derived::new(site.derived.clone(), &site.catalog),
             engine: Engine::new(&site.catalog.site, site.rules.clone(), &site.catalog),
         }
     }
@@ -116,7 +116,7 @@ impl Core {
             Event::ClockStepped(_) | Event::Tick => Ok(()),
         };
         effects.refused = acted.err();
-        self.derive(&mut effects.batches);
+        self.derive(&mut effects.batches, now);
         for reading in effects.batches.iter().flat_map(|batch| &batch.readings) {
             self.engine.reading(reading, now);
         }
@@ -126,10 +126,10 @@ impl Core {
     }
 
     /// Appends the derived readings, as batches of the devices that their points belong to.
-    fn derive(&mut self, batches: &mut Vec<Batch>) {
+    fn derive(&mut self, batches: &mut Vec<Batch>, now: Timestamp) {
         let mut made: BTreeMap<DeviceId, Batch> = BTreeMap::new();
         for batch in batches.iter() {
-            for reading in self.derived.apply(batch) {
+            for reading in self.derived.apply(batch, now) {
                 let Some(point) = self.catalog.point(reading.point) else { continue };
                 let empty = || Batch { device: point.device, start: batch.start, end: batch.end, readings: Vec::new() };
                 made.entry(point.device).or_insert_with(empty).readings.push(reading);

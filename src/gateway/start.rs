@@ -23,6 +23,8 @@ pub(crate) fn begin(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunErr
     let now = clock.now();
     let mut journal = Journal::open(&site.journal)?;
     journal.keep_site(&site.catalog, &site.documents, now)?;
+    let names: Vec<String> = site.sinks.iter().map(|sink| sink.name.clone()).collect();
+    journal.keep_sinks(&names)?;
     let reader = Reader::open(&site.journal.path)?;
     let last = reader.last()?;
     let mut core = Core::new(site);
