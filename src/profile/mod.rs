@@ -1,4 +1,45 @@
 //! What a device model's registers mean. Plain data: `site` reads it from TOML.
+//!
+//! In: the documents in `firmware-profiles/`, read by `site`. Out: [`Profile`]s for `poll`, `decode`, `normalize` and `sim`.
+//! Invariant: what a type or address is called is said here alone; a profile knows no site.
+//! Source: DESIGN section 6; a manual's 1-based literals exist only here, everything else has the 0-based wire address.
+//!
+//! # The keys of a profile document
+//!
+//! Anything else is an unknown key. Point names are kebab-case (`_` is turned into `-`). Numbers may be TOML integers or floats.
+//!
+//! | table | keys |
+//! |---|---|
+//! | `[profile]` | `name`, `class` (one of [`CLASSES`]), `maker`, `source`: required. `model`, `serial` (`"9600 8N1"`), `slave` (factory address), `versions` (scheme of firmware versions, [`version::Scheme`]: `semantic`, `class.group-year.week`, `number`, `text`), `note` |
+//! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register` |
+//! | `[[point]]` | `name`, `at`, `type`: required. `count`, `order`, `scale`, `offset`, `decimals_from`, `pre_offset_from`, `loop`, `unit`, `range`, `tolerance`, `faults`, `bits`, `invert`, `one_hot`, `states`, `valid_when`, `destructive`, `hidden`, `decimals`, `note` |
+//! | `[[firmware]]` | `versions` (`">=5.20-10.40, <5.20-12.28"`, [`version::matches`]): required. `limits.*` as above, `without = ["point", ...]` (points that these versions don't have), `[[firmware.point]]` (replaces the point of the same `name` whole, or adds one), `note` |
+//! | `[[vector]]` | `registers`: required. `expect`, `expect_state`, `expect_fault`, `tol`, `from` (`maker` or `worked`), `note` |
+//!
+//! Values of a point's keys:
+//!
+//! | key | value |
+//! |---|---|
+//! | `at` | `"holding 0x0002"`, `"input 5"`, `"discrete 0"`, `"coil 0"`: table and wire address; or a manual's literal, `"40003"`, `"30001"`, `"10001"`, `"400003"` ([`At::parse`]) |
+//! | `type` | [`Kind::parse`]; `bits` needs the key `bits` |
+//! | `count` | registers; left out: [`Kind::cells`] (`ascii`, `bcd` over one register and `bits` over one register name it) |
+//! | `order` | `"CDAB"`: letters in the order of arrival, [`Order::parse`]; left out: natural |
+//! | `decimals_from`, `pre_offset_from` | name of another point of the profile |
+//! | `loop` | `{ lo = 4.0, hi = 20.0, out_lo = 0.0, out_hi = 1.0 }` |
+//! | `range` | `[-1.0, 300.0]`, in the raw unit |
+//! | `faults` | `[{ is = "nan", means = "inactive" }, { raw = "0x7FFF", means = "..." }]`; `is` is `nan`, `+inf` or `-inf`; `raw` a text (hexadecimal or decimal) or an integer |
+//! | `bits` | `[low, high]`, bit 0 the lowest, `high` included; on `type = "bits"` only |
+//! | `states` | `{ "0" = "open", "1" = "closed" }` |
+//! | `valid_when` | `{ point = "status", is = 3 }` |
+//! | `decimals` | digits shown after the point, in the canonical unit; left out: 2, or 0 for a state, `bool` or `bits` |
+//!
+//! A vector's `registers` is `{ "holding 0x0100" = ["0x3F75", "0xE3D2"] }` (hexadecimal text or integers; cells of `discrete` and `coil` are 0 or 1),
+//! `expect = { p1 = 0.960508 }` a number in the raw unit within `tol` (left out: 1e-9 of the number, at least 1e-9),
+//! `expect_state = { car-state = "running" }`, `expect_fault = { p1 = "inactive" }`.
+
+pub mod at;
+pub mod names;
+pub mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +47,70 @@ use std::time::Duration;
 use crate::bus::{SerialFormat, Table};
 use crate::unit::Unit;
 
-/// Type of the raw number in the registers. Names as in documents: u8h u8l i8l u16 i16 u32 i32 u64 i64 f32 f64 bool bits ascii bcd m10k sm16.
+/// Sensor classes, a closed list: they name measurements (`gas_pressure`) and choose canonical units.
+pub const CLASSES: [&str; 15] = [
+    "gas-pressure",
+    "gas-concentration",
+    "gas-flow",
+    "water-level",
+    "rain",
+    "water-flow",
+    "displacement",
+    "crack",
+    "tilt",
+    "soil",
+    "vibration",
+    "elevator",
+    "power",
+    "io",
+    "climate",
+];
+
+/// Type of the raw number in the registers. Names as in documents: u8h u8l i8h i8l u16 i16 u32 i32 u64 i64 f32 f64 bool bits ascii bcd m10k sm16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the documents' type names")]
-pub enum Kind { U8h, U8l, I8h, I8l, U16, I16, U32, I32, U64, I64, F32, F64, Bool, Bits { low: u8, high: u8 }, Ascii, Bcd, M10k, Sm16 }
+pub enum Kind {
+    /// High byte, unsigned.
+    U8h,
+    /// Low byte, unsigned.
+    U8l,
+    /// High byte, signed.
+    I8h,
+    /// Low byte, signed.
+    I8l,
+    /// 16 bits unsigned.
+    U16,
+    /// 16 bits, two's complement.
+    I16,
+    /// 32 bits unsigned.
+    U32,
+    /// 32 bits, two's complement.
+    I32,
+    /// 64 bits unsigned.
+    U64,
+    /// 64 bits, two's complement.
+    I64,
+    /// IEEE 754 single.
+    F32,
+    /// IEEE 754 double.
+    F64,
+    /// A coil or input, or a register that is 0 or 1 (0xFF00 is 1 too).
+    Bool,
+    /// The bits `low..=high` of the registers as one unsigned number; bit 0 is the lowest.
+    Bits {
+        /// Lowest bit.
+        low: u8,
+        /// Highest bit, included.
+        high: u8,
+    },
+    /// Text; as a number, the number that it spells.
+    Ascii,
+    /// Four decimal digits to a register.
+    Bcd,
+    /// High register times 10,000 and low register.
+    M10k,
+    /// Sign bit and 15 bits of magnitude.
+    Sm16,
+}
 
 /// Order in which the bytes of a value arrive, A the most significant: `order[i]` is the letter's index (0 = A) at place i.
 /// Empty means the natural order (ABCD...).
@@ -18,22 +119,39 @@ pub struct Order(pub Vec<u8>);
 
 /// A raw value that is a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FaultMatch { /// Exact unsigned bits after re-ordering.
-    Raw(u64), /// Not a number.
-    Nan, /// Plus infinity.
-    PlusInf, /// Minus infinity.
-    MinusInf }
+pub enum FaultMatch {
+    /// Exact unsigned bits after re-ordering (of `bits` the group, of `u8h` the byte).
+    Raw(u64),
+    /// Not a number.
+    Nan,
+    /// Plus infinity.
+    PlusInf,
+    /// Minus infinity.
+    MinusInf,
+}
 
 /// A fault and what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault { /// The pattern.
-    pub matches: FaultMatch, /// Its name for people.
-    pub means: Arc<str> }
+pub struct Fault {
+    /// The pattern.
+    pub matches: FaultMatch,
+    /// Its name for people.
+    pub means: Arc<str>,
+}
 
-/// Current loop or other two-point scaling: raw (after scale) `lo..hi` is `out_lo..out_hi`; below 3.6/4 or above 21/20 of it is a fault.
+/// Current loop or other two-point scaling: the number (after scale, in mA or another unit) `lo..hi` is `out_lo..out_hi`. What a live
+/// zero (`lo` above zero, 4..20 mA) says of wire break and saturation: NAMUR NE 43, see `normalize`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(missing_docs, reason = "named by the formula")]
-pub struct Loop { pub lo: f64, pub hi: f64, pub out_lo: f64, pub out_hi: f64 }
+pub struct Loop {
+    /// Raw number at the low end, 4 (mA).
+    pub lo: f64,
+    /// Raw number at the high end, 20 (mA).
+    pub hi: f64,
+    /// Value at the low end, in the field's unit.
+    pub out_lo: f64,
+    /// Value at the high end, in the field's unit.
+    pub out_hi: f64,
+}
 
 /// One point of a profile.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,10 +225,14 @@ impl Default for Limits {
 
 /// Expected outcome of a vector for one point.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Expect { /// Number in the raw unit, within tolerance.
-    Number(f64, f64), /// State name.
-    State(String), /// Fault name.
-    Fault(String) }
+pub enum Expect {
+    /// Number in the raw unit, within tolerance.
+    Number(f64, f64),
+    /// State name.
+    State(String),
+    /// Fault name.
+    Fault(String),
+}
 
 /// Registers in, readings out: a test that travels with the profile.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,4 +264,44 @@ pub struct Profile {
     pub fields: Vec<Field>,
     /// Its own test vectors.
     pub vectors: Vec<Vector>,
+}
+
+impl Field {
+    /// A plain visible field: natural order, scale 1, no unit, no range, no faults, two digits (none for `bool` and `bits`).
+    pub fn new(name: &str, table: Table, address: u16, kind: Kind) -> Self {
+        Self {
+            name: name.to_owned(),
+            table,
+            address,
+            count: kind.cells(),
+            kind,
+            order: Order::default(),
+            scale: 1.0,
+            offset: 0.0,
+            decimals_from: None,
+            pre_offset_from: None,
+            current_loop: None,
+            unit: None,
+            range: None,
+            tolerance: 0.0,
+            faults: Vec::new(),
+            invert: false,
+            one_hot: false,
+            states: Vec::new(),
+            valid_when: None,
+            destructive: false,
+            hidden: false,
+            decimals: if matches!(kind, Kind::Bool | Kind::Bits { .. }) { 0 } else { 2 },
+        }
+    }
+
+    /// The name of the state with this code; `None` when the field has no such state.
+    pub fn state(&self, code: f64) -> Option<&str> {
+        self.states
+            .iter()
+            .find(|(known, _)| {
+                i32::try_from(*known).is_ok_and(|known| f64::from(known).total_cmp(&(code + 0.0)).is_eq())
+            })
+            .map(|(_, name)| name.as_str())
+    }
 }

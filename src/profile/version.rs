@@ -1,0 +1,158 @@
+//! Firmware versions: which overlay of a profile a device's version falls under.
+//!
+//! In: the scheme that the profile declares, the overlay's `versions`, the device's version. Out: whether it falls under it.
+//! Invariant: a version that the scheme can't read is an error and never "no".
+//! Source: DESIGN section 6; Keller protocol series 30 v3.5 for `class.group-year.week`.
+
+use std::cmp::Ordering;
+
+/// How a maker counts versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `2.4` or `2.4.1`; missing places are zero.
+    #[default]
+    Semantic,
+    /// `5.20-10.40`: class, group, year (two or four digits), week.
+    ClassGroupYearWeek,
+    /// One whole number.
+    Number,
+    /// Names without an order: only equality.
+    Text,
+}
+
+impl Scheme {
+    /// All schemes.
+    pub const ALL: [Self; 4] = [Self::Semantic, Self::ClassGroupYearWeek, Self::Number, Self::Text];
+
+    /// The name in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Semantic => "semantic",
+            Self::ClassGroupYearWeek => "class.group-year.week",
+            Self::Number => "number",
+            Self::Text => "text",
+        }
+    }
+
+    /// The scheme of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.name() == name)
+    }
+
+    /// The version's places, most significant first (a text has none).
+    fn places(self, version: &str) -> Option<Vec<u64>> {
+        let whole = |text: &str| -> Option<u64> {
+            (!text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()))
+                .then(|| text.parse().ok())
+                .flatten()
+        };
+        let pair = |text: &str| text.split_once('.').and_then(|(a, b)| Some((whole(a)?, whole(b)?)));
+        match self {
+            Self::Semantic => {
+                let mut places = version
+                    .strip_prefix(['v', 'V'])
+                    .unwrap_or(version)
+                    .split('.')
+                    .map(whole)
+                    .collect::<Option<Vec<_>>>()
+                    .filter(|places| places.len() <= 3)?;
+                places.resize(3, 0);
+                Some(places)
+            }
+            Self::ClassGroupYearWeek => {
+                let (kind, built) = version.split_once('-')?;
+                let ((class, group), (year, week)) = (pair(kind)?, pair(built)?);
+                // Sensors print 10.40, order sheets 2010.40.
+                (week <= 53).then(|| vec![class, group, if year >= 2000 { year - 2000 } else { year }, week])
+            }
+            Self::Number => Some(vec![whole(version)?]),
+            Self::Text => None,
+        }
+    }
+
+    fn compare(self, a: &str, b: &str) -> Option<Ordering> {
+        match self {
+            Self::Text => (!a.is_empty() && !b.is_empty()).then(|| a.cmp(b)),
+            _ => Some(self.places(a)?.cmp(&self.places(b)?)),
+        }
+    }
+}
+
+/// Whether `version` falls under `versions`: comparisons (`>=`, `<=`, `>`, `<`, `=` or none) joined by `,` for and, by `|` for or.
+///
+/// # Errors
+/// Text for a person: a version that the scheme can't read; `<` or `>` between names without an order.
+pub fn matches(scheme: Scheme, versions: &str, version: &str) -> Result<bool, String> {
+    let mut any = false;
+    for alternative in versions.split('|') {
+        let mut all = true;
+        for part in alternative.split(',') {
+            all &= holds(scheme, part.trim(), version.trim())?;
+        }
+        any |= all;
+    }
+    Ok(any)
+}
+
+fn holds(scheme: Scheme, part: &str, version: &str) -> Result<bool, String> {
+    let (sign, bound) = ["==", ">=", "<=", ">", "<", "="]
+        .into_iter()
+        .find_map(|sign| part.strip_prefix(sign).map(|bound| (sign, bound.trim())))
+        .unwrap_or(("=", part));
+    if scheme == Scheme::Text && sign.contains(['<', '>']) {
+        return Err(format!("versions of scheme text have no order: {part}"));
+    }
+    let order = scheme.compare(version, bound).ok_or_else(|| {
+        let wrong = if scheme.compare(bound, bound).is_none() { bound } else { version };
+        format!("not a version of scheme {}: {wrong:?}", scheme.name())
+    })?;
+    Ok(match sign {
+        ">=" => order.is_ge(),
+        "<=" => order.is_le(),
+        ">" => order.is_gt(),
+        "<" => order.is_lt(),
+        _ => order.is_eq(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        let keller = Scheme::ClassGroupYearWeek;
+        for (scheme, versions, version, want) in [
+            (Scheme::Semantic, ">=2.0, <2.4", "2.2", true),
+            (Scheme::Semantic, ">=2.0, <2.4", "2.4", false),
+            (Scheme::Semantic, ">=2.0, <2.4", "2.3.9", true),
+            (Scheme::Semantic, "<2.10", "v2.9", true),
+            (Scheme::Semantic, "1.0 | 3.0", "3", true),
+            (keller, "<5.20-10.40", "5.20-5.50", true),
+            (keller, ">=5.20-10.40, <5.20-12.28", "5.20-2012.27", true),
+            (keller, ">=5.20-10.40, <5.20-12.28", "5.20-12.28", false),
+            (keller, ">=5.21-0.0", "5.21-13.2", true),
+            (Scheme::Number, ">=7", "10", true),
+            (Scheme::Text, "LX-80 | LX-81", "LX-81", true),
+            (Scheme::Text, "= B", "A", false),
+        ] {
+            assert_eq!(matches(scheme, versions, version), Ok(want), "{versions} and {version}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        for (scheme, versions, version) in [
+            (Scheme::Semantic, ">=2.0", "5.20-10.40"),
+            (Scheme::Semantic, ">=x", "2.0"),
+            (Scheme::Semantic, "", "2.0"),
+            (Scheme::ClassGroupYearWeek, ">=5.20-10.40", "10.40"),
+            (Scheme::ClassGroupYearWeek, ">=5.20-10.40", "5.20-10.54"),
+            (Scheme::Number, ">=1", "1.5"),
+            (Scheme::Text, ">= A", "A"),
+        ] {
+            assert!(matches(scheme, versions, version).is_err(), "{versions} and {version}");
+        }
+        assert!(matches(Scheme::Semantic, ">=x", "2.0").unwrap_err().ends_with("\"x\""));
+    }
+}
