@@ -25,9 +25,15 @@ impl Derived {
     ///
     /// # Errors
     /// Syntax, unknown names, macros, wrong result type.
-    pub fn check(_settings: &Settings) -> Result<(), String> { todo!() }
+    pub fn check(_settings: &Settings) -> Result<(), String> {
+        todo!()
+    }
     /// Derived points that passed [`Derived::check`].
-    pub fn new(_settings: Vec<Settings>, _catalog: &Catalog) -> Self { todo!() }
+    pub fn new(_settings: Vec<Settings>, _catalog: &Catalog) -> Self {
+        todo!()
+    }
     /// Takes the readings of `batch` in and returns a reading for each derived point that one of them feeds.
-    pub fn apply(&mut self, _batch: &Batch, _now: Timestamp) -> Vec<Reading> { todo!() }
+    pub fn apply(&mut self, _batch: &Batch, _now: Timestamp) -> Vec<Reading> {
+        todo!()
+    }
 }

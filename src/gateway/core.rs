@@ -55,13 +55,23 @@ pub struct Core {}
 
 impl Core {
     /// A core for these documents.
-    pub fn new(_site: &Site) -> Self { todo!() }
+    pub fn new(_site: &Site) -> Self {
+        todo!()
+    }
     /// Takes rule states of an earlier run; `last` is the time of its last commit (`None`: unknown, counts as a long gap).
-    pub fn restore(&mut self, _states: Vec<(String, RuleState)>, _last: Option<Timestamp>, _now: Timestamp) { todo!() }
+    pub fn restore(&mut self, _states: Vec<(String, RuleState)>, _last: Option<Timestamp>, _now: Timestamp) {
+        todo!()
+    }
     /// Fires every timer due by `now` in order of (due, rule), then takes the event.
-    pub fn apply(&mut self, _event: Event, _now: Timestamp, _clock_trusted: bool) -> Effects { todo!() }
+    pub fn apply(&mut self, _event: Event, _now: Timestamp, _clock_trusted: bool) -> Effects {
+        todo!()
+    }
     /// When the next timer is due.
-    pub fn next_due(&self) -> Option<Timestamp> { todo!() }
+    pub fn next_due(&self) -> Option<Timestamp> {
+        todo!()
+    }
     /// Alarms that are not closed.
-    pub fn alarms(&self) -> Vec<crate::alarm::Alarm> { todo!() }
+    pub fn alarms(&self) -> Vec<crate::alarm::Alarm> {
+        todo!()
+    }
 }

@@ -111,22 +111,35 @@ impl Journal {
     ///
     /// # Errors
     /// See [`OpenError`]; nothing on disk is changed then.
-    pub fn open(_settings: &Settings) -> Result<Self, OpenError> { todo!() }
+    pub fn open(_settings: &Settings) -> Result<Self, OpenError> {
+        todo!()
+    }
     /// Keeps a version of the site: its catalog and the text of its documents. Idempotent.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn keep_site(&mut self, _catalog: &Catalog, _documents: &[(String, String)], _now: Timestamp) -> Result<(), StoreError> { todo!() }
+    pub fn keep_site(
+        &mut self,
+        _catalog: &Catalog,
+        _documents: &[(String, String)],
+        _now: Timestamp,
+    ) -> Result<(), StoreError> {
+        todo!()
+    }
     /// Commits one group, durable when it returns.
     ///
     /// # Errors
     /// Nothing of the group is stored then; the same journal goes on when the disk is back.
-    pub fn commit(&mut self, _group: &Group) -> Result<Seq, StoreError> { todo!() }
+    pub fn commit(&mut self, _group: &Group) -> Result<Seq, StoreError> {
+        todo!()
+    }
     /// Removes what is over age or size: delivered telemetry first, then undelivered (returned as losses by sink), alarms never.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn trim(&mut self, _now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> { todo!() }
+    pub fn trim(&mut self, _now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> {
+        todo!()
+    }
 }
 
 /// A read-only view with its own connection; many at once, also of a journal that no gateway holds.
@@ -137,39 +150,61 @@ impl Reader {
     ///
     /// # Errors
     /// No journal there, a newer version, unreadable.
-    pub fn open(_path: &Path) -> Result<Self, OpenError> { todo!() }
+    pub fn open(_path: &Path) -> Result<Self, OpenError> {
+        todo!()
+    }
     /// Number and `now` of the last commit.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn last(&self) -> Result<Option<(Seq, Timestamp)>, StoreError> { todo!() }
+    pub fn last(&self) -> Result<Option<(Seq, Timestamp)>, StoreError> {
+        todo!()
+    }
     /// Rule states by rule name.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn states(&self) -> Result<Vec<(String, RuleState)>, StoreError> { todo!() }
+    pub fn states(&self) -> Result<Vec<(String, RuleState)>, StoreError> {
+        todo!()
+    }
     /// Progress by sink name.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn progress(&self) -> Result<BTreeMap<String, Progress>, StoreError> { todo!() }
+    pub fn progress(&self) -> Result<BTreeMap<String, Progress>, StoreError> {
+        todo!()
+    }
     /// Groups with readings of the span, oldest first, until about `readings_max` readings are gathered (at least one group). Second: one past the last
     /// commit looked at (== `span.to` when the span is done). Damaged groups are skipped and counted in the third.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn groups(&self, _span: Span, _readings_max: usize) -> Result<(Vec<Stored>, Seq, u64), StoreError> { todo!() }
+    pub fn groups(&self, _span: Span, _readings_max: usize) -> Result<(Vec<Stored>, Seq, u64), StoreError> {
+        todo!()
+    }
     /// Transitions numbered above `after`, oldest first, at most `max`.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn transitions(&self, _after: u64, _max: usize) -> Result<Vec<(u64, Transition)>, StoreError> { todo!() }
+    pub fn transitions(&self, _after: u64, _max: usize) -> Result<Vec<(u64, Transition)>, StoreError> {
+        todo!()
+    }
     /// Calls `each` with every reading of the points named (all points when empty) in `from..to`, in order of time within a point's stream;
     /// stops when it returns `false`.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn history(&self, _points: &[String], _from: Timestamp, _to: Timestamp, _each: &mut dyn FnMut(&Catalog, &Reading) -> bool) -> Result<(), StoreError> { todo!() }
+    pub fn history(
+        &self,
+        _points: &[String],
+        _from: Timestamp,
+        _to: Timestamp,
+        _each: &mut dyn FnMut(&Catalog, &Reading) -> bool,
+    ) -> Result<(), StoreError> {
+        todo!()
+    }
     /// Bytes on disk (all files of the journal).
-    pub fn bytes(&self) -> u64 { todo!() }
+    pub fn bytes(&self) -> u64 {
+        todo!()
+    }
 }

@@ -8,9 +8,12 @@ use crate::profile::{Field, Limits};
 
 /// One request of a plan and the fields that its answer holds: `(field index, offset of its first cell)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedRead { /// The request.
-    pub read: Read, /// Fields inside.
-    pub fields: Vec<(usize, usize)> }
+pub struct PlannedRead {
+    /// The request.
+    pub read: Read,
+    /// Fields inside.
+    pub fields: Vec<(usize, usize)>,
+}
 
 /// The requests for one device, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +22,9 @@ pub struct Plan(pub Vec<PlannedRead>);
 impl Plan {
     /// Packs `wanted` fields (indexes into `fields`) into requests within `limits`; holes up to `limits.gap` registers are read over, never
     /// across a destructive field.
-    pub fn new(_fields: &[Field], _wanted: &[usize], _limits: &Limits) -> Self { todo!() }
+    pub fn new(_fields: &[Field], _wanted: &[usize], _limits: &Limits) -> Self {
+        todo!()
+    }
 }
 
 /// When each device of a line is due: earliest deadline first, phases spread, no drift, missed periods counted.
@@ -27,9 +32,13 @@ pub struct Schedule {}
 
 impl Schedule {
     /// `periods[i]` is the period of the line's device i; phases are spread from `now`.
-    pub fn new(_periods: &[Duration], _now: Timestamp) -> Self { todo!() }
+    pub fn new(_periods: &[Duration], _now: Timestamp) -> Self {
+        todo!()
+    }
     /// The device to poll at `now` (and how many of its periods were missed before), or when to look again.
-    pub fn next(&mut self, _now: Timestamp) -> Result<(usize, u64), Timestamp> { todo!() }
+    pub fn next(&mut self, _now: Timestamp) -> Result<(usize, u64), Timestamp> {
+        todo!()
+    }
 }
 
 /// Health of one device: held back after failures, with growing jittered pauses (breaker).
@@ -38,9 +47,15 @@ pub struct Health {}
 
 impl Health {
     /// Whether to poll it at `now`; `false` while it is held back.
-    pub fn ready(&self, _now: Timestamp) -> bool { todo!() }
+    pub fn ready(&self, _now: Timestamp) -> bool {
+        todo!()
+    }
     /// Records the outcome of a poll that ended at `now`. `seed` feeds the jitter.
-    pub fn step(&mut self, _answered: bool, _now: Timestamp, _seed: u64) { todo!() }
+    pub fn step(&mut self, _answered: bool, _now: Timestamp, _seed: u64) {
+        todo!()
+    }
     /// Failures in a row.
-    pub fn failures(&self) -> u32 { todo!() }
+    pub fn failures(&self) -> u32 {
+        todo!()
+    }
 }

@@ -125,8 +125,8 @@ impl SimDevice {
         }
         let begin = u32::from(read.address);
         let end = begin + u32::from(read.count);
-        let first = fields.clone().map(|field| u32::from(field.address)).min()?;
-        let last = fields.clone().map(end_of).max()?;
+        let first = fields.clone().map(|field| u32::from(field.address)).min().unwrap_or(u32::MAX);
+        let last = fields.clone().map(end_of).max().unwrap_or(0);
         let touched = fields.any(|field| u32::from(field.address) < end && begin < end_of(field));
         (begin < first || last < end || !touched).then_some(2)
     }
@@ -160,40 +160,51 @@ impl SimDevice {
                 return;
             }
         }
-        if field.kind == Kind::Ascii {
+        if field.kind == Kind::Ascii && self.signal(index).is_none() {
             return encode::put_text(field, &self.name, cells);
         }
-        let number = |other: Option<usize>| other.map_or(0.0, |other| self.value(other, time));
+        let number =
+            |other: Option<usize>| other.map_or(0.0, |other| self.raw(other, Others::default(), time));
         let others =
             Others { decimals: number(field.decimals_from), pre_offset: number(field.pre_offset_from) };
-        encode::put_number(field, encode::unscale(field, self.value(index, time), others), cells);
+        encode::put_number(field, self.raw(index, others, time), cells);
     }
 
-    /// The number of a field in its raw unit.
-    fn value(&self, index: usize, time: Duration) -> f64 {
+    fn signal(&self, index: usize) -> Option<&FieldSignal> {
+        self.signals.get(index).and_then(Option::as_ref)
+    }
+
+    /// The raw number of a field.
+    fn raw(&self, index: usize, others: Others, time: Duration) -> f64 {
         let Some(field) = self.profile.fields.get(index) else { return 0.0 };
-        match self.signals.get(index) {
-            Some(Some((signal, unit))) => {
-                let number = signal.at(time);
-                unit.zip(field.unit).and_then(|(from, to)| from.convert(number, to)).unwrap_or(number)
-            }
-            _ => self.resting(index, field),
+        if let Some((signal, unit)) = self.signal(index) {
+            let number = signal.at(time);
+            let value =
+                unit.zip(field.unit).and_then(|(from, to)| from.convert(number, to)).unwrap_or(number);
+            return encode::unscale(field, value, others);
         }
-    }
-
-    /// The number of a field that the script doesn't move: what makes others valid, else a legal one nearest to 0.
-    fn resting(&self, index: usize, field: &Field) -> f64 {
+        // A field that others depend on rests where they are valid.
         let mut conditions = self.profile.fields.iter().filter_map(|other| other.valid_when);
-        if let Some((_, wanted)) = conditions.find(|(on, _)| *on == index) {
-            return wanted;
+        match conditions.find(|(on, _)| *on == index) {
+            Some((_, wanted)) => wanted,
+            None => encode::unscale(field, resting(field), others),
         }
-        if let Some((first, _)) = field.states.first()
-            && !field.states.iter().any(|(code, _)| *code == 0)
-        {
-            return i32::try_from(*first).map_or(0.0, f64::from);
-        }
-        field.range.map_or(0.0, |(low, high)| 0.0_f64.max(low).min(high))
     }
+}
+
+/// The value of a field that the script doesn't move: a legal one nearest to 0.
+fn resting(field: &Field) -> f64 {
+    if let Some((first, _)) = field.states.first()
+        && !field.states.iter().any(|(code, _)| *code == 0)
+    {
+        return i32::try_from(*first).map_or(0.0, f64::from);
+    }
+    let inside = field.current_loop.map_or(0.0, |span| clamp(0.0, span.out_lo, span.out_hi));
+    field.range.map_or(inside, |(low, high)| clamp(inside, low, high))
+}
+
+fn clamp(value: f64, one: f64, other: f64) -> f64 {
+    value.max(one.min(other)).min(one.max(other))
 }
 
 /// Where the `nth` cell of a field stands in the answer.

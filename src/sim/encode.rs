@@ -4,7 +4,7 @@
 //! Invariant: never panics; a value beyond the type's span becomes its nearest end, as in a real sensor.
 //! Source: DESIGN section 6 (`value = (raw + pre_offset) * scale / 10^decimals + offset`, then the current loop).
 
-use crate::profile::{Field, FaultMatch, Kind, Order};
+use crate::profile::{FaultMatch, Field, Kind, Order};
 
 /// Numbers of other fields that this field's scaling depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,9 +28,13 @@ pub fn unscale(field: &Field, value: f64, others: Others) -> f64 {
 
 /// Writes the raw number into `cells` (the field's own, exactly `field.count`); anything else is left untouched.
 pub fn put_number(field: &Field, raw: f64, cells: &mut [u16]) {
-    if cells.len() == usize::from(field.count) && raw.is_finite() {
-        put_bits(field, bits_of(field, raw), cells);
+    if cells.len() != usize::from(field.count) || !raw.is_finite() {
+        return;
     }
+    if field.kind == Kind::Ascii {
+        return put_text(field, &raw.to_string(), cells);
+    }
+    put_bits(field, bits_of(field, raw), cells);
 }
 
 /// Writes the pattern of the fault called `means`; false when the profile has none of this name.
@@ -62,31 +66,40 @@ pub fn put_text(field: &Field, text: &str, cells: &mut [u16]) {
 /// The unsigned bits that stand for the raw number, before ordering.
 fn bits_of(field: &Field, raw: f64) -> u64 {
     let whole = whole(raw);
-    let bits = match field.kind {
-        Kind::U8h | Kind::U8l => unsigned(whole, 8),
+    match field.kind {
+        Kind::U8h | Kind::U8l => one_hot(field, unsigned(whole, 8)),
         Kind::I8h | Kind::I8l => signed(whole, 8),
-        Kind::U16 | Kind::Ascii => unsigned(whole, 16),
+        Kind::U16 => one_hot(field, unsigned(whole, 16)),
         Kind::I16 => signed(whole, 16),
-        Kind::U32 => unsigned(whole, 32),
+        Kind::U32 => one_hot(field, unsigned(whole, 32)),
         Kind::I32 => signed(whole, 32),
-        Kind::U64 => unsigned(whole, 64),
+        Kind::U64 => one_hot(field, unsigned(whole, 64)),
         Kind::I64 => signed(whole, 64),
         Kind::F32 => u64::from(single(raw).to_bits()),
         Kind::F64 => raw.to_bits(),
         Kind::Bool => u64::from((raw != 0.0) != field.invert),
         Kind::Bits { low, high } => {
             let width = u32::from(high.saturating_sub(low)) + 1;
-            let bits = unsigned(whole, width);
-            if field.invert { !bits & unsigned(i128::MAX, width) } else { bits }
+            let bits = one_hot(field, unsigned(whole, width));
+            if field.invert { bits ^ unsigned(i128::MAX, width) } else { bits }
         }
         Kind::Bcd => decimal_digits(unsigned(whole, 64), field.count),
         Kind::M10k => {
             let number = unsigned(whole.min(65_535 * 10_000 + 9_999), 64);
-            (number / 10_000) << 16 | number % 10_000
+            ((number / 10_000) << 16) | (number % 10_000)
         }
-        Kind::Sm16 => u64::from(whole < 0) << 15 | unsigned(whole.abs(), 15),
-    };
-    if field.one_hot { 1_u64.checked_shl(u32::try_from(bits).unwrap_or(u32::MAX)).unwrap_or(0) } else { bits }
+        Kind::Sm16 => u64::from(whole < 0) << 15 | unsigned(whole.saturating_abs(), 15),
+        // Text has no bits of its own.
+        Kind::Ascii => 0,
+    }
+}
+
+/// The single bit at position `number`, for a field whose value is such a position.
+fn one_hot(field: &Field, number: u64) -> u64 {
+    if !field.one_hot {
+        return number;
+    }
+    1_u64.checked_shl(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(0)
 }
 
 /// Writes unsigned bits in the field's order; a part of a register leaves its other bits alone.

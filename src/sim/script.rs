@@ -216,7 +216,9 @@ fn entries<E, T>(
     make: impl Fn(&E) -> Result<T, String>,
 ) -> Result<Vec<T>, ScriptError> {
     let numbered = list.iter().zip(1..);
-    numbered.map(|(each, number)| make(each).map_err(|why| ScriptError::Entry { entry, number, why })).collect()
+    numbered
+        .map(|(each, number)| make(each).map_err(|why| ScriptError::Entry { entry, number, why }))
+        .collect()
 }
 
 fn signal(entry: &SignalEntry) -> Result<Scripted, String> {
@@ -289,7 +291,8 @@ fn fault(entry: &FaultEntry) -> Result<Fault, String> {
 }
 
 fn sensor_trouble(entry: &FaultEntry, point: &str) -> Result<(String, Trouble), String> {
-    let (device, field) = point.split_once('.').ok_or_else(|| format!("point {point} is not device.point"))?;
+    let (device, field) =
+        point.split_once('.').ok_or_else(|| format!("point {point} is not device.point"))?;
     match (&entry.means, entry.kind.as_str()) {
         (Some(means), "sensor") => {
             Ok((device.to_owned(), Trouble::Sensor { field: field.to_owned(), means: means.clone() }))

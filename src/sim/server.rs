@@ -46,12 +46,14 @@ pub async fn start(
     listen: &Listen,
     tasks: &mut Vec<BoxFuture<'static, ()>>,
 ) -> io::Result<Vec<(String, String)>> {
-    let devices = devices(site, script).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let devices =
+        devices(site, script).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let begin = now();
     let mut addresses = Vec::new();
     for (spec, seed) in site.lines.iter().zip(script.seed..) {
         let own = spec.devices.iter().filter_map(|index| devices.get(*index)).cloned().collect();
-        let turnaround = if matches!(spec.settings.address, Address::Serial { .. }) { TURNAROUND } else { Duration::ZERO };
+        let turnaround =
+            if matches!(spec.settings.address, Address::Serial { .. }) { TURNAROUND } else { Duration::ZERO };
         let line = Arc::new(Line { devices: own, control: Arc::clone(control), begin, turnaround });
         let (address, task) = serve(spec, line, seed, listen).await?;
         addresses.push((spec.settings.name.clone(), address));
@@ -103,7 +105,12 @@ fn slot<'a>(
 ) -> Result<&'a mut Option<crate::sim::device::FieldSignal>, ScriptError> {
     let full = |device: &SimDevice, field: &str| format!("{}.{field}", device.name);
     let found = devices.iter().enumerate().find_map(|(at, device)| {
-        device.profile.fields.iter().position(|field| full(device, &field.name) == point).map(|field| (at, field))
+        device
+            .profile
+            .fields
+            .iter()
+            .position(|field| full(device, &field.name) == point)
+            .map(|field| (at, field))
     });
     let names = || {
         let all = |device: &SimDevice| -> Vec<String> {
@@ -211,8 +218,8 @@ async fn serve(
     let open = || TcpListener::bind(wanted.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))));
     match &spec.settings.address {
         Address::Serial { format, .. } => {
-            let (near, mut far) = SerialStream::pair()?;
-            far.set_exclusive(false)?;
+            // Neither end is locked: the gateway opens `far` a second time, and alone.
+            let (near, far) = SerialStream::pair()?;
             let path = far.name().ok_or_else(|| io::Error::other("the pty has no name"))?;
             let character = character_time(format);
             Ok((path, Box::pin(serve_serial(line, near, far, character, seed))))
@@ -229,7 +236,13 @@ async fn serve(
 }
 
 /// `near` is ours, `far` the end that the gateway opens by its path: held open here, so that the gateway may close and open it again.
-async fn serve_serial(line: Arc<Line>, mut near: SerialStream, far: SerialStream, character: Duration, seed: u64) {
+async fn serve_serial(
+    line: Arc<Line>,
+    mut near: SerialStream,
+    far: SerialStream,
+    character: Duration,
+    seed: u64,
+) {
     let habits = SharedHabits::default();
     loop {
         if let Err(error) = serve_pty(&line, &mut near, character, &habits, seed).await {
@@ -288,7 +301,12 @@ async fn serve_rtu_over_tcp(line: Arc<Line>, listener: TcpListener, seed: u64) {
 type Connection = (Answerer, Wire<TcpStream>);
 
 /// Each connection has a wire of its own; the port of its client makes its flips other ones.
-fn connect(line: &Arc<Line>, stream: TcpStream, from: SocketAddr, seed: u64) -> io::Result<Option<Connection>> {
+fn connect(
+    line: &Arc<Line>,
+    stream: TcpStream,
+    from: SocketAddr,
+    seed: u64,
+) -> io::Result<Option<Connection>> {
     stream.set_nodelay(true)?;
     let habits = SharedHabits::default();
     let service = Answerer { line: Arc::clone(line), habits: Arc::clone(&habits) };

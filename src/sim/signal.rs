@@ -151,12 +151,21 @@ mod tests {
     fn shapes_move_as_they_say() {
         let second = Duration::from_secs;
         let frames = vec![(second(2), 10.0), (second(4), 20.0), (second(5), 0.0)];
-        check(&Shape::Line(frames.clone()), &[(0, 10.0), (2000, 10.0), (3000, 15.0), (4500, 10.0), (9000, 0.0)]);
+        check(
+            &Shape::Line(frames.clone()),
+            &[(0, 10.0), (2000, 10.0), (3000, 15.0), (4500, 10.0), (9000, 0.0)],
+        );
         check(&Shape::Steps(frames), &[(0, 10.0), (3999, 10.0), (4000, 20.0), (4999, 20.0), (5000, 0.0)]);
-        check(&Shape::Sine { mean: 1.0, amplitude: 2.0, period: second(4) }, &[(0, 1.0), (1000, 3.0), (3000, -1.0)]);
+        check(
+            &Shape::Sine { mean: 1.0, amplitude: 2.0, period: second(4) },
+            &[(0, 1.0), (1000, 3.0), (3000, -1.0)],
+        );
         let slide =
             Shape::Accelerate { from: 5.0, by: 1.0, start: second(10), doubling: second(2), end: second(16) };
-        check(&slide, &[(0, 5.0), (10_000, 5.0), (12_000, 6.0), (14_000, 8.0), (16_000, 12.0), (60_000, 12.0)]);
+        check(
+            &slide,
+            &[(0, 5.0), (10_000, 5.0), (12_000, 6.0), (14_000, 8.0), (16_000, 12.0), (60_000, 12.0)],
+        );
         check(&Shape::Line(Vec::new()), &[(0, 0.0)]);
         check(&Shape::Steps(Vec::new()), &[(0, 0.0)]);
     }

@@ -90,4 +90,6 @@ pub struct Site {
 }
 
 /// Reads everything. `None` when there is an error among the diagnostics; the source texts come back for rendering.
-pub fn load(_options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) { todo!() }
+pub fn load(_options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
+    todo!()
+}
