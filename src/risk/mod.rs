@@ -4,9 +4,12 @@ use serde::{Deserialize, Serialize};
 
 /// Sensors that a risk point needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Need { /// Sensor class, `gas-pressure`.
-    pub role: String, /// How many at least.
-    pub min: u32 }
+pub struct Need {
+    /// Sensor class, `gas-pressure`.
+    pub role: String,
+    /// How many at least.
+    pub min: u32,
+}
 
 /// A place the district counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,318 @@
+//! Serves simulated devices on real bytes: a pty for each serial line, a loopback port for each TCP line.
+//!
+//! In: a site, a script, which devices are switched off. Out: futures that serve, and the address that each line now leads to.
+//! Invariant: framing and check sums come from `tokio-modbus`, an implementation that is not ours, so that both sides cannot share a mistake;
+//! an absent or dead slave gives no answer at all.
+//!
+//! On a serial line the bytes go gateway, pty, [`Wire`], second pty, server: the server of the library takes a serial port and nothing else.
+
+use std::future::Ready;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_modbus::server::{Service, rtu, rtu_over_tcp, tcp};
+use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
+use tokio_serial::{SerialPort, SerialStream};
+
+use crate::bus::{Address, Read, Slave, Table};
+use crate::sim::device::{Answer, Control, SimDevice};
+use crate::sim::script::{Script, ScriptError, Trouble};
+use crate::sim::signal::Signal;
+use crate::sim::wire::{Habits, SharedHabits, Wire, character_time};
+use crate::site::{LineSpec, Site};
+
+/// A sensor needs this long to begin its answer on a serial line.
+const TURNAROUND: Duration = Duration::from_millis(10);
+/// After a failure of its port a server begins anew this much later.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Where a line is served instead of a free loopback port; serial lines always get a pty.
+pub type Listen = Vec<(String, SocketAddr)>;
+
+/// Prepares a simulated device for each device of `site`. Pushes the futures that serve them onto `tasks` and returns, by line name,
+/// the address to reach it by (`/dev/pts/3` or `127.0.0.1:40123`), as `site::Options::lines` takes it. The story begins now.
+///
+/// # Errors
+/// A pty or port that cannot be opened; a name in the script that the site doesn't have (a [`ScriptError`] inside).
+pub async fn start(
+    site: &Site,
+    script: &Script,
+    control: &Arc<Control>,
+    listen: &Listen,
+    tasks: &mut Vec<BoxFuture<'static, ()>>,
+) -> io::Result<Vec<(String, String)>> {
+    let devices =
+        devices(site, script).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let begin = now();
+    let mut addresses = Vec::new();
+    for (spec, seed) in site.lines.iter().zip(script.seed..) {
+        let own = spec.devices.iter().filter_map(|index| devices.get(*index)).cloned().collect();
+        let turnaround =
+            if matches!(spec.settings.address, Address::Serial { .. }) { TURNAROUND } else { Duration::ZERO };
+        let line = Arc::new(Line { devices: own, control: Arc::clone(control), begin, turnaround });
+        let (address, task) = serve(spec, line, seed, listen).await?;
+        addresses.push((spec.settings.name.clone(), address));
+        tasks.push(task);
+    }
+    Ok(addresses)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the story runs in real time from its start")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// All devices of the site with what the script says of them.
+///
+/// # Errors
+/// A point, device or fault name of the script that the site doesn't have.
+pub fn devices(site: &Site, script: &Script) -> Result<Vec<SimDevice>, ScriptError> {
+    let name = |spec: &crate::site::DeviceSpec| {
+        site.catalog.device(spec.id).map(|device| device.name.clone()).unwrap_or_default()
+    };
+    let still = |spec: &crate::site::DeviceSpec| SimDevice {
+        name: name(spec),
+        slave: spec.slave,
+        profile: spec.profile.clone(),
+        signals: vec![None; spec.profile.fields.len()],
+        faults: Vec::new(),
+    };
+    let mut devices: Vec<SimDevice> = site.devices.iter().map(still).collect();
+    for (scripted, nth) in script.signals.iter().zip(1..) {
+        let seed = script.seed.wrapping_mul(1_000).wrapping_add(nth);
+        let signal = Signal { shape: scripted.shape.clone(), noise: scripted.noise, seed };
+        *slot(&mut devices, &scripted.point)? = Some((signal, scripted.unit));
+    }
+    for fault in &script.faults {
+        let names = devices.iter().map(|device| device.name.clone()).collect();
+        let Some(device) = devices.iter_mut().find(|device| device.name == fault.device) else {
+            return Err(unknown("device", &fault.device, names));
+        };
+        check_fault(device, &fault.trouble)?;
+        device.faults.push(fault.clone());
+    }
+    Ok(devices)
+}
+
+fn slot<'a>(
+    devices: &'a mut [SimDevice],
+    point: &str,
+) -> Result<&'a mut Option<crate::sim::device::FieldSignal>, ScriptError> {
+    let full = |device: &SimDevice, field: &str| format!("{}.{field}", device.name);
+    let found = devices.iter().enumerate().find_map(|(at, device)| {
+        device
+            .profile
+            .fields
+            .iter()
+            .position(|field| full(device, &field.name) == point)
+            .map(|field| (at, field))
+    });
+    let names = || {
+        let all = |device: &SimDevice| -> Vec<String> {
+            device.profile.fields.iter().map(|field| full(device, &field.name)).collect()
+        };
+        devices.iter().flat_map(all).collect()
+    };
+    match found {
+        Some((at, field)) => Ok(&mut devices[at].signals[field]),
+        None => Err(unknown("point", point, names())),
+    }
+}
+
+fn check_fault(device: &SimDevice, trouble: &Trouble) -> Result<(), ScriptError> {
+    let Trouble::Sensor { field: wanted, means } = trouble else { return Ok(()) };
+    let Some(field) = device.profile.fields.iter().find(|field| field.name == *wanted) else {
+        let names = device.profile.fields.iter().map(|field| field.name.clone()).collect();
+        return Err(unknown("point", wanted, names));
+    };
+    let names: Vec<String> = field.faults.iter().map(|fault| fault.means.to_string()).collect();
+    if names.contains(means) { Ok(()) } else { Err(unknown("fault", means, names)) }
+}
+
+fn unknown(entry: &'static str, name: &str, names: Vec<String>) -> ScriptError {
+    let nearest = names.into_iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    ScriptError::Unknown { entry, name: name.to_owned(), nearest }
+}
+
+/// The devices of one line.
+struct Line {
+    devices: Vec<SimDevice>,
+    control: Arc<Control>,
+    begin: Instant,
+    turnaround: Duration,
+}
+
+impl Line {
+    fn answer(&self, slave: u8, read: Read) -> (Answer, Habits) {
+        let time = now().saturating_duration_since(self.begin);
+        let live = |device: &&SimDevice| !self.control.killed(&device.name);
+        let asked = self.devices.iter().filter(live).find(|device| device.slave == Slave(slave));
+        let mut habits = asked.map(|device| device.habits(time)).unwrap_or_default();
+        habits.delay += self.turnaround;
+        // Echo and babble are on the line whoever is asked.
+        for other in self.devices.iter().filter(live).map(|device| device.habits(time)) {
+            habits.echo |= other.echo;
+            habits.babble = habits.babble.or(other.babble);
+        }
+        (asked.map_or(Answer::Silence, |device| device.answer(read, time)), habits)
+    }
+}
+
+/// What the server of the library asks for each request.
+struct Answerer {
+    line: Arc<Line>,
+    habits: SharedHabits,
+}
+
+impl Service for Answerer {
+    type Request = SlaveRequest<'static>;
+    type Response = Option<Response>;
+    type Exception = ExceptionCode;
+    type Future = Ready<Result<Option<Response>, ExceptionCode>>;
+
+    fn call(&self, asked: SlaveRequest<'static>) -> Self::Future {
+        let (table, address, count) = match asked.request {
+            Request::ReadCoils(address, count) => (Table::Coil, address, count),
+            Request::ReadDiscreteInputs(address, count) => (Table::Discrete, address, count),
+            Request::ReadHoldingRegisters(address, count) => (Table::Holding, address, count),
+            Request::ReadInputRegisters(address, count) => (Table::Input, address, count),
+            _ => return std::future::ready(Err(ExceptionCode::IllegalFunction)),
+        };
+        let most = if matches!(table, Table::Coil | Table::Discrete) { 2000 } else { 125 };
+        if !(1..=most).contains(&count) {
+            return std::future::ready(Err(ExceptionCode::IllegalDataValue));
+        }
+        let (answer, habits) = self.line.answer(asked.slave, Read { table, address, count });
+        *self.habits.lock().unwrap_or_else(PoisonError::into_inner) = habits;
+        std::future::ready(match answer {
+            Answer::Cells(cells) => Ok(Some(response(table, cells))),
+            Answer::Exception(code) => Err(ExceptionCode::new(code)),
+            Answer::Silence => Ok(None),
+        })
+    }
+}
+
+fn response(table: Table, cells: Vec<u16>) -> Response {
+    let bits = |cells: Vec<u16>| cells.into_iter().map(|cell| cell != 0).collect();
+    match table {
+        Table::Coil => Response::ReadCoils(bits(cells)),
+        Table::Discrete => Response::ReadDiscreteInputs(bits(cells)),
+        Table::Holding => Response::ReadHoldingRegisters(cells),
+        Table::Input => Response::ReadInputRegisters(cells),
+    }
+}
+
+async fn serve(
+    spec: &LineSpec,
+    line: Arc<Line>,
+    seed: u64,
+    listen: &Listen,
+) -> io::Result<(String, BoxFuture<'static, ()>)> {
+    let name = &spec.settings.name;
+    let wanted = listen.iter().find(|(line, _)| line == name).map(|(_, address)| *address);
+    let open = || TcpListener::bind(wanted.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))));
+    match &spec.settings.address {
+        Address::Serial { format, .. } => {
+            // Neither end is locked: the gateway opens `far` a second time, and alone.
+            let (near, far) = SerialStream::pair()?;
+            let path = far.name().ok_or_else(|| io::Error::other("the pty has no name"))?;
+            let character = character_time(format);
+            Ok((path, Box::pin(serve_serial(line, near, far, character, seed))))
+        }
+        Address::Tcp(_) => {
+            let listener = open().await?;
+            Ok((listener.local_addr()?.to_string(), Box::pin(serve_tcp(line, listener, seed))))
+        }
+        Address::RtuOverTcp(_) => {
+            let listener = open().await?;
+            Ok((listener.local_addr()?.to_string(), Box::pin(serve_rtu_over_tcp(line, listener, seed))))
+        }
+    }
+}
+
+/// `near` is ours, `far` the end that the gateway opens by its path: held open here, so that the gateway may close and open it again.
+async fn serve_serial(
+    line: Arc<Line>,
+    mut near: SerialStream,
+    far: SerialStream,
+    character: Duration,
+    seed: u64,
+) {
+    let habits = SharedHabits::default();
+    loop {
+        if let Err(error) = serve_pty(&line, &mut near, character, &habits, seed).await {
+            tracing::debug!(%error, "simulated serial line begins anew");
+        }
+        tokio::time::sleep(AGAIN).await;
+        drop_waiting(&far);
+    }
+}
+
+/// Bytes that nobody fetched are gone when a port is opened anew.
+fn drop_waiting(far: &SerialStream) {
+    if let Err(error) = far.clear(tokio_serial::ClearBuffer::All) {
+        tracing::debug!(%error, "cannot clear the simulated serial line");
+    }
+}
+
+async fn serve_pty(
+    line: &Arc<Line>,
+    near: &mut SerialStream,
+    character: Duration,
+    habits: &SharedHabits,
+    seed: u64,
+) -> io::Result<()> {
+    let (mut inside, served) = SerialStream::pair()?;
+    let service = Answerer { line: Arc::clone(line), habits: Arc::clone(habits) };
+    let mut wire = Wire::new(near, Some(character), Arc::clone(habits), seed);
+    tokio::select! {
+        ended = rtu::Server::new(served).serve_forever(service) => ended,
+        ended = tokio::io::copy_bidirectional(&mut wire, &mut inside) => ended.map(|_| ()),
+    }
+}
+
+async fn serve_tcp(line: Arc<Line>, listener: TcpListener, seed: u64) {
+    let server = tcp::Server::new(listener);
+    let connected = |stream, from| std::future::ready(connect(&line, stream, from, seed));
+    loop {
+        if let Err(error) = server.serve(&connected, log_connection).await {
+            tracing::debug!(%error, "simulated TCP line begins anew");
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn serve_rtu_over_tcp(line: Arc<Line>, listener: TcpListener, seed: u64) {
+    let server = rtu_over_tcp::Server::new(listener);
+    let connected = |stream, from| std::future::ready(connect(&line, stream, from, seed));
+    loop {
+        if let Err(error) = server.serve(&connected, log_connection).await {
+            tracing::debug!(%error, "simulated RTU over TCP line begins anew");
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+type Connection = (Answerer, Wire<TcpStream>);
+
+/// Each connection has a wire of its own; the port of its client makes its flips other ones.
+fn connect(
+    line: &Arc<Line>,
+    stream: TcpStream,
+    from: SocketAddr,
+    seed: u64,
+) -> io::Result<Option<Connection>> {
+    stream.set_nodelay(true)?;
+    let habits = SharedHabits::default();
+    let service = Answerer { line: Arc::clone(line), habits: Arc::clone(&habits) };
+    Ok(Some((service, Wire::new(stream, None, habits, seed ^ u64::from(from.port())))))
+}
+
+fn log_connection(error: io::Error) {
+    tracing::debug!(%error, "simulated connection ended");
+}
