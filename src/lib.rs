@@ -10,28 +10,28 @@
 
 // The foundation: every room may use it.
 pub mod clock;
-pub mod diagnostic;
-pub mod loss;
+pub mod unit;
 pub mod point;
 pub mod reading;
-pub mod unit;
+pub mod loss;
+pub mod diagnostic;
 
 // The flow: readings go down this list and never back up.
-pub mod alarm; // <- derive
 pub mod bus; // <-
-pub mod decode; // <- bus profile
-pub mod derive; // <-
-pub mod forward;
-pub mod journal; // <- alarm risk warning
-pub mod normalize; // <- decode profile
-pub mod poll; // <- bus profile
 pub mod profile; // <- bus
+pub mod poll; // <- bus profile
+pub mod decode; // <- bus profile
+pub mod normalize; // <- decode profile
+pub mod derive; // <-
+pub mod alarm; // <- derive
 pub mod risk; // <- alarm
-pub mod warning; // <- alarm risk // <- alarm risk journal
+pub mod warning; // <- alarm risk
+pub mod journal; // <- alarm risk warning
+pub mod forward; // <- alarm risk journal
 
 // The site and its running.
-pub mod cli;
-pub mod console; // <- bus profile poll decode normalize derive alarm risk warning journal forward site sim gateway
-pub mod gateway; // <- bus profile poll decode normalize derive alarm risk warning journal forward site sim
+pub mod site; // <- bus profile poll decode normalize derive alarm risk warning journal forward
 pub mod sim; // <- bus profile site
-pub mod site; // <- bus profile poll decode normalize derive alarm risk warning journal forward // <- bus profile poll decode normalize derive alarm risk warning journal forward site sim gateway console
+pub mod gateway; // <- bus profile poll decode normalize derive alarm risk warning journal forward site sim
+pub mod console; // <- bus profile poll decode normalize derive alarm risk warning journal forward site sim gateway
+pub mod cli; // <- bus profile poll decode normalize derive alarm risk warning journal forward site sim gateway console

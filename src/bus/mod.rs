@@ -69,14 +69,10 @@ pub struct Exchange {
 
 /// Parity of a serial line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Parity {
-    /// None.
-    None,
-    /// Even.
-    Even,
-    /// Odd.
-    Odd,
-}
+pub enum Parity { /// None.
+    None, /// Even.
+    Even, /// Odd.
+    Odd }
 
 /// Speed and format of a serial line, `9600 8N1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,30 +116,3 @@ pub struct LineSettings {
     pub quiet: Duration,
 }
 
-/// The master of one line: one request at a time, opens and reopens the port itself.
-pub struct Master {
-    // helper: port, framing, suspect flag, backoff ...
-}
-
-impl Master {
-    /// A master that has not opened its port yet.
-    pub fn new(_settings: LineSettings) -> Self {
-        todo!()
-    }
-    /// Sends one read and waits for its answer or `timeout`. Never panics, never hands up a foreign answer; what is
-    /// discarded on the way is recorded in `losses` under the line's name. A closed line is opened first; while it cannot be opened
-    /// (backoff, jittered, at most 30 s) the answer is `LineDown` at once.
-    pub async fn read(
-        &mut self,
-        _slave: Slave,
-        _read: Read,
-        _timeout: Duration,
-        _losses: &mut Losses,
-    ) -> Exchange {
-        todo!()
-    }
-    /// Why the line is down, in words for a person; `None` while it is up.
-    pub fn trouble(&self) -> Option<&str> {
-        todo!()
-    }
-}

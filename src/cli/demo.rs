@@ -18,7 +18,9 @@ use crate::cli::run::{Signals, bind, console_task};
 use crate::cli::{Documents, Purpose, duration, load, options, view};
 use crate::clock::SystemClock;
 use crate::gateway::{self, ExtraTask};
-use crate::sim;
+use crate::sim::device::Control;
+use crate::sim::script::Script;
+use crate::sim::server;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
@@ -45,10 +47,11 @@ pub async fn demo(documents: &Documents, args: &Demo) -> anyhow::Result<u8> {
     options.env.push(("LIFELINE__JOURNAL__PATH".to_owned(), scratch.folder.display().to_string()));
     let script_path = args.script.clone().unwrap_or_else(|| options.site.join("sim/story.toml"));
 
-    let script = sim::Script::read(&script_path)?;
+    let script = Script::load(&script_path)?;
+    let control = Arc::new(Control::new());
     let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
-    let simulated = sim::start(&load(&options)?, script, &mut tasks).await.context("cannot start the simulated devices")?;
-    options.lines.clone_from(&simulated.lines);
+    let started = server::start(&load(&options)?, &script, &control, &Vec::new(), &mut tasks).await;
+    options.lines = started.context("cannot start the simulated devices")?;
     let site = load(&options)?;
 
     let (stop_to, stop) = watch::channel(false);
@@ -61,10 +64,12 @@ pub async fn demo(documents: &Documents, args: &Demo) -> anyhow::Result<u8> {
     };
     let mut extra: Vec<ExtraTask> = tasks.into_iter().map(beside).collect();
     extra.extend(console_task(&site, listener)?);
-    let (until, control, view_stop) = (args.until, simulated.control, stop_to.clone());
+    let (until, view_stop) = (args.until, stop_to.clone());
     extra.push(Box::new(move |board, stop| {
         Box::pin(async move {
-            view::show(board, address, until, stop, control).await;
+            if let Err(error) = view::show(board, address, until, stop, Some(control)).await {
+                tracing::error!(%error, "the picture cannot be drawn");
+            }
             let _ = view_stop.send(true);
         })
     }));

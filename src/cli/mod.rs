@@ -8,8 +8,10 @@ pub mod ask;
 pub mod check;
 pub mod demo;
 pub mod run;
+pub mod screen;
 pub mod simulate;
 pub mod view;
+pub mod words;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,7 +12,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::cli::run::Signals;
 use crate::cli::{Documents, Purpose, duration, load, options};
-use crate::sim;
+use crate::sim::device::Control;
+use crate::sim::script::Script;
+use crate::sim::server;
 
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]
@@ -31,13 +34,15 @@ pub struct Simulate {
 pub async fn simulate(documents: &Documents, args: &Simulate) -> anyhow::Result<u8> {
     let options = options(documents, Purpose::Example);
     let path = args.script.clone().unwrap_or_else(|| options.site.join("sim/story.toml"));
-    let script = sim::Script::read(&path)?;
+    let script = Script::load(&path)?;
+    let control = Arc::new(Control::new());
     let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
-    let simulated = sim::start(&load(&options)?, script, &mut tasks).await.context("cannot start the simulated devices")?;
+    let started = server::start(&load(&options)?, &script, &control, &Vec::new(), &mut tasks).await;
+    let lines = started.context("cannot start the simulated devices")?;
     let mut signals = Signals::new()?;
     {
         let mut out = std::io::stdout().lock();
-        for (line, address) in &simulated.lines {
+        for (line, address) in &lines {
             writeln!(out, "--line {line}={address}")?;
         }
         out.flush()?;

@@ -11,13 +11,20 @@ pub enum Advance {
     By(u64),
     /// It was set back: how many were counted since is not known.
     Reset,
+    /// It grew by more than it can: another counter, or a damaged one.
+    Implausible,
 }
 
-/// What a counter of `width` bits (1..=64) did between `before` and `after`; a way longer than `step_max` is a reset.
+/// What a counter of `width` bits (1..=64) did between `before` and `after`; a way longer than `step_max` is a reset when it went down, and
+/// implausible when it went up.
 pub fn advance(before: u64, after: u64, width: u32, step_max: u64) -> Advance {
     let mask = u64::MAX.checked_shr(64_u32.saturating_sub(width)).unwrap_or(0);
     let way = after.wrapping_sub(before) & mask;
-    if way <= step_max { Advance::By(way) } else { Advance::Reset }
+    match (way <= step_max, after < before) {
+        (true, _) => Advance::By(way),
+        (false, true) => Advance::Reset,
+        (false, false) => Advance::Implausible,
+    }
 }
 
 #[cfg(test)]
@@ -32,7 +39,8 @@ mod tests {
             (500, 3, 16, Advance::Reset),
             (7, 7, 16, Advance::By(0)),
             (u64::MAX, 0, 64, Advance::By(1)),
-            (0, 1_001, 32, Advance::Reset),
+            (0, 1_001, 32, Advance::Implausible),
+            (9, 3, 16, Advance::Reset),
         ] {
             assert_eq!(advance(before, after, width, 1_000), want, "{before} to {after}");
         }

@@ -71,16 +71,105 @@ impl Derived {
     ///
     /// # Errors
     /// Syntax, unknown names, macros, wrong result type.
-    pub fn check(_settings: &Settings) -> Result<(), String> {
-        todo!()
+    pub fn check(settings: &Settings) -> Result<(), String> {
+        let compiled = expression::compile(&settings.value, &settings.inputs)?;
+        let mut context = Context::default();
+        for (_, point) in &settings.inputs {
+            context.add_variable_from_value(Variable::Latest(*point).to_string(), 1.0);
+        }
+        for index in 0..compiled.windows.len() {
+            context.add_variable_from_value(Variable::Window(index).to_string(), 1.0);
+        }
+        match Value::resolve(&compiled.expression, &context) {
+            Ok(Value::Float(_) | Value::Bool(_)) => Ok(()),
+            Ok(other) => Err(format!("the result is {other:?} and no number")),
+            Err(error) => Err(error.to_string()),
+        }
     }
-    /// Derived points that passed [`Derived::check`].
-    pub fn new(_settings: Vec<Settings>, _catalog: &Catalog) -> Self {
-        todo!()
+
+    /// Derived points that passed [`Derived::check`] (others are left out). A derived point may be an input of another one.
+    pub fn new(settings: Vec<Settings>, _catalog: &Catalog) -> Self {
+        let mut windows = Store::default();
+        let mut points = Vec::new();
+        for settings in in_order(settings) {
+            let Ok(compiled) = expression::compile(&settings.value, &settings.inputs) else { continue };
+            let ids = compiled.windows.iter().map(|call| windows.open(call.point, call.span)).collect();
+            let inputs = settings.inputs.iter().map(|(_, point)| *point).collect();
+            points.push(Formula {
+                point: settings.point,
+                inputs,
+                compiled,
+                windows: ids,
+                factor: settings.factor,
+                told: None,
+            });
+        }
+        Self { points, latest: BTreeMap::new(), windows, context: Context::default() }
     }
+
     /// Takes the readings of `batch` in and returns a reading for each derived point that one of them feeds.
-    pub fn apply(&mut self, _batch: &Batch, _now: Timestamp) -> Vec<Reading> {
-        todo!()
+    pub fn apply(&mut self, batch: &Batch, _now: Timestamp) -> Vec<Reading> {
+        let mut fresh: Vec<PointId> = Vec::with_capacity(batch.readings.len());
+        for reading in &batch.readings {
+            self.take(reading);
+            fresh.push(reading.point);
+        }
+        let mut results = Vec::new();
+        for index in 0..self.points.len() {
+            if let Some(reading) = self.evaluate(index, &fresh) {
+                self.take(&reading);
+                fresh.push(reading.point);
+                results.push(reading);
+            }
+        }
+        results
+    }
+
+    fn take(&mut self, reading: &Reading) {
+        self.latest.insert(reading.point, (reading.at, reading.sample.clone()));
+        self.windows.push(reading);
+    }
+
+    fn evaluate(&mut self, index: usize, fresh: &[PointId]) -> Option<Reading> {
+        let formula = self.points.get_mut(index)?;
+        if !formula.inputs.iter().any(|input| fresh.contains(input)) {
+            return None;
+        }
+        let inputs: Vec<_> = formula
+            .inputs
+            .iter()
+            .map(|input| Some((*input, self.latest.get(input)?)))
+            .collect::<Option<_>>()?;
+        let at = inputs.iter().map(|(_, (at, _))| *at).max()?;
+        if formula.told.replace(at) == Some(at) {
+            return None;
+        }
+        let mut doubt = None;
+        let mut blind = None;
+        for (input, (_, sample)) in inputs {
+            match sample {
+                Sample::Good(value) => set(&mut self.context, Variable::Latest(input), *value),
+                Sample::Uncertain(value, of_input) => {
+                    doubt = doubt.or(Some(*of_input));
+                    set(&mut self.context, Variable::Latest(input), *value);
+                }
+                Sample::Bad(_) => blind = blind.or(Some(input)),
+            }
+        }
+        for (index, (call, id)) in formula.compiled.windows.iter().zip(&formula.windows).enumerate() {
+            match self.windows.get(*id).and_then(|window| window.value(call.function)) {
+                Some((value, of_window)) => {
+                    doubt = doubt.or(of_window);
+                    set(&mut self.context, Variable::Window(index), value);
+                }
+                None => blind = blind.or(Some(call.point)),
+            }
+        }
+        let sample = match blind {
+            Some(input) => Sample::Bad(Reason::Input(input)),
+            None => result(formula, &self.context, doubt),
+        };
+        Some(Reading { point: formula.point, at, sample })
     }
 }
 

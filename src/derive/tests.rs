@@ -105,6 +105,35 @@ fn rate_is_per_minute_and_needs_half_its_window() {
 }
 
 #[test]
+fn the_slope_of_a_leaking_pipe() {
+    let mut derived = derived(vec![settings(9, &[("p", 1)], "rate(p, '2m')")]);
+    let mut last = None;
+    for (step, kpa) in (0_i64..).zip([300.0, 299.6, 299.1, 298.9, 298.2, 297.9, 297.4]) {
+        last = feed(&mut derived, &[(1, step * 10, Good(kpa))]).pop();
+    }
+    let (.., Good(rate)) = last.unwrap() else { panic!("no rate") };
+    assert!((rate + 2.592_857_142_857).abs() < 1e-9, "{rate} kPa/min");
+}
+
+#[test]
+fn an_hour_of_rain_rolls() {
+    let mut derived = derived(vec![settings(9, &[("rain", 1)], "sum(rain, '1h')")]);
+    let tips: [i32; 8] = [0, 5, 5, 17, 20, 20, 22, 30];
+    let mut before = 0;
+    for (step, count) in (0_i64..).zip(tips) {
+        let fallen = f64::from(count - before) * 0.2;
+        before = count;
+        let (.., sample) = feed(&mut derived, &[(1, step * 600, Good(fallen))]).remove(0);
+        let want = match step {
+            6 => 4.4,
+            7 => 5.0,
+            _ => continue,
+        };
+        assert!((sample.value().unwrap() - want).abs() < 1e-9, "{sample:?} after {step} steps");
+    }
+}
+
+#[test]
 fn half_seen_windows_say_in_which_direction_they_hold() {
     let mut derived = derived(vec![
         settings(7, &[("rain", 1)], "sum(rain, '10m')"),

@@ -133,107 +133,29 @@ pub enum StoreError {
 }
 
 /// The writer. One for each folder (held by an OS lock).
-pub struct Journal {}
-
-impl Journal {
-    /// Opens or creates the journal in `settings.path`.
-    ///
-    /// # Errors
-    /// See [`OpenError`]; nothing on disk is changed then.
-    pub fn open(_settings: &Settings) -> Result<Self, OpenError> {
-        todo!()
-    }
-    /// Keeps a version of the site: its catalog and the text of its documents. Idempotent.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn keep_site(
-        &mut self,
-        _catalog: &Catalog,
-        _documents: &[(String, String)],
-        _now: Timestamp,
-    ) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// Commits one group, durable when it returns.
-    ///
-    /// # Errors
-    /// Nothing of the group is stored then; the same journal goes on when the disk is back.
-    pub fn commit(&mut self, _group: &Group) -> Result<Seq, StoreError> {
-        todo!()
-    }
-    /// Removes what is over age or size: delivered telemetry first, then undelivered (returned as losses by sink), alarms never.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn trim(&mut self, _now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> {
-        todo!()
-    }
+pub struct Journal {
+    // Stands before the lock: fields drop in this order, and the file is closed before another may open it.
+    db: rusqlite::Connection,
+    _lock: File,
+    settings: Settings,
+    /// Number of the last commit; 0 before the first.
+    last: u64,
+    /// The `now` of the last commit.
+    last_now: Option<Timestamp>,
+    /// Retention by age trusts the clock from here on.
+    steady_from: Timestamp,
+    /// Numbers of the site versions in the file.
+    sites: HashMap<String, i64>,
+    /// The encoded group; kept for its memory.
+    blob: Vec<u8>,
+    /// The last commit found the disk full.
+    full: bool,
+    /// Losses that no `trim` has returned yet.
+    lost: BTreeMap<String, u64>,
 }
 
 /// A read-only view with its own connection; many at once, also of a journal that no gateway holds.
-pub struct Reader {}
-
-impl Reader {
-    /// Opens the journal in folder `path` for reading.
-    ///
-    /// # Errors
-    /// No journal there, a newer version, unreadable.
-    pub fn open(_path: &Path) -> Result<Self, OpenError> {
-        todo!()
-    }
-    /// Number and `now` of the last commit.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn last(&self) -> Result<Option<(Seq, Timestamp)>, StoreError> {
-        todo!()
-    }
-    /// Rule states by rule name.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn states(&self) -> Result<Vec<(String, RuleState)>, StoreError> {
-        todo!()
-    }
-    /// Progress by sink name.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn progress(&self) -> Result<BTreeMap<String, Progress>, StoreError> {
-        todo!()
-    }
-    /// Groups with readings of the span, oldest first, until about `readings_max` readings are gathered (at least one group). Second: one past the last
-    /// commit looked at (== `span.to` when the span is done). Damaged groups are skipped and counted in the third.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn groups(&self, _span: Span, _readings_max: usize) -> Result<(Vec<Stored>, Seq, u64), StoreError> {
-        todo!()
-    }
-    /// Transitions numbered above `after`, oldest first, at most `max`.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn transitions(&self, _after: u64, _max: usize) -> Result<Vec<(u64, Transition)>, StoreError> {
-        todo!()
-    }
-    /// Calls `each` with every reading of the points named (all points when empty) in `from..to`, in order of time within a point's stream;
-    /// stops when it returns `false`.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn history(
-        &self,
-        _points: &[String],
-        _from: Timestamp,
-        _to: Timestamp,
-        _each: &mut dyn FnMut(&Catalog, &Reading) -> bool,
-    ) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// Bytes on disk (all files of the journal).
-    pub fn bytes(&self) -> u64 {
-        todo!()
-    }
+pub struct Reader {
+    inner: Mutex<read::Inner>,
+    path: PathBuf,
 }

@@ -246,10 +246,16 @@ mod tests {
             });
             let mut full = group(refused.unwrap(), 300);
             full.states = vec![("rule".to_owned(), RuleState::default())];
-            full.version = "never seen".to_owned();
+            full.version = format!("first seen on a full disk, {round}");
             assert!(matches!(journal.commit(&full), Err(StoreError::Full)), "still full");
             check(folder.path(), &groups);
             assert_eq!(Reader::open(folder.path()).unwrap().states().unwrap(), []);
+            // The same group, its site version and all, once there is room.
+            journal.db.pragma_update_and_check(None, "max_page_count", pages * 9, |_| Ok(())).unwrap();
+            full.states.clear();
+            journal.commit(&full).unwrap();
+            groups.push(full);
+            check(folder.path(), &groups);
         }
         drop(journal);
         assert_eq!(open(folder.path()).commit(&group(0, 1)).unwrap(), Seq(groups.len() as u64 + 1));

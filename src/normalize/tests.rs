@@ -1,6 +1,6 @@
 use super::*;
-use crate::bus::Table;
 use crate::clock::Timestamp;
+use crate::profile::at::At;
 use crate::profile::{Kind, Limits};
 use crate::unit::Unit;
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn profile(class: &str, fields: Vec<Field>) -> Profile {
 }
 
 fn field() -> Field {
-    Field::new("x", Table::Holding, 0, Kind::F64)
+    Field::new("x", At::parse("40001").unwrap().table, 0, Kind::F64)
 }
 
 fn at(ms: i64) -> Timestamp {

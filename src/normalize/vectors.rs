@@ -3,7 +3,6 @@
 //! In: a [`Profile`]. Out: what came out differently from what its vectors expect.
 //! Invariant: vectors speak the raw unit, so units are taken off first and everything else is the way of a live reading.
 
-use crate::bus::Table;
 use crate::clock::Timestamp;
 use crate::decode::{Raw, RawBatch, decode};
 use crate::normalize::Normalizer;
@@ -54,18 +53,18 @@ pub fn verify(profile: &Profile) -> Vec<Mismatch> {
 fn exchange(profile: &Profile, vector: &Vector) -> RawBatch {
     let at = Timestamp::from_millis(0);
     let raw = |field: &Field| {
-        let cells =
-            vector.cells.iter().find_map(|(table, first, cells)| covered(field, *table, *first, cells));
+        let cells = vector
+            .cells
+            .iter()
+            .filter(|(table, ..)| *table == field.table)
+            .find_map(|(_, first, cells)| covered(field, *first, cells));
         (at, cells.map(|cells| decode(field, cells)).ok_or(Reason::NotPolled))
     };
     RawBatch { device: DeviceId(0), start: at, end: at, raws: profile.fields.iter().map(raw).collect() }
 }
 
-fn covered<'a>(field: &Field, table: Table, first: u16, cells: &'a [u16]) -> Option<&'a [u16]> {
+fn covered<'a>(field: &Field, first: u16, cells: &'a [u16]) -> Option<&'a [u16]> {
     let from = usize::from(field.address.checked_sub(first)?);
-    if table != field.table {
-        return None;
-    }
     cells.get(from..from.checked_add(usize::from(field.count))?)
 }
 
@@ -95,8 +94,13 @@ fn differs(field: &Field, expect: &Expect, raw: &Result<Raw, Reason>, sample: &S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::at::At;
     use crate::profile::{Kind, Limits, Loop};
     use crate::unit::Unit;
+
+    fn field(name: &str, address: u16, kind: Kind) -> Field {
+        Field::new(name, At::parse("40001").unwrap().table, address, kind)
+    }
 
     fn profile(fields: Vec<Field>, vectors: Vec<Vector>) -> Profile {
         Profile {
@@ -113,7 +117,7 @@ mod tests {
 
     fn vector(cells: &[u16], name: &str, expect: Expect) -> Vector {
         Vector {
-            cells: vec![(Table::Holding, 3, cells.to_vec())],
+            cells: vec![(field("x", 0, Kind::U16).table, 3, cells.to_vec())],
             expect: vec![(name.into(), expect)],
             from_maker: false,
         }
@@ -121,11 +125,11 @@ mod tests {
 
     #[test]
     fn raw_units_and_what_other_registers_say() {
-        let decimals = Field { hidden: true, ..Field::new("decimals", Table::Holding, 3, Kind::U16) };
-        let mut level = Field::new("level", Table::Holding, 4, Kind::I16);
+        let decimals = Field { hidden: true, ..field("decimals", 3, Kind::U16) };
+        let mut level = field("level", 4, Kind::I16);
         level.decimals_from = Some(0);
         level.unit = Unit::parse("m");
-        let mut state = Field::new("state", Table::Holding, 5, Kind::U16);
+        let mut state = field("state", 5, Kind::U16);
         state.states = vec![(0, "off".into()), (1, "on".into())];
         let held = profile(
             vec![decimals, level, state],
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_wrong_expectation_is_found() {
-        let mut level = Field::new("level", Table::Holding, 3, Kind::U16);
+        let mut level = field("level", 3, Kind::U16);
         level.scale = 0.001;
         level.current_loop = Some(Loop { lo: 4.0, hi: 20.0, out_lo: 0.0, out_hi: 10.0 });
         let wrong = profile(

@@ -20,7 +20,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `at` | `"holding 0x0002"`, `"input 5"`, `"discrete 0"`, `"coil 0"`: table and wire address; or a manual's literal, `"40003"`, `"30001"`, `"10001"`, `"400003"` ([`At::parse`]) |
+//! | `at` | `"holding 0x0002"`, `"input 5"`, `"discrete 0"`, `"coil 0"`: table and wire address; or a manual's literal, `"40003"`, `"30001"`, `"10001"`, `"400003"` ([`at::At::parse`]) |
 //! | `type` | [`Kind::parse`]; `bits` needs the key `bits` |
 //! | `count` | registers; left out: [`Kind::cells`] (`ascii`, `bcd` over one register and `bits` over one register name it) |
 //! | `order` | `"CDAB"`: letters in the order of arrival, [`Order::parse`]; left out: natural |

@@ -1,4 +1,10 @@
 //! Risk points: places the district counts, one code each (一点一码), and which of them are watched.
+//!
+//! In: risk points from the site's documents, plain [`coverage::Facts`] of their sensors. Out: [`coverage::Coverage`].
+//! Invariant: a code is opaque text and the only key; counts are of codes, never of sensors.
+//! Source: DESIGN section 8 (coverage), district rules for 高风险点感知设备.
+
+pub mod coverage;
 
 use serde::{Deserialize, Serialize};
 

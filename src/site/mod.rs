@@ -100,7 +100,38 @@ pub struct Site {
     pub documents: Vec<(String, String)>,
 }
 
-/// Reads everything. `None` when there is an error among the diagnostics; the source texts come back for rendering.
-pub fn load(_options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
-    todo!()
+/// Reads everything. `None` when there is an error among the findings; the source texts come back for rendering.
+pub fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
+    compile::load(options)
+}
+
+/// Where a running gateway listens and where its journal is, for the commands that ask: what the settings say, read leniently.
+///
+/// # Errors
+/// A settings file that is named and has mistakes.
+pub fn console_and_journal(options: &Options) -> Result<(String, PathBuf), String> {
+    let report = tree::Report::default();
+    let document = options.config.as_ref().map(|path| tree::Document::read(path, &report).unwrap_or_default());
+    let settings = settings::read(&document.unwrap_or_default(), &options.env, &report);
+    let found = report.finish();
+    if let Some(first) = found.0.first().filter(|_| found.errors() > 0) {
+        return Err(format!("{}:{}: {}", first.place.file, first.place.line, first.message));
+    }
+    Ok((format!("http://{}", settings.listen), settings.journal.path))
+}
+
+/// A duration as documents write it: a number and `ms`, `s`, `m`, `h` or `d`; at most ten years.
+pub fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let total = number.parse::<u64>().ok()?.checked_mul(ms)?;
+    (total <= 3_650 * 86_400_000).then(|| Duration::from_millis(total))
 }

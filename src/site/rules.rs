@@ -199,9 +199,16 @@ pub(crate) fn derived(section: &Section<'_>, known: &[Known]) -> Option<DerivedD
         states.all().iter().filter_map(state).collect()
     });
     section.finish();
-    // The expression gives numbers in its own `unit`; readings are kept in the canonical one.
-    let factor = unit.map_or(1.0, |unit| unit.to_canonical().0);
-    let settings = derive::Settings { point: PointId(0), inputs, value: value?, factor };
+    let value = value?;
+    let units: Vec<(String, Option<Unit>)> = inputs
+        .iter()
+        .map(|(name, id)| (name.clone(), known.iter().find(|point| point.id == *id).and_then(|point| point.unit)))
+        .collect();
+    let factor = derive::factor(&value, &units, unit, "derived").unwrap_or_else(|why| {
+        section.error("unit", "wrong-unit", why, None);
+        1.0
+    });
+    let settings = derive::Settings { point: PointId(0), inputs, value, factor };
     if let Err(why) = Derived::check(&settings) {
         section.error("value", "bad-expression", why, None);
     }

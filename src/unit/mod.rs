@@ -11,8 +11,8 @@
 //!
 //! ```
 //! use lifeline_gateway::unit::Unit;
-//! let (bar, psi) = (Unit::parse("bar").unwrap(), Unit::parse("psi").unwrap());
-//! assert_eq!(bar.convert(2.0, psi), Some(29.007547546041835));
+//! let (bar, mbar) = (Unit::parse("bar").unwrap(), Unit::parse("mbar").unwrap());
+//! assert_eq!(mbar.convert(25.0, bar), Some(0.025));
 //! assert_eq!(bar.canonical().name(), "kPa");
 //! assert_eq!(Unit::parse("mm").unwrap().canonical_for("water-level").name(), "cm");
 //! ```

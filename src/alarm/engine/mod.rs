@@ -114,10 +114,12 @@ impl Engine {
             Condition::Threshold { direction, levels, deadband, max_gap } => {
                 let threshold = Threshold { direction: *direction, levels, deadband: *deadband, max_gap: *max_gap };
                 let bad = matches!(reading.sample, Sample::Bad(_));
-                if state.alarm.as_ref().is_some_and(|alarm| alarm.unverified != bad) {
-                    self.verify(index, bad, now);
+                if let Some(alarm) = state.alarm.as_mut().filter(|alarm| alarm.unverified != bad) {
+                    alarm.unverified = bad;
+                    let change = if bad { Change::Unverified } else { Change::Verified };
+                    self.out.push(Transition { alarm: alarm.clone(), change, at: now, by: None, note: None });
+                    self.changed.insert(index);
                 }
-                let Some(state) = self.states.get_mut(index) else { return };
                 if threshold.step(state, &reading.sample, reading.at) {
                     let severity = threshold.severity(state);
                     self.changed.insert(index);
@@ -220,14 +222,6 @@ impl Engine {
         }
         self.changed.insert(index);
         Ok(())
-    }
-
-    fn verify(&mut self, index: usize, bad: bool, now: Timestamp) {
-        let Some(alarm) = self.states.get_mut(index).and_then(|state| state.alarm.as_mut()) else { return };
-        alarm.unverified = bad;
-        let change = if bad { Change::Unverified } else { Change::Verified };
-        self.out.push(Transition { alarm: alarm.clone(), change, at: now, by: None, note: None });
-        self.changed.insert(index);
     }
 
     /// Brings the alarm of a rule to the level that its condition has reached.
