@@ -4,12 +4,17 @@
 //! 0 good, 1 the answer is no, 2 usage, 3 could not reach.
 //! Invariant: a mistake is answered with one clear sentence that names the place and the remedy.
 
+mod answers;
 pub mod ask;
 pub mod check;
+mod client;
 pub mod demo;
+mod disk;
+pub mod export;
 pub mod run;
 pub mod screen;
 pub mod simulate;
+mod table;
 pub mod view;
 pub mod words;
 
@@ -21,7 +26,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+use crate::alarm::Severity;
 use crate::clock::{Clock, SystemClock};
+use crate::console::rows::Format;
 use crate::site::{self, Site};
 
 /// Where a package puts the example site and the profiles.
@@ -103,8 +110,11 @@ struct AlarmsArgs {
 enum AlarmsAct {
     /// Acknowledge an alarm: you have seen it at this severity.
     Ack {
-        /// The alarm's id (its first characters suffice).
+        /// The alarm's id.
         id: String,
+        /// The severity that you saw: blue, yellow, orange or red. After a rise the acknowledgement is refused.
+        #[arg(long, value_parser = severity)]
+        severity: Severity,
         /// Who acknowledges.
         #[arg(long, env = "USER", default_value = "operator")]
         by: String,
@@ -133,8 +143,8 @@ struct ExportArgs {
     #[command(flatten)]
     place: Where,
     /// csv, jsonl or lp.
-    #[arg(long, default_value = "csv", value_parser = ["csv", "jsonl", "lp"])]
-    format: String,
+    #[arg(long, default_value = "csv", value_parser = format)]
+    format: Format,
     /// Only these points (all when none is named).
     #[arg(long = "point", value_name = "POINT")]
     points: Vec<String>,
@@ -176,25 +186,26 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             let place = asked(&documents, &args.place)?;
             match args.act {
                 None => one_thread()?.block_on(ask::alarms(&place, out)),
-                Some(AlarmsAct::Ack { id, by, note }) => {
-                    one_thread()?.block_on(ask::ack(&place, &id, &by, note.as_deref(), out))
+                Some(AlarmsAct::Ack { id, severity, by, note }) => {
+                    one_thread()?.block_on(ask::ack(&place, &ask::Ack { id, severity, by, note }, out))
                 }
             }
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;
-            one_thread()?.block_on(ask::history(&place, &args.point, &args.since, args.until.as_deref(), out))
+            let question = ask::History { point: args.point, since: Some(args.since), until: args.until, limit: None };
+            one_thread()?.block_on(ask::history(&place, &question, out))
         }
         Command::Export(args) => {
             let place = asked(&documents, &args.place)?;
-            let wanted = ask::Export {
+            let wanted = export::Export {
                 format: args.format,
                 points: args.points,
-                since: args.since,
+                since: Some(args.since),
                 until: args.until,
                 output: args.output,
             };
-            one_thread()?.block_on(ask::export(&place, &wanted, out))
+            one_thread()?.block_on(export::export(&place, &wanted, out))
         }
     }
 }
@@ -273,6 +284,20 @@ fn load(options: &site::Options) -> anyhow::Result<Site> {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, address) = text.split_once('=').ok_or("write NAME=ADDRESS, such as rs485-1=/dev/pts/3")?;
     Ok((name.to_owned(), address.to_owned()))
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    match text {
+        "blue" => Ok(Severity::Blue),
+        "yellow" => Ok(Severity::Yellow),
+        "orange" => Ok(Severity::Orange),
+        "red" => Ok(Severity::Red),
+        _ => Err("one of blue, yellow, orange, red".to_owned()),
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    Format::parse(text).ok_or_else(|| "one of csv, jsonl, lp".to_owned())
 }
 
 /// A duration as documents write it, `60s` or `2h`.

@@ -104,7 +104,13 @@ pub(crate) fn console_task(site: &Site, listener: Option<TcpListener>) -> anyhow
     let folder = site.journal.path.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create the journal folder {}", folder.display()))?;
     let token = console::token(&folder).with_context(|| format!("cannot write the token file in {}", folder.display()))?;
-    Ok(Some(Box::new(move |board, stop| Box::pin(console::serve(listener, board, token, stop)))))
+    Ok(Some(Box::new(move |board, stop| {
+        Box::pin(async move {
+            if let Err(error) = console::serve(listener, board, token, stop).await {
+                tracing::error!(%error, "the console has ended; watching goes on without it");
+            }
+        })
+    })))
 }
 
 fn start_log(form: LogForm, filter: &str) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ use crate::reading::{Reason, Sample};
 /// `14:05:09` in the site's time zone.
 pub fn time_of_day(at: Timestamp, zone: &TimeZone) -> String {
     match jiff::Timestamp::from_millisecond(at.as_millis()) {
-        Ok(moment) => moment.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string(),
+        Ok(moment) => moment.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S").to_string(),
         Err(_) => "--:--:--".to_owned(),
     }
 }

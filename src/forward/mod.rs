@@ -1,5 +1,7 @@
 //! Sinks, each with three lanes: alarms, live, backlog.
 
+pub mod line_protocol;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 

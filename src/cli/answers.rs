@@ -1,0 +1,273 @@
+//! Answers as text for people.
+//!
+//! In: the shapes of `console::view`. Out: aligned text, times in the site's zone.
+//! Invariant: severity stands in words (colour and Chinese), never in colour alone.
+
+use std::io::Write;
+
+use jiff::tz::TimeZone;
+
+use crate::alarm::{Base, Severity};
+use crate::cli::disk::DiskView;
+use crate::cli::table::{Table, count, plain};
+use crate::clock::Timestamp;
+use crate::console::view::{AlarmView, PointView, ReadingView, StatusView, is_unseen};
+
+/// The zone that times are shown in.
+pub(crate) struct Zone(TimeZone);
+
+impl Zone {
+    /// The zone of this IANA name; UTC when this box does not know it.
+    pub(crate) fn named(name: &str) -> Self {
+        Self(TimeZone::get(name).unwrap_or(TimeZone::UTC))
+    }
+
+    /// The zone of this box.
+    pub(crate) fn of_box() -> Self {
+        Self(TimeZone::system())
+    }
+
+    /// `2026-11-23 16:00:00.123 +08:00`.
+    fn show(&self, time: &str) -> String {
+        let at =
+            Timestamp::parse(time).ok().and_then(|at| jiff::Timestamp::from_millisecond(at.as_millis()).ok());
+        match at {
+            Some(at) => at.to_zoned_datetime(self.0.clone()).strftime("%Y-%m-%d %H:%M:%S.%3f %:z").to_string(),
+            None => plain(time),
+        }
+    }
+}
+
+/// A gateway's status.
+pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
+    let zone = Zone::named(&view.timezone);
+    let site = plain(&view.site);
+    let well = if view.troubles.is_empty() { "running" } else { "in trouble" };
+    writeln!(
+        out,
+        "{site} is {well}: lifeline {}, up {}, documents {}",
+        view.version,
+        long(view.uptime_s),
+        view.documents
+    )?;
+    for trouble in &view.troubles {
+        writeln!(out, "! {}", plain(trouble))?;
+    }
+    writeln!(out, "alarms open: {}\n", view.alarms_open)?;
+    let mut devices = Table::new(&["device", "line", "polls", "failed", "last answer", "trouble"]);
+    for device in view.devices.iter().filter(|device| device.line.is_some()) {
+        let answered = device.answered.as_deref().map_or_else(|| "never".to_owned(), |at| zone.show(at));
+        let line = device.line.clone().unwrap_or_default();
+        let trouble = device.trouble.clone().unwrap_or_default();
+        devices.row(vec![
+            device.name.clone(),
+            line,
+            count(device.polls),
+            count(device.failed),
+            answered,
+            trouble,
+        ]);
+    }
+    devices.emit(out)?;
+    let mut lines = Table::new(&["\nline", "state"]);
+    for line in &view.lines {
+        lines.row(vec![line.name.clone(), line.trouble.clone().unwrap_or_else(|| "good".to_owned())]);
+    }
+    lines.emit(out)?;
+    sinks(view, out)?;
+    let journal = &view.journal;
+    let state = journal.trouble.as_deref().map_or_else(|| "good".to_owned(), plain);
+    let (seq, readings) = (count(journal.seq), count(journal.readings));
+    write!(
+        out,
+        "\njournal: {state}, commit {seq}, {readings} readings since start, {}",
+        bytes(journal.bytes)
+    )?;
+    writeln!(out, ", {} waiting", count(journal.waiting))?;
+    let mut losses = Table::new(&["\nloss", "place", "count"]);
+    for loss in &view.losses {
+        losses.row(vec![loss.reason.clone(), loss.place.clone(), count(loss.count)]);
+    }
+    Ok(losses.emit(out)?)
+}
+
+fn sinks(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut sinks =
+        Table::new(&["\nsink", "state", "readings", "alarms", "backlog", "rejected", "failures", "trouble"]);
+    for sink in &view.sinks {
+        sinks.row(vec![
+            sink.name.clone(),
+            if sink.up { "up" } else { "down" }.to_owned(),
+            count(sink.readings),
+            count(sink.alarms),
+            count(sink.backlog),
+            count(sink.rejected),
+            count(sink.failures),
+            sink.trouble.clone().unwrap_or_default(),
+        ]);
+    }
+    Ok(sinks.emit(out)?)
+}
+
+/// A journal on disk.
+pub(crate) fn disk(view: &DiskView, out: &mut dyn Write) -> anyhow::Result<()> {
+    let zone = Zone::of_box();
+    let last = view
+        .now
+        .as_deref()
+        .map_or_else(|| "empty".to_owned(), |now| format!("last commit {}", zone.show(now)));
+    writeln!(
+        out,
+        "journal {}: {last}, number {}, {}",
+        plain(&view.journal),
+        count(view.seq),
+        bytes(view.bytes)
+    )?;
+    writeln!(out, "alarms open: {}", view.alarms_open)?;
+    let mut sinks = Table::new(&["sink", "backlog (commits)"]);
+    for sink in &view.sinks {
+        sinks.row(vec![sink.name.clone(), count(sink.backlog)]);
+    }
+    Ok(sinks.emit(out)?)
+}
+
+/// Open alarms.
+pub(crate) fn alarms(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+    if alarms.is_empty() {
+        return Ok(writeln!(out, "no open alarms")?);
+    }
+    let mut table =
+        Table::new(&["id", "severity", "state", "since", "point", "value", "limit", "unit", "advice"]);
+    for alarm in alarms {
+        let number = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
+        table.row(vec![
+            alarm.id.clone(),
+            severity(alarm.severity).to_owned(),
+            state(alarm),
+            zone.show(&alarm.since),
+            alarm.point.clone(),
+            number(alarm.value),
+            number(alarm.threshold),
+            alarm.unit.clone().unwrap_or_default(),
+            alarm.advice.clone(),
+        ]);
+    }
+    table.emit(out)?;
+    let unseen = alarms.iter().filter(|alarm| is_unseen(alarm.state)).count();
+    Ok(writeln!(out, "{} open, {unseen} not acknowledged", alarms.len())?)
+}
+
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Red => "红 red",
+        Severity::Orange => "橙 orange",
+        Severity::Yellow => "黄 yellow",
+        Severity::Blue => "蓝 blue",
+    }
+}
+
+fn state(alarm: &AlarmView) -> String {
+    let state = match alarm.state {
+        Base::Normal => "normal",
+        Base::ActiveUnacknowledged => "active, NOT acknowledged",
+        Base::ActiveAcknowledged => "active, acknowledged",
+        Base::ReturnedUnacknowledged => "returned, NOT acknowledged",
+        Base::LatchedUnacknowledged => "latched, NOT acknowledged",
+        Base::LatchedAcknowledged => "latched, waits for reset",
+    };
+    let by = alarm.acknowledged_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let unverified = if alarm.unverified { ", unverified" } else { "" };
+    format!("{state}{by}{unverified}")
+}
+
+/// One reading as a line of columns that are the same for every line, so that history can be written as it comes.
+pub(crate) fn reading(
+    view: &ReadingView,
+    point: Option<&PointView>,
+    zone: &Zone,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let value = view.value.map_or_else(|| "-".to_owned(), |value| shown(value, point));
+    let unit = view.unit.as_deref().unwrap_or_default();
+    let reason = view.reason.as_deref().map(|reason| format!(" ({})", plain(reason))).unwrap_or_default();
+    let line = format!("{}  {value:>14} {unit:<7} {}{reason}", zone.show(&view.time), plain(&view.quality));
+    Ok(writeln!(out, "{}", line.trim_end())?)
+}
+
+/// The name of the state, or the number with the digits that the sensor resolves.
+fn shown(value: f64, point: Option<&PointView>) -> String {
+    let Some(point) = point else { return value.to_string() };
+    let number = format!("{value:.*}", usize::from(point.decimals));
+    let named = point.states.iter().find(|(state, _)| number.parse() == Ok(*state));
+    named.map_or(number, |(_, name)| plain(name))
+}
+
+/// `3d 4h`, `2h 5m`, `7m 3s`.
+fn long(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes}m {}s", seconds % 60),
+        (0, hours) => format!("{hours}h {minutes}m"),
+        (days, hours) => format!("{days}d {hours}h"),
+    }
+}
+
+/// With three digits at most, in steps of a thousand.
+fn bytes(bytes: u64) -> String {
+    let (mut whole, mut tenth) = (bytes, 0);
+    for unit in ["B", "kB", "MB", "GB"] {
+        if whole < 1000 {
+            return if unit == "B" || whole >= 100 {
+                format!("{whole} {unit}")
+            } else {
+                format!("{whole}.{tenth} {unit}")
+            };
+        }
+        (whole, tenth) = (whole / 1000, whole % 1000 / 100);
+    }
+    format!("{whole}.{tenth} TB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_stand_in_the_zone_of_the_site() {
+        let zone = Zone::named("Asia/Shanghai");
+        assert_eq!(zone.show("2026-11-23T08:00:00.123Z"), "2026-11-23 16:00:00.123 +08:00");
+        assert_eq!(
+            Zone::named("Nowhere/At-All").show("2026-11-23T08:00:00.000Z"),
+            "2026-11-23 08:00:00.000 +00:00"
+        );
+        assert_eq!(zone.show("soon\u{1b}"), "soon\u{fffd}");
+    }
+
+    #[test]
+    fn values_have_the_digits_of_their_sensor_and_states_their_names() {
+        let point = |decimals, states: &[(i64, &str)]| PointView {
+            name: "a.b".to_owned(),
+            short: "b".to_owned(),
+            unit: None,
+            decimals,
+            states: states.iter().map(|(state, name)| (*state, (*name).to_owned())).collect(),
+        };
+        assert_eq!(shown(2.630_000_000_000_000_3, Some(&point(2, &[]))), "2.63");
+        assert_eq!(shown(1.0, Some(&point(0, &[(0, "open"), (1, "closed")]))), "closed");
+        assert_eq!(shown(7.0, Some(&point(0, &[(0, "open")]))), "7");
+        assert_eq!(shown(2.5, None), "2.5");
+    }
+
+    #[test]
+    fn long_spans_and_sizes_are_short_to_read() {
+        for (seconds, text) in [(0, "0m 0s"), (423, "7m 3s"), (7_500, "2h 5m"), (273_600, "3d 4h")] {
+            assert_eq!(long(seconds), text);
+        }
+        for (size, text) in
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (81_920, "81.9 kB"), (812_345_678, "812 MB")]
+        {
+            assert_eq!(bytes(size), text);
+        }
+        assert_eq!(bytes(u64::MAX), "18446744.0 TB");
+    }
+}

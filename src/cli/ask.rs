@@ -1,0 +1,358 @@
+//! Asking: status, alarms, acknowledging, history. Of a running gateway, or of a journal on disk.
+//!
+//! In: what a person asks and where. Out: text for people, or JSON with one object a line.
+//! Invariant: an answer from disk is never shown as one of a running gateway.
+//! Source: DESIGN section 8 (shapes and exit codes).
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use crate::alarm::Severity;
+use crate::cli::client::Client;
+use crate::cli::disk::Disk;
+use crate::cli::answers::{self, Zone};
+use crate::clock::{Clock, SystemClock};
+use crate::console::token;
+use crate::console::view::{self, AckView, AlarmView, PointView, ReadingView, ResetView, StatusView};
+use crate::console::window::Window;
+
+/// Exit code: good.
+pub const GOOD: u8 = 0;
+/// Exit code: the answer is no.
+pub const NO: u8 = 1;
+/// Exit code: not understood.
+pub const USAGE: u8 = 2;
+/// Exit code: no gateway and no journal there.
+pub const UNREACHABLE: u8 = 3;
+
+/// Bytes of one line of history.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Whom to ask and how to answer.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// Ask this gateway.
+    pub url: Option<String>,
+    /// Ask the journal in this folder.
+    pub journal: Option<PathBuf>,
+    /// File of the gateway's token. Without it, the token beside the default journal is used, for the default address only.
+    pub token_file: Option<PathBuf>,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+    /// Asked when neither `url` nor `journal` is given.
+    pub default_url: String,
+    /// Asked when nobody answers at `default_url`.
+    pub default_journal: PathBuf,
+}
+
+/// An acknowledgement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ack {
+    /// Id of the alarm.
+    pub id: String,
+    /// The severity that was seen.
+    pub severity: Severity,
+    /// Who.
+    pub by: String,
+    /// A note.
+    pub note: Option<String>,
+}
+
+/// A question about one point's history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Full name of the point.
+    pub point: String,
+    /// Time or duration; a day when left out.
+    pub since: Option<String>,
+    /// Time or duration; no end when left out.
+    pub until: Option<String>,
+    /// Readings at most.
+    pub limit: Option<u64>,
+}
+
+/// An answer that is no, with its exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Refusal {
+    code: u8,
+    text: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: u8, text: String) -> Self {
+        Self { code, text }
+    }
+}
+
+/// Who answers.
+pub(crate) enum Source {
+    Gateway(Client),
+    Disk(Disk),
+}
+
+impl Ask {
+    /// The named source, or the default gateway, or else the default journal.
+    pub(crate) async fn source(&self) -> anyhow::Result<Source> {
+        match (&self.url, &self.journal) {
+            (Some(_), Some(_)) => {
+                Err(Refusal::new(USAGE, "give --url or --journal, not both".to_owned()).into())
+            }
+            (Some(url), None) => Ok(Source::Gateway(Client::new(url, self.named_token()?)?)),
+            (None, Some(path)) => Ok(Source::Disk(Disk::open(path)?)),
+            (None, None) => self.default_source().await,
+        }
+    }
+
+    async fn default_source(&self) -> anyhow::Result<Source> {
+        // Reading on loopback needs no token, so a token file of another user is no reason to fail.
+        let beside = || token::read(&self.default_journal.join(token::FILE)).ok();
+        let client = Client::new(&self.default_url, self.named_token()?.or_else(beside))?;
+        if client.answers().await {
+            return Ok(Source::Gateway(client));
+        }
+        match Disk::open(&self.default_journal) {
+            Ok(disk) => {
+                eprintln!(
+                    "no gateway answers at {}; this is the journal in {}",
+                    client.url(),
+                    disk.path.display()
+                );
+                Ok(Source::Disk(disk))
+            }
+            Err(error) => {
+                let text = format!("no gateway answers at {}, and {error:#}", client.url());
+                Err(Refusal::new(UNREACHABLE, text).into())
+            }
+        }
+    }
+
+    fn named_token(&self) -> anyhow::Result<Option<String>> {
+        let read = |path: &PathBuf| {
+            token::read(path)
+                .map_err(|error| Refusal::new(USAGE, format!("cannot read {}: {error}", path.display())))
+        };
+        Ok(self.token_file.as_ref().map(read).transpose()?)
+    }
+
+    /// A running gateway, for acts.
+    async fn gateway(&self) -> anyhow::Result<Client> {
+        match self.source().await? {
+            Source::Gateway(client) => Ok(client),
+            Source::Disk(_) => Err(Refusal::new(
+                UNREACHABLE,
+                "only a running gateway can do this, and none answers".to_owned(),
+            )
+            .into()),
+        }
+    }
+}
+
+/// The exit code of `answer`: a refusal is told on stderr; a reader who has seen enough (`| head`) is no trouble.
+pub(crate) fn settle(answer: anyhow::Result<u8>) -> anyhow::Result<u8> {
+    let error = match answer {
+        Ok(code) => return Ok(code),
+        Err(error) => error,
+    };
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        eprintln!("{}", crate::cli::table::plain(&refusal.text));
+        return Ok(refusal.code);
+    }
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    if io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
+        return Ok(GOOD);
+    }
+    Err(error)
+}
+
+/// How the gateway is. Exit code 1 when it says that something is wrong with it.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub async fn status(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
+    settle(status_of(args, out).await)
+}
+
+async fn status_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
+    match args.source().await? {
+        Source::Gateway(client) => {
+            let view: StatusView = client.get(&["api", "v1", "status"]).await?;
+            if args.json {
+                line(out, &view)?;
+            } else {
+                answers::status(&view, out)?;
+            }
+            Ok(if view.troubles.is_empty() { GOOD } else { NO })
+        }
+        Source::Disk(disk) => {
+            let view = disk.status()?;
+            if args.json {
+                line(out, &view)?;
+            } else {
+                answers::disk(&view, out)?;
+            }
+            Ok(GOOD)
+        }
+    }
+}
+
+/// The alarms that are not closed, worst first.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub async fn alarms(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
+    settle(alarms_of(args, out).await)
+}
+
+async fn alarms_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let (alarms, zone) = match args.source().await? {
+        Source::Gateway(client) => {
+            let alarms: Vec<AlarmView> = client.get(&["api", "v1", "alarms"]).await?;
+            let zone = if args.json { Zone::of_box() } else { zone_of(&client).await?.0 };
+            (alarms, zone)
+        }
+        Source::Disk(disk) => (view::alarms(disk.alarms()?.into_iter()), Zone::of_box()),
+    };
+    if args.json {
+        alarms.iter().try_for_each(|alarm| line(out, alarm))?;
+    } else {
+        answers::alarms(&alarms, &zone, out)?;
+    }
+    Ok(GOOD)
+}
+
+/// Acknowledges an alarm. Exit code 1 when the gateway refuses.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub async fn ack(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let body = AckView { severity: ack.severity, by: ack.by.clone(), note: ack.note.clone() };
+    settle(act(args, &ack.id, "ack", &body, out).await)
+}
+
+/// Resets a latched alarm. Exit code 1 when the gateway refuses.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub async fn reset(args: &Ask, id: &str, by: &str, out: &mut dyn Write) -> anyhow::Result<u8> {
+    settle(act(args, id, "reset", &ResetView { by: by.to_owned() }, out).await)
+}
+
+async fn act(
+    args: &Ask,
+    id: &str,
+    what: &str,
+    body: &impl serde::Serialize,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    if id.is_empty() {
+        return Err(Refusal::new(USAGE, "which alarm? lifeline alarms shows the ids".to_owned()).into());
+    }
+    let client = args.gateway().await?;
+    let alarm: AlarmView = client.post(&["api", "v1", "alarms", id, what], body).await?;
+    if args.json {
+        line(out, &alarm)?;
+    } else {
+        answers::alarms(&[alarm], &zone_of(&client).await?.0, out)?;
+    }
+    Ok(GOOD)
+}
+
+/// Readings of one point. Exit code 1 when there is no such point.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub async fn history(args: &Ask, question: &History, out: &mut dyn Write) -> anyhow::Result<u8> {
+    settle(history_of(args, question, out).await)
+}
+
+async fn history_of(args: &Ask, question: &History, out: &mut dyn Write) -> anyhow::Result<u8> {
+    if question.point.is_empty() || question.point.contains(',') {
+        return Err(Refusal::new(USAGE, "history takes the full name of one point".to_owned()).into());
+    }
+    match args.source().await? {
+        Source::Gateway(client) => history_of_gateway(args, &client, question, out).await?,
+        Source::Disk(disk) => history_of_disk(args, &disk, question, out)?,
+    }
+    Ok(GOOD)
+}
+
+async fn history_of_gateway(
+    args: &Ask,
+    client: &Client,
+    question: &History,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let limit = question.limit.map(|limit| limit.to_string());
+    let mut query = vec![("point", question.point.as_str())];
+    query.extend(question.since.as_deref().map(|since| ("since", since)));
+    query.extend(question.until.as_deref().map(|until| ("until", until)));
+    query.extend(limit.as_deref().map(|limit| ("limit", limit)));
+    let path = ["api", "v1", "history"];
+    if args.json {
+        return client.stream(&path, &query, &mut |piece| Ok(out.write_all(piece)?)).await;
+    }
+    let (zone, points) = zone_of(client).await?;
+    let point = points.into_iter().find(|point| point.name == question.point);
+    let mut rest = Vec::new();
+    client
+        .stream(&path, &query, &mut |piece| {
+            rest.extend_from_slice(piece);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let view: ReadingView = serde_json::from_slice(rest.get(..end).unwrap_or_default())?;
+                rest.drain(..=end);
+                answers::reading(&view, point.as_ref(), &zone, out)?;
+            }
+            anyhow::ensure!(rest.len() <= LINE_BYTES_MAX, "a line of the answer is too long");
+            Ok(())
+        })
+        .await
+}
+
+fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Write) -> anyhow::Result<()> {
+    let now = SystemClock::new().now();
+    let window = window_of(question.since.as_deref(), question.until.as_deref(), now, "24h")?;
+    let zone = Zone::of_box();
+    let mut left = question.limit.unwrap_or(u64::MAX);
+    let mut any = false;
+    let mut written = Ok(());
+    disk.history(std::slice::from_ref(&question.point), window, &mut |catalog, reading| {
+        any = true;
+        let Some(fewer) = left.checked_sub(1) else { return false };
+        left = fewer;
+        let Some(view) = ReadingView::new(catalog, reading) else { return true };
+        let point = catalog.point(reading.point).map(PointView::new);
+        written =
+            if args.json { line(out, &view) } else { answers::reading(&view, point.as_ref(), &zone, out) };
+        written.is_ok()
+    })?;
+    written?;
+    if any { Ok(()) } else { Err(disk.unknown(&question.point)?.into()) }
+}
+
+/// The window that a person asked for.
+pub(crate) fn window_of(
+    since: Option<&str>,
+    until: Option<&str>,
+    now: crate::clock::Timestamp,
+    ago: &str,
+) -> anyhow::Result<Window> {
+    Window::parse(since, until, now, ago).map_err(|error| Refusal::new(USAGE, error.to_string()).into())
+}
+
+/// The gateway's time zone, and its points for display.
+async fn zone_of(client: &Client) -> anyhow::Result<(Zone, Vec<PointView>)> {
+    let status: StatusView = client.get(&["api", "v1", "status"]).await?;
+    let points = status.devices.into_iter().flat_map(|device| device.points).collect();
+    Ok((Zone::named(&status.timezone), points))
+}
+
+/// One JSON object as a line.
+fn line(out: &mut dyn Write, view: &impl serde::Serialize) -> anyhow::Result<()> {
+    serde_json::to_writer(&mut *out, view)
+        .map_err(std::io::Error::from)
+        .context("cannot write the answer")?;
+    Ok(out.write_all(b"\n")?)
+}

@@ -1,0 +1,141 @@
+//! The other side of asking: a journal on disk, with or without a gateway that writes it.
+//!
+//! In: the journal's folder. Out: what was last committed there.
+//! Invariant: only reads.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::alarm::Alarm;
+use crate::cli::ask::{NO, Refusal, UNREACHABLE};
+use crate::clock::Timestamp;
+use crate::console::window::nearest;
+use crate::journal::{Progress, Reader, Seq, Span};
+
+/// A journal that was opened for reading.
+pub(crate) struct Disk {
+    pub(crate) path: PathBuf,
+    pub(crate) reader: Reader,
+}
+
+/// What a journal on disk says of itself; one line of `status --json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct DiskView {
+    /// Its folder.
+    pub(crate) journal: String,
+    /// Last commit.
+    pub(crate) seq: u64,
+    /// The time of that commit; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) now: Option<String>,
+    /// Bytes on disk.
+    pub(crate) bytes: u64,
+    /// Alarms that are not closed.
+    pub(crate) alarms_open: usize,
+    /// What each sink has not confirmed.
+    pub(crate) sinks: Vec<LagView>,
+}
+
+/// How far a sink is behind.
+#[derive(Debug, Serialize)]
+pub(crate) struct LagView {
+    /// The sink's name.
+    pub(crate) name: String,
+    /// Commits not delivered yet.
+    pub(crate) backlog: u64,
+}
+
+impl Disk {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        match Reader::open(path) {
+            Ok(reader) => Ok(Self { path: path.to_owned(), reader }),
+            Err(error) => {
+                let text = format!("{:#}", anyhow::Error::new(error));
+                Err(Refusal::new(UNREACHABLE, text).into())
+            }
+        }
+    }
+
+    pub(crate) fn status(&self) -> anyhow::Result<DiskView> {
+        let last = self.reader.last().context("cannot read the last commit")?;
+        let (seq, now) = last.unzip();
+        let seq = seq.unwrap_or_default();
+        let progress = self.reader.progress().context("cannot read the sinks' progress")?;
+        let lag = |(name, progress): (String, Progress)| LagView { backlog: backlog(seq, &progress), name };
+        Ok(DiskView {
+            journal: self.path.display().to_string(),
+            seq: seq.0,
+            now: now.map(|now| now.to_string()),
+            bytes: self.reader.bytes(),
+            alarms_open: self.alarms()?.len(),
+            sinks: progress.into_iter().map(lag).collect(),
+        })
+    }
+
+    /// Alarms that are not closed.
+    pub(crate) fn alarms(&self) -> anyhow::Result<Vec<Alarm>> {
+        let states = self.reader.states().context("cannot read the alarms")?;
+        let alarms = states.into_iter().filter_map(|(_, state)| state.alarm);
+        Ok(alarms.filter(|alarm| alarm.state != crate::alarm::Base::Normal).collect())
+    }
+
+    /// The refusal for a point without any history, with the nearest name that has some.
+    pub(crate) fn unknown(&self, name: &str) -> anyhow::Result<Refusal> {
+        let names = self.names()?;
+        if names.iter().any(|known| known == name) {
+            return Ok(Refusal::new(NO, format!("{name} has no reading in this time")));
+        }
+        let hint = nearest(name, names.iter().map(String::as_str));
+        let hint = hint.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+        Ok(Refusal::new(NO, format!("the journal knows no point {name}{hint}")))
+    }
+
+    /// Names of the newest readings' catalog, found by looking back in longer and longer steps.
+    fn names(&self) -> anyhow::Result<Vec<String>> {
+        let Some((Seq(last), _)) = self.reader.last()? else { return Ok(Vec::new()) };
+        let to = Seq(last.saturating_add(1));
+        for back in [16, 4096, last] {
+            let from = Seq(to.0.saturating_sub(back).max(1));
+            if from >= to {
+                continue;
+            }
+            let (groups, _, _) = self.reader.groups(Span { from, to }, 1)?;
+            if let Some(group) = groups.last() {
+                return Ok(group.catalog.points.iter().map(|point| point.name.clone()).collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Calls `each` for all readings of the points in `from..to`.
+    pub(crate) fn history(
+        &self,
+        points: &[String],
+        window: crate::console::window::Window,
+        each: &mut dyn FnMut(&crate::point::Catalog, &crate::reading::Reading) -> bool,
+    ) -> anyhow::Result<()> {
+        let (from, to): (Timestamp, Timestamp) = (window.from, window.to);
+        self.reader.history(points, from, to, each).context("cannot read the history")
+    }
+}
+
+/// Commits after `live`, and the gaps before it.
+fn backlog(last: Seq, progress: &Progress) -> u64 {
+    let gaps: u64 = progress.gaps.iter().map(|gap| gap.to.0.saturating_sub(gap.from.0)).sum();
+    gaps.saturating_add(last.0.saturating_sub(progress.live.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backlog_is_what_is_not_confirmed() {
+        let gaps = vec![Span { from: Seq(3), to: Seq(5) }, Span { from: Seq(8), to: Seq(9) }];
+        let progress = Progress { alarms: 0, live: Seq(10), gaps };
+        assert_eq!(backlog(Seq(12), &progress), 5);
+        assert_eq!(backlog(Seq(0), &Progress::default()), 0);
+    }
+}

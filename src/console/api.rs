@@ -1,0 +1,160 @@
+//! The JSON API: status, points, alarms, and people's acts on alarms.
+//!
+//! In: requests that the guard let in. Out: JSON in the shapes of `view`; acts go to the core and are answered once they are committed.
+//! Invariant: an act is answered with 200 only when the core says that it is done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use crate::console::metrics as figures;
+use crate::console::state::Console;
+use crate::console::view::{self, AckView, AlarmView, RefusalView, ResetView, StatusView};
+use crate::gateway::board::Command;
+use crate::gateway::core::Event;
+
+/// The core answers once the act is on disk; a disk that hangs is not waited for any longer than this.
+const CORE_MAX: Duration = Duration::from_secs(10);
+
+/// Characters in a person's name at most.
+const NAME_MAX: usize = 64;
+
+/// Characters in a note at most.
+const NOTE_MAX: usize = 500;
+
+/// Long ids are no ids of ours.
+const ID_MAX: usize = 64;
+
+/// A refusal in JSON.
+pub(crate) fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
+    json(status, &RefusalView { error: error.into(), nearest: None })
+}
+
+/// `body` as JSON.
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+pub(crate) async fn unknown() -> Response {
+    refuse(
+        StatusCode::NOT_FOUND,
+        "there is nothing at this address; see /api/v1/status, points, alarms, history, events",
+    )
+}
+
+pub(crate) async fn wrong_method() -> Response {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, "this address does not take this method")
+}
+
+/// `ok`, or 503 with what is wrong.
+pub(crate) async fn healthz(State(console): State<Arc<Console>>) -> Response {
+    let troubles = console.troubles();
+    if troubles.is_empty() {
+        return (StatusCode::OK, "ok\n").into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", troubles.join("\n"))).into_response()
+}
+
+pub(crate) async fn metrics(State(console): State<Arc<Console>>) -> Response {
+    let text = figures::emit(&console.board, &console.picture());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+pub(crate) async fn status(State(console): State<Arc<Console>>) -> Response {
+    let view = StatusView::new(&console.board, &console.picture(), console.still_for(), console.troubles());
+    json(StatusCode::OK, &view)
+}
+
+pub(crate) async fn points(State(console): State<Arc<Console>>) -> Response {
+    let latest = console.look(|picture| picture.latest.clone());
+    json(StatusCode::OK, &view::points(&console.board.catalog, &latest))
+}
+
+pub(crate) async fn alarms(State(console): State<Arc<Console>>) -> Response {
+    let open = console.look(|picture| picture.alarms.clone());
+    json(StatusCode::OK, &view::alarms(open.into_values()))
+}
+
+pub(crate) async fn acknowledge(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let checked = parse::<AckView>(body).and_then(|ack| {
+        let by = text("by", &ack.by, NAME_MAX)?;
+        let note = ack.note.filter(|note| !note.trim().is_empty());
+        let note = note.map(|note| text("note", &note, NOTE_MAX)).transpose()?;
+        Ok(Event::Acknowledge { id: id.clone(), seen: ack.severity, by, note })
+    });
+    match checked {
+        Ok(event) => act(&console, &id, event).await,
+        Err(Refused(status, why)) => refuse(status, why),
+    }
+}
+
+pub(crate) async fn reset(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let checked = parse::<ResetView>(body).and_then(|reset| text("by", &reset.by, NAME_MAX));
+    match checked {
+        Ok(by) => act(&console, &id, Event::Reset { id: id.clone(), by }).await,
+        Err(Refused(status, why)) => refuse(status, why),
+    }
+}
+
+/// Why an act is not in order.
+struct Refused(StatusCode, String);
+
+fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refused> {
+    let bytes = body.map_err(|rejection| Refused(rejection.status(), rejection.body_text()))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
+}
+
+/// A person's words: something, not too long, nothing that a terminal would obey.
+fn text(key: &str, given: &str, max: usize) -> Result<String, Refused> {
+    let given = given.trim();
+    if given.is_empty() || given.chars().count() > max || given.chars().any(char::is_control) {
+        let error = format!("{key} must be 1 to {max} characters on one line");
+        return Err(Refused(StatusCode::UNPROCESSABLE_ENTITY, error));
+    }
+    Ok(given.to_owned())
+}
+
+async fn act(console: &Console, id: &str, event: Event) -> Response {
+    let find = || console.look(|picture| picture.alarms.get(id).cloned());
+    if id.len() > ID_MAX {
+        return refuse(StatusCode::NOT_FOUND, "no open alarm has such an id");
+    }
+    let Some(before) = find() else {
+        return refuse(StatusCode::NOT_FOUND, format!("no open alarm has the id {id}"));
+    };
+    let (answer, answered) = oneshot::channel();
+    if console.board.commands.try_send(Command { event, answer }).is_err() {
+        return refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the gateway takes no commands now; nothing was changed",
+        );
+    }
+    match tokio::time::timeout(CORE_MAX, answered).await {
+        Ok(Ok(None)) => json(StatusCode::OK, &AlarmView::new(&find().unwrap_or(before))),
+        Ok(Ok(Some(refused))) => refuse(StatusCode::CONFLICT, refused),
+        Ok(Err(_)) | Err(_) => {
+            let error = "the gateway did not confirm it; look at the alarm's state before you try again";
+            refuse(StatusCode::GATEWAY_TIMEOUT, error)
+        }
+    }
+}

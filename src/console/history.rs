@@ -1,0 +1,192 @@
+//! History over HTTP: rows straight from the journal on disk, as fast as the visitor takes them.
+//!
+//! In: points, a window, a format. Out: a stream of rows; a journal that fails midway breaks the connection, so that a cut answer never looks whole.
+//! Invariant: at most 5 pieces of 32 KiB wait for a visitor; a visitor who takes nothing for 30 s is let go, and his journal connection with him.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::clock::Timestamp;
+use crate::console::api::{json, refuse};
+use crate::console::rows::Format;
+use crate::console::state::Console;
+use crate::console::view::RefusalView;
+use crate::console::window::{Window, nearest};
+use crate::journal::Reader;
+
+/// A piece is sent when it is this long.
+const PIECE_BYTES: usize = 32 * 1024;
+
+/// Pieces that may wait for the visitor.
+const PIECES_MAX: usize = 4;
+
+/// A visitor who takes nothing for this long is let go.
+const STUCK_MAX: Duration = Duration::from_secs(30);
+
+/// Points of one question at most.
+const POINTS_MAX: usize = 1000;
+
+/// What is asked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Question {
+    /// Full names with commas between them; all points when left out.
+    point: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    /// Rows at most.
+    limit: Option<u64>,
+    format: Option<String>,
+}
+
+/// The question, understood.
+struct Job {
+    journal: PathBuf,
+    points: Vec<String>,
+    window: Window,
+    rows_max: u64,
+    format: Format,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What the reading thread sends. A stream that ends without `End` was cut.
+enum Piece {
+    Rows(Vec<u8>),
+    End,
+    Failed(String),
+}
+
+type Pieces = mpsc::Sender<Piece>;
+
+pub(crate) async fn history(
+    State(console): State<Arc<Console>>,
+    question: Result<Query<Question>, QueryRejection>,
+) -> Response {
+    let question = match question {
+        Ok(Query(question)) => question,
+        Err(rejection) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, rejection.body_text()),
+    };
+    let Ok(place) = Arc::clone(&console.readers).try_acquire_owned() else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "as many people read history as may; try again soon");
+    };
+    let now = console.look(|picture| picture.now);
+    let job = match understand(question, now, console.board.journal.clone(), place) {
+        Ok(job) => job,
+        Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
+    };
+    let unknown = job.points.iter().find(|name| console.board.catalog.find(name).is_none()).cloned();
+    let format = job.format;
+    let (pieces, mut waiting) = mpsc::channel(PIECES_MAX);
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || read(&job, &pieces, &runtime));
+    // The first piece decides the answer: an error, no such point, or rows.
+    match (waiting.recv().await, unknown) {
+        (Some(Piece::End), Some(name)) => no_such_point(&console, &name),
+        (Some(Piece::Failed(error)), _) => refuse(StatusCode::SERVICE_UNAVAILABLE, error),
+        (Some(first), _) => rows(format, first, waiting),
+        (None, _) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "reading the journal broke off"),
+    }
+}
+
+fn understand(
+    question: Question,
+    now: Timestamp,
+    journal: PathBuf,
+    place: OwnedSemaphorePermit,
+) -> Result<Job, String> {
+    let window = Window::parse(question.since.as_deref(), question.until.as_deref(), now, "24h");
+    let window = window.map_err(|error| error.to_string())?;
+    let named = question.point.unwrap_or_default();
+    let points: Vec<String> = named.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if points.len() > POINTS_MAX {
+        return Err(format!("at most {POINTS_MAX} points in one question"));
+    }
+    let format = question.format.as_deref().unwrap_or("jsonl");
+    let format =
+        Format::parse(format).ok_or_else(|| format!("format is \"{format}\"; write csv, jsonl or lp"))?;
+    Ok(Job { journal, points, window, rows_max: question.limit.unwrap_or(u64::MAX), format, _place: place })
+}
+
+/// A point that is not in today's documents may still have history; only without any is it unknown.
+fn no_such_point(console: &Console, name: &str) -> Response {
+    let known = console.board.catalog.points.iter().map(|point| point.name.as_str());
+    let nearest = nearest(name, known).map(str::to_owned);
+    json(StatusCode::NOT_FOUND, &RefusalView { error: format!("there is no point {name}"), nearest })
+}
+
+fn rows(format: Format, first: Piece, waiting: mpsc::Receiver<Piece>) -> Response {
+    let head = stream::iter([Ok::<_, io::Error>(format.head().as_bytes().to_vec())]);
+    let rest = stream::unfold(Some((Some(first), waiting)), async |state| {
+        let (first, mut waiting) = state?;
+        let piece = match first {
+            Some(first) => Some(first),
+            None => waiting.recv().await,
+        };
+        match piece {
+            Some(Piece::Rows(rows)) => Some((Ok(rows), Some((None, waiting)))),
+            Some(Piece::End) => None,
+            Some(Piece::Failed(error)) => Some((Err(io::Error::other(error)), None)),
+            None => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    });
+    ([(header::CONTENT_TYPE, format.media_type())], Body::from_stream(head.chain(rest))).into_response()
+}
+
+/// Runs on a thread of its own, because SQLite blocks.
+fn read(job: &Job, pieces: &Pieces, runtime: &tokio::runtime::Handle) {
+    let send = |piece| {
+        let sent = runtime.block_on(async { tokio::time::timeout(STUCK_MAX, pieces.send(piece)).await });
+        matches!(sent, Ok(Ok(())))
+    };
+    match gather(job, &send) {
+        Ok(Some(rest)) => {
+            let _ = (rest.is_empty() || send(Piece::Rows(rest))) && send(Piece::End);
+        }
+        // He did not take it in time: without an `End` his connection breaks, so that he does not take it for the whole.
+        Ok(None) => {}
+        Err(error) => {
+            let _ = send(Piece::Failed(chain_of(&*error)));
+        }
+    }
+}
+
+/// Sends all full pieces and returns the last one; `None` when the visitor is gone or stuck.
+fn gather(job: &Job, send: &dyn Fn(Piece) -> bool) -> Result<Option<Vec<u8>>, Box<dyn Error>> {
+    let reader = Reader::open(&job.journal)?;
+    let mut piece = Vec::new();
+    let mut left = job.rows_max;
+    let mut taken = true;
+    reader.history(&job.points, job.window.from, job.window.to, &mut |catalog, reading| {
+        let Some(fewer) = left.checked_sub(1) else { return false };
+        left = fewer;
+        job.format.emit(catalog, reading, &mut piece);
+        if piece.len() >= PIECE_BYTES {
+            taken = send(Piece::Rows(std::mem::take(&mut piece)));
+        }
+        taken
+    })?;
+    Ok(taken.then_some(piece))
+}
+
+/// An error with its causes.
+fn chain_of(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

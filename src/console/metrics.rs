@@ -1,0 +1,208 @@
+//! Figures about the gateway in Prometheus' text format; readings themselves stay out (they go to the sinks).
+//!
+//! In: the picture and the sinks' status. Out: one text.
+//! Invariant: each family stands once, with HELP and TYPE before its samples; labels are escaped.
+//! Source: Prometheus exposition formats, text format 0.0.4.
+
+use std::fmt::{Display, Write};
+
+use crate::alarm::{Base, Severity};
+use crate::console::view::{self, is_active, is_unseen};
+use crate::gateway::board::{Board, DeviceStatus, Picture};
+
+/// All figures.
+pub(crate) fn emit(board: &Board, picture: &Picture) -> String {
+    let mut page = Page::default();
+    page.family(
+        "lifeline_build_info",
+        "gauge",
+        "Version of the program and of the site's documents; always 1.",
+    );
+    let catalog = &board.catalog;
+    let version = env!("CARGO_PKG_VERSION");
+    page.sample(&[("version", version), ("site", &catalog.site), ("documents", &catalog.version)], 1);
+    page.family("lifeline_start_time_seconds", "gauge", "Start of the gateway, seconds since 1970.");
+    page.sample(&[], seconds(picture.started.as_millis()));
+    page.family(
+        "lifeline_picture_time_seconds",
+        "gauge",
+        "Time of the picture these figures come from, seconds since 1970.",
+    );
+    page.sample(&[], seconds(picture.now.as_millis()));
+    devices(&mut page, board, picture);
+    alarms(&mut page, picture);
+    journal(&mut page, picture);
+    sinks(&mut page, board);
+    page.family("lifeline_losses_total", "counter", "What was given up since start, by reason and place.");
+    for ((loss, place), count) in &picture.losses {
+        page.sample(&[("reason", loss.name()), ("place", place)], count);
+    }
+    page.text
+}
+
+fn devices(page: &mut Page, board: &Board, picture: &Picture) {
+    let none = DeviceStatus::default();
+    let status = picture.devices.iter().chain(std::iter::repeat(&none));
+    // Devices of derived points hang on no line and are not polled.
+    let polled: Vec<_> =
+        board.catalog.devices.iter().zip(status).filter(|(device, _)| device.line.is_some()).collect();
+    page.family("lifeline_polls_total", "counter", "Polls made since start.");
+    for (device, status) in &polled {
+        page.sample(&[("device", &device.name)], status.polls);
+    }
+    page.family(
+        "lifeline_poll_failures_total",
+        "counter",
+        "Polls with at least one failed exchange since start.",
+    );
+    for (device, status) in &polled {
+        page.sample(&[("device", &device.name)], status.failed);
+    }
+    page.family(
+        "lifeline_device_up",
+        "gauge",
+        "1 when the device has answered and its last poll did not fail.",
+    );
+    for (device, status) in &polled {
+        page.sample(&[("device", &device.name)], flag(status.answered.is_some() && status.trouble.is_none()));
+    }
+    page.family("lifeline_line_up", "gauge", "1 when the line has no trouble.");
+    for line in view::lines(&board.catalog, picture) {
+        page.sample(&[("line", &line.name)], flag(line.trouble.is_none()));
+    }
+}
+
+fn alarms(page: &mut Page, picture: &Picture) {
+    let grades = [
+        (Severity::Red, "red"),
+        (Severity::Orange, "orange"),
+        (Severity::Yellow, "yellow"),
+        (Severity::Blue, "blue"),
+    ];
+    let mut count = |name, help, counts: fn(Base) -> bool| {
+        page.family(name, "gauge", help);
+        for (severity, label) in grades {
+            let counted =
+                picture.alarms.values().filter(|alarm| alarm.severity == severity && counts(alarm.state));
+            page.sample(&[("severity", label)], counted.count());
+        }
+    };
+    count("lifeline_alarms_active", "Alarms whose condition holds.", is_active);
+    count("lifeline_alarms_unacknowledged", "Open alarms that nobody has acknowledged.", is_unseen);
+    page.family("lifeline_alarms_raised_total", "counter", "Alarms raised since start.");
+    page.sample(&[], picture.raised);
+    page.family("lifeline_alarms_cleared_total", "counter", "Alarms cleared since start.");
+    page.sample(&[], picture.cleared);
+}
+
+fn journal(page: &mut Page, picture: &Picture) {
+    let journal = &picture.journal;
+    page.family("lifeline_readings_total", "counter", "Readings committed to the journal since start.");
+    page.sample(&[], journal.readings);
+    page.family(
+        "lifeline_transitions_total",
+        "counter",
+        "Alarm transitions committed to the journal since start.",
+    );
+    page.sample(&[], journal.transitions);
+    page.family("lifeline_journal_up", "gauge", "1 when the journal's disk takes commits.");
+    page.sample(&[], flag(journal.trouble.is_none()));
+    page.family("lifeline_journal_seq", "gauge", "Number of the last commit.");
+    page.sample(&[], journal.seq);
+    page.family("lifeline_journal_bytes", "gauge", "Bytes of the journal on disk.");
+    page.sample(&[], journal.bytes);
+    page.family("lifeline_journal_waiting_readings", "gauge", "Readings that wait for the disk.");
+    page.sample(&[], journal.waiting);
+}
+
+fn sinks(page: &mut Page, board: &Board) {
+    let sinks: Vec<_> =
+        board.sinks.iter().map(|(name, status)| (name.as_str(), view::lock(status))).collect();
+    let mut family = |name, kind, help, figure: fn(&crate::forward::Status) -> u64| {
+        page.family(name, kind, help);
+        for (sink, status) in &sinks {
+            page.sample(&[("sink", sink)], figure(status));
+        }
+    };
+    family("lifeline_sink_up", "gauge", "1 when the last delivery worked.", |status| u64::from(status.up));
+    family("lifeline_sink_readings_total", "counter", "Readings delivered since start.", |status| {
+        status.readings
+    });
+    family(
+        "lifeline_sink_transitions_total",
+        "counter",
+        "Alarm transitions delivered since start.",
+        |status| status.alarms,
+    );
+    family("lifeline_sink_backlog_commits", "gauge", "Commits not delivered yet.", |status| status.backlog);
+    family("lifeline_sink_rejected_total", "counter", "Records that the sink refused for good.", |status| {
+        status.rejected
+    });
+    family("lifeline_sink_failures_total", "counter", "Failed attempts since start.", |status| {
+        status.failures
+    });
+}
+
+fn flag(on: bool) -> u8 {
+    u8::from(on)
+}
+
+/// Whole and thousandth seconds, without a detour over floating point.
+fn seconds(ms: i64) -> String {
+    let sign = if ms < 0 { "-" } else { "" };
+    let ms = ms.unsigned_abs();
+    format!("{sign}{}.{:03}", ms / 1000, ms % 1000)
+}
+
+/// The text so far, and the family that samples belong to now.
+#[derive(Default)]
+struct Page {
+    text: String,
+    family: &'static str,
+}
+
+impl Page {
+    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
+        self.family = name;
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        let name = self.family;
+        if labels.is_empty() {
+            return self.line(format_args!("{name} {value}"));
+        }
+        let labels: Vec<_> = labels.iter().map(|(key, text)| format!("{key}=\"{}\"", escape(text))).collect();
+        self.line(format_args!("{name}{{{}}} {value}", labels.join(",")));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{line}");
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut page = Page::default();
+        page.family("x", "counter", "Help.");
+        page.sample(&[("place", "a\"b\\c\nd")], 3);
+        assert_eq!(page.text, "# HELP x Help.\n# TYPE x counter\nx{place=\"a\\\"b\\\\c\\nd\"} 3\n");
+    }
+
+    #[test]
+    fn seconds_keep_their_thousandths() {
+        assert_eq!(seconds(1_795_420_800_123), "1795420800.123");
+        assert_eq!(seconds(-1), "-0.001");
+        assert_eq!(seconds(0), "0.000");
+    }
+}

@@ -1,0 +1,341 @@
+// The status page. Everything from the gateway becomes text (textContent), never markup.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const GRADES = {
+  red: ["▲", "红色 Ⅰ级", "RED"], orange: ["◆", "橙色 Ⅱ级", "ORANGE"],
+  yellow: ["●", "黄色 Ⅲ级", "YELLOW"], blue: ["■", "蓝色 Ⅳ级", "BLUE"],
+};
+const STATES = {
+  "active-unacknowledged": ["未确认", "active, not acknowledged"],
+  "active-acknowledged": ["已确认", "active, acknowledged"],
+  "returned-unacknowledged": ["已恢复，未确认", "returned, not acknowledged"],
+  "latched-unacknowledged": ["已恢复，锁定，未确认", "latched, not acknowledged"],
+  "latched-acknowledged": ["已恢复，锁定，待复位", "latched, waits for a reset"],
+};
+const WORDS = {
+  clock: "时钟不可信", calibration: "标定过期", "over-range": "略超上限", "under-range": "略低于下限", spike: "尖峰", step: "跳变",
+  timeout: "应答超时", "line-down": "线路中断", "bad-frame": "报文损坏", exception: "设备拒绝", "sensor-fault": "传感器故障",
+  "out-of-range": "超出量程", stuck: "数值不变", "not-polled": "暂停轮询", input: "输入无值",
+};
+const QUALITY = { good: ["●", "正常"], uncertain: ["◐", "存疑"], bad: ["○", "无效"] };
+const LATE_S = 15;
+
+let token = sessionStorage.getItem("token") || "";
+let status = null, fetched = null, shape = null, busy = false, again = false;
+const cells = new Map();
+const cards = new Map();
+const grades = new Map();
+
+// An element with a class and children; strings become text.
+function make(tag, name, ...children) {
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  node.append(...children);
+  return node;
+}
+function english(text) {
+  const node = make("span", "", text);
+  node.lang = "en";
+  return node;
+}
+function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function span(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 100) return `${s} s`;
+  if (s < 6000) return `${Math.round(s / 60)} min`;
+  return s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} d`;
+}
+function clock(time) {
+  const how = { month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false };
+  try {
+    return new Intl.DateTimeFormat("zh-CN", { ...how, timeZone: status.timezone }).format(new Date(time));
+  } catch {
+    return time;
+  }
+}
+function size(bytes) {
+  const steps = ["B", "kB", "MB", "GB", "TB"];
+  let step = 0;
+  for (; bytes >= 1000 && step < 4; step++) bytes /= 1000;
+  return `${step && bytes < 100 ? bytes.toFixed(1) : Math.round(bytes)} ${steps[step]}`;
+}
+const count = (number) => number.toLocaleString("en-US");
+
+function words(reason) {
+  const known = Object.keys(WORDS).find((word) => reason === word || reason.startsWith(`${word}:`) || reason.startsWith(`${word}-`));
+  return known ? `${WORDS[known]} ${reason}` : reason;
+}
+// [number or name of the state, unit]
+function shown(point, value) {
+  const state = (point?.states || []).find(([number]) => number === value);
+  if (state) return [state[1], ""];
+  return [point ? value.toFixed(point.decimals) : String(value), point?.unit || ""];
+}
+
+async function ask(path, options = {}) {
+  const headers = { ...options.headers };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const answer = await fetch(path, { signal: AbortSignal.timeout(8000), cache: "no-store", ...options, headers });
+  if (answer.status === 401) $("gate").hidden = false;
+  if (!answer.ok) throw new Error(`${path} ${answer.status}`);
+  return answer;
+}
+
+async function refresh() {
+  if (busy) { again = true; return; }
+  busy = true;
+  try {
+    const paths = ["status", "points", "alarms"].map((name) => ask(`/api/v1/${name}`).then((answer) => answer.json()));
+    const [now, readings, alarms] = await Promise.all(paths);
+    status = now;
+    fetched = performance.now();
+    $("gate").hidden = true;
+    drawShape();
+    drawReadings(readings);
+    drawAlarms(alarms);
+    drawInner();
+  } catch (error) {
+    console.warn(error);
+  }
+  busy = false;
+  drawAge();
+  if (again) { again = false; setTimeout(refresh, 300); }
+}
+
+// How old what we show is, whether or not the gateway still answers.
+function drawAge() {
+  const silent = fetched === null ? performance.now() / 1000 : (performance.now() - fetched) / 1000;
+  const age = fetched === null ? silent : silent + status.still_ms / 1000;
+  const gone = silent > LATE_S;
+  const well = status && !gone && status.troubles.length === 0;
+  document.body.classList.toggle("gone", gone);
+  $("gone").hidden = !gone;
+  if (gone) put($("gone"), `网关无应答，以下是 ${span(age)} 前的数据 · The gateway does not answer; what you see is ${span(age)} old`);
+  if (!status && !gone) return;
+  $("health").className = well ? "pill well" : "pill ill";
+  const [zh, en] = gone ? ["✕ 无应答", "no answer"] : well ? ["✓ 运行正常", "running"] : ["! 有异常", "trouble"];
+  if ($("health").dataset.is !== en) {
+    $("health").dataset.is = en;
+    $("health").replaceChildren(`${zh} `, english(en));
+  }
+  put($("age"), fetched === null ? "" : `${span(age)} 前更新 updated ago`);
+  $("age").className = age > LATE_S ? "sub late" : "sub";
+}
+
+// Towns, risk points, devices and their points: built anew only when the documents change.
+function drawShape() {
+  if (shape === status.documents + status.started) return;
+  shape = status.documents + status.started;
+  put($("site"), status.site);
+  cells.clear();
+  const towns = new Map();
+  for (const device of status.devices) {
+    const town = device.town || (device.line ? "未登记街镇 No town" : "网关与计算 Gateway and derived");
+    if (!towns.has(town)) towns.set(town, []);
+    towns.get(town).push(device);
+  }
+  $("towns").replaceChildren(...[...towns].map(([town, devices]) => townCard(town, devices)));
+}
+function townCard(town, devices) {
+  const table = make("table", "");
+  table.setAttribute("role", "table");
+  const heads = [["设备", "Device", ""], ["测点", "Point", "c-point"], ["数值", "Value", "c-value value"], ["质量", "Quality", ""], ["时龄", "Age", "c-age age"]];
+  const row = make("tr", "", ...heads.map(([zh, en, name]) => {
+    const head = make("th", name, `${zh} `, english(en));
+    head.scope = "col";
+    return head;
+  }));
+  devices.sort((a, b) => (a.risk_point || "").localeCompare(b.risk_point || "") || a.name.localeCompare(b.name));
+  table.append(make("thead", "", row), ...devices.filter((device) => device.points.length).map(deviceRows));
+  const [zh, ...en] = town.split(" ");
+  return make("article", "town", make("h3", "", `${zh} `, english(en.join(" "))), table);
+}
+function deviceRows(device) {
+  const body = make("tbody", "");
+  const trouble = make("span", "sub bad");
+  device.points.forEach((point, index) => {
+    const cell = { point, row: make("tr", ""), value: make("td", "value"), quality: make("td", "quality"), age: make("td", "age") };
+    if (index === 0) {
+      const head = make("th", "", device.name, make("span", "sub", [device.risk_point, device.line].filter(Boolean).join(" · ")), trouble);
+      head.scope = "rowgroup";
+      head.rowSpan = device.points.length;
+      cell.row.append(head);
+    }
+    cell.row.append(make("td", "", point.short), cell.value, cell.quality, cell.age);
+    cells.set(point.name, cell);
+    body.append(cell.row);
+  });
+  cells.set(`${device.name}/`, { trouble });
+  return body;
+}
+
+function drawReadings(readings) {
+  const now = Date.parse(status.now);
+  for (const device of status.devices) {
+    const cell = cells.get(`${device.name}/`);
+    if (cell) put(cell.trouble, device.trouble ? `! ${words(device.trouble)}` : "");
+  }
+  const fresh = new Map(readings.map((reading) => [reading.point, reading]));
+  for (const [name, cell] of cells) {
+    if (!cell.point) continue;
+    const reading = fresh.get(name);
+    cell.row.className = reading ? reading.quality === "bad" ? "none" : "" : "none";
+    const [number, unit] = reading?.value === undefined ? ["—", ""] : shown(cell.point, reading.value);
+    if (cell.value.dataset.is !== `${number} ${unit}`) {
+      cell.value.dataset.is = `${number} ${unit}`;
+      cell.value.replaceChildren(number, unit ? make("span", "unit", unit) : "");
+    }
+    const [sign, zh] = reading ? QUALITY[reading.quality] : ["○", "暂无读数 no reading yet"];
+    cell.quality.className = `quality ${reading ? reading.quality : "none"}`;
+    put(cell.quality, `${sign} ${zh}${reading?.reason ? ` · ${words(reading.reason)}` : ""}`);
+    put(cell.age, reading ? span((now - Date.parse(reading.time)) / 1000) : "");
+  }
+}
+
+// Cards stay in place as long as their alarm does not change, so that a button never moves from under a finger without need.
+function drawAlarms(alarms) {
+  const told = [];
+  const nodes = alarms.map((alarm) => {
+    const known = cards.get(alarm.id), text = JSON.stringify(alarm);
+    if (known?.text === text) return known.node;
+    const rank = `${alarm.severity} ${alarm.state}`;
+    if (grades.get(alarm.id) !== rank && alarm.state === "active-unacknowledged") told.push(`${GRADES[alarm.severity][1]} ${alarm.point} ${alarm.advice}`);
+    grades.set(alarm.id, rank);
+    const node = alarmCard(alarm);
+    cards.set(alarm.id, { text, node });
+    return node;
+  });
+  const open = new Set(alarms.map((alarm) => alarm.id));
+  for (const id of [...cards.keys()]) if (!open.has(id)) { cards.delete(id); grades.delete(id); }
+  const list = $("alarms");
+  if (list.children.length !== nodes.length || nodes.some((node, index) => list.children[index] !== node)) list.replaceChildren(...nodes);
+  $("calm").hidden = alarms.length > 0;
+  put($("alarms-count"), alarms.length ? String(alarms.length) : "");
+  document.title = `${alarms.length ? `(${alarms.length}) ` : ""}${status.site} · lifeline`;
+  if (told.length) put($("said"), `报警 ${told.slice(0, 5).join("；")}`);
+}
+function alarmCard(alarm) {
+  const [sign, zh, en] = GRADES[alarm.severity];
+  const [state, words] = STATES[alarm.state] || [alarm.state, ""];
+  const active = alarm.state.startsWith("active");
+  const unseen = alarm.state.endsWith("unacknowledged");
+  const point = cells.get(alarm.point)?.point;
+  const what = make("p", "what", `${alarm.point}  `);
+  if (alarm.value !== undefined) {
+    what.append(make("span", "number", `${shown(point, alarm.value)[0]} ${alarm.unit || ""}`));
+    if (alarm.threshold !== undefined) what.append(make("span", "sub", `  阈值 limit ${alarm.threshold} ${alarm.unit || ""}`));
+  }
+  const where = [alarm.town, alarm.risk_point, alarm.rule].filter(Boolean).join(" · ");
+  const by = alarm.acknowledged_by ? ` · ${alarm.acknowledged_by} ${clock(alarm.acknowledged_at)}` : "";
+  const doubt = alarm.unverified ? make("span", "new", " · 无法核实 cannot be verified now") : "";
+  const line = make("p", "state", make("span", unseen ? "new" : "", `${state} ${words}`), by, doubt, ` · 始于 since ${clock(alarm.since)}`);
+  const body = make("div", "body", what, make("p", "advice", alarm.advice), line, make("p", "where", where));
+  const node = make("li", `alarm ${alarm.severity}${active ? "" : " over"}`, make("div", "grade", `${sign} ${zh} `, english(en)), body);
+  if (unseen || alarm.state === "latched-acknowledged") {
+    const reset = alarm.state === "latched-acknowledged";
+    const button = make("button", "", reset ? "复位 " : "确认 ", english(reset ? "Reset" : "Acknowledge"));
+    button.setAttribute("aria-label", `${reset ? "复位 Reset" : "确认 Acknowledge"} ${alarm.point}`);
+    button.addEventListener("click", () => openAct(alarm, reset));
+    node.append(button);
+  }
+  return node;
+}
+
+function pairs(id, rows) {
+  const text = JSON.stringify(rows);
+  if ($(id).dataset.is === text) return;
+  $(id).dataset.is = text;
+  $(id).replaceChildren(...rows.map(([key, value, name, note]) => {
+    const row = make("div", note ? "note" : "", make("dt", "", key));
+    row.append(make("dd", name || "", value));
+    return row;
+  }));
+}
+function drawInner() {
+  $("troubles").hidden = status.troubles.length === 0;
+  $("troubles").replaceChildren(...status.troubles.map((text) => make("li", "", `! ${text}`)));
+  pairs("lines", status.lines.map((line) => [line.name, line.trouble ? `✕ ${line.trouble}` : "✓ 正常", line.trouble ? "bad" : "good"]));
+  const journal = status.journal;
+  const state = journal.trouble ? [["✕ 磁盘拒绝 refuses", journal.trouble, "bad"]] : [["状态 State", "✓ 正常", "good"]];
+  pairs("journal", [...state, ["提交号 Commit", count(journal.seq)], ["读数 Readings", count(journal.readings)],
+    ["占用 On disk", size(journal.bytes)], ...(journal.waiting ? [["等待写入 Waiting", count(journal.waiting), "bad"]] : [])]);
+  pairs("sinks", status.sinks.length === 0 ? [["未配置 none", ""]] : status.sinks.flatMap((sink) => [
+    [sink.name, sink.up ? "✓ 正常" : "✕ 中断 down", sink.up ? "good" : "bad"],
+    ["", `已传 ${count(sink.readings)} · 积压 backlog ${count(sink.backlog)}${sink.rejected ? ` · 拒收 rejected ${count(sink.rejected)}` : ""}`, "none", true],
+    ...(sink.trouble ? [["", sink.trouble, "bad", true]] : []),
+  ]));
+  pairs("losses", status.losses.length === 0 ? [["无 none", "✓", "good"]] : status.losses.map((loss) => [`${loss.reason} · ${loss.place}`, count(loss.count)]));
+  put($("foot"), `lifeline ${status.version} · 配置 documents ${status.documents.slice(0, 8)} · 启动 started ${clock(status.started)} · ${status.timezone}`);
+}
+
+// Acknowledging and resetting.
+let acting = null;
+function openAct(alarm, reset) {
+  acting = { alarm, reset };
+  $("ack-title").replaceChildren(reset ? "复位报警 " : "确认报警 ", english(reset ? "Reset" : "Acknowledge"));
+  const [sign, zh, en] = GRADES[alarm.severity];
+  put($("ack-what"), `${sign} ${zh} ${en} · ${alarm.point} · ${alarm.advice}`);
+  $("ack-by").value = sessionStorage.getItem("by") || "";
+  $("ack-token").value = token;
+  $("ack-note").value = "";
+  $("ack-note").parentElement.hidden = reset;
+  put($("ack-error"), "");
+  $("ack").showModal();
+}
+$("ack-cancel").addEventListener("click", () => $("ack").close());
+$("ack-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { alarm, reset } = acting;
+  const by = $("ack-by").value.trim(), note = $("ack-note").value.trim();
+  const body = reset ? { by } : { severity: alarm.severity, by, ...(note ? { note } : {}) };
+  const path = `/api/v1/alarms/${encodeURIComponent(alarm.id)}/${reset ? "reset" : "ack"}`;
+  const headers = { Authorization: `Bearer ${$("ack-token").value.trim()}`, "Content-Type": "application/json" };
+  try {
+    const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(15000) });
+    if (!answer.ok) {
+      const why = await answer.json().catch(() => ({ error: answer.statusText }));
+      put($("ack-error"), answer.status === 401 ? "令牌不正确 The token is wrong" : why.error);
+      return;
+    }
+    token = $("ack-token").value.trim();
+    sessionStorage.setItem("token", token);
+    sessionStorage.setItem("by", by);
+    $("ack").close();
+    refresh();
+  } catch {
+    put($("ack-error"), "网关无应答 The gateway does not answer");
+  }
+});
+$("gate").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = $("gate-token").value.trim();
+  sessionStorage.setItem("token", token);
+  refresh();
+});
+
+// Live ticks; when they end or were refused, ask now and then and try again.
+async function listen() {
+  for (;;) {
+    try {
+      const answer = await ask("/api/v1/events", { signal: undefined });
+      const reader = answer.body.getReader();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        if (new TextDecoder().decode(value).includes("data:")) refresh();
+      }
+    } catch (error) {
+      console.warn(error);
+    }
+    await new Promise((later) => setTimeout(later, 3000));
+    refresh();
+  }
+}
+setInterval(drawAge, 1000);
+setInterval(() => { if (fetched === null || performance.now() - fetched > 5000) refresh(); }, 5000);
+refresh();
+listen();

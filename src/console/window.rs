@@ -1,0 +1,146 @@
+//! The span of time that a question about history asks for, and the nearest name when it names no point of ours.
+//!
+//! In: what a person wrote (`2h`, RFC 3339). Out: a half-open span.
+//! Invariant: a span that is accepted is not empty.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// The end of a window that was left open: the last moment that RFC 3339 can write.
+const OPEN_END: Timestamp = Timestamp::from_millis(253_402_300_799_999);
+
+/// A half-open span `from..to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First moment.
+    pub from: Timestamp,
+    /// One past the last moment.
+    pub to: Timestamp,
+}
+
+/// Why a window was not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the text says it")]
+pub enum WindowError {
+    #[error(
+        "{key} is \"{text}\"; write a time like 2026-11-23T08:00:00Z or how long ago, like 90s, 15m, 2h, 7d"
+    )]
+    Unclear { key: &'static str, text: String },
+    #[error("the window is empty: since {from} is not before until {to}")]
+    Empty { from: Timestamp, to: Timestamp },
+}
+
+impl Window {
+    /// The window between `since` (left out: `ago` before `now`) and `until` (left out: no end).
+    ///
+    /// # Errors
+    /// A text is neither a time nor a duration, or nothing lies between the two.
+    ///
+    /// ```
+    /// use lifeline_gateway::{clock::Timestamp, console::window::Window};
+    /// let now = Timestamp::parse("2026-11-23T08:00:00Z").unwrap();
+    /// let window = Window::parse(Some("2h"), Some("2026-11-23T15:30:00+08:00"), now, "1d").unwrap();
+    /// assert_eq!(window.from.to_string(), "2026-11-23T06:00:00.000Z");
+    /// assert_eq!(window.to.to_string(), "2026-11-23T07:30:00.000Z");
+    /// ```
+    pub fn parse(
+        since: Option<&str>,
+        until: Option<&str>,
+        now: Timestamp,
+        ago: &str,
+    ) -> Result<Self, WindowError> {
+        let from = moment("since", since.unwrap_or(ago), now)?;
+        let to = until.map_or(Ok(OPEN_END), |until| moment("until", until, now))?;
+        if from < to { Ok(Self { from, to }) } else { Err(WindowError::Empty { from, to }) }
+    }
+}
+
+/// A time, or a duration back from `now`.
+fn moment(key: &'static str, text: &str, now: Timestamp) -> Result<Timestamp, WindowError> {
+    if text == "all" {
+        return Ok(Timestamp::from_millis(0));
+    }
+    let unclear = || WindowError::Unclear { key, text: text.to_owned() };
+    match duration(text) {
+        Some(ago) => Ok(now.minus(ago)),
+        // A `+` of a query that nobody escaped arrives as a space.
+        None => Timestamp::parse(&text.replace(' ', "+")).map_err(|_| unclear()),
+    }
+}
+
+/// A whole number and one of `ms s m h d`.
+fn duration(text: &str) -> Option<Duration> {
+    let at = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (number, unit) = text.split_at(at);
+    let number: u64 = number.parse().ok()?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+/// The known name that `name` was probably meant to be.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.8).then_some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_420_800_000);
+
+    fn ago_ms(text: &str) -> Option<i64> {
+        Window::parse(Some(text), None, NOW, "1h")
+            .ok()
+            .map(|window| NOW.as_millis() - window.from.as_millis())
+    }
+
+    #[test]
+    fn durations_count_back_from_now() {
+        for (text, ms) in
+            [("1500ms", 1_500), ("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000), ("7d", 604_800_000)]
+        {
+            assert_eq!(ago_ms(text), Some(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_time_nor_duration_is_refused() {
+        for text in
+            ["", "h", "2", "2 h", "-2h", "2w", "yesterday", "2026-11-23", "99999999999999999999h", "时"]
+        {
+            assert_eq!(ago_ms(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_window_is_refused() {
+        assert!(matches!(Window::parse(Some("1h"), Some("2h"), NOW, "1d"), Err(WindowError::Empty { .. })));
+        assert!(Window::parse(Some("2h"), Some("1h"), NOW, "1d").is_ok());
+    }
+
+    #[test]
+    fn a_slip_finds_its_name_and_nonsense_does_not() {
+        let known = ["regulator-3.pressure", "underpass-2.level"];
+        assert_eq!(nearest("regulater-3.presure", known.into_iter()), Some("regulator-3.pressure"));
+        assert_eq!(nearest("underpass.level", known.into_iter()), Some("underpass-2.level"));
+        assert_eq!(nearest("zzz", known.into_iter()), None);
+        assert_eq!(nearest("", known.into_iter()), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(since in ".*", until in ".*") {
+            let _ = Window::parse(Some(&since), Some(&until), NOW, "1h");
+        }
+    }
+}
