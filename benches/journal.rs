@@ -1,11 +1,20 @@
 //! Journal append against a raw blob insert of the same size at the same group size, in turn, in one run (aim >= 0.5x).
-#![expect(clippy::disallowed_methods, missing_docs, reason = "a bench runs in real time")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "a bench runs in real time and stops at the first surprise"
+)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lifeline_gateway::clock::Timestamp;
-use lifeline_gateway::journal::{Journal, Group, Settings};
+use lifeline_gateway::journal::{Group, Journal, Settings};
 use lifeline_gateway::point::{Catalog, DeviceId, PointId};
 use lifeline_gateway::reading::{Batch, Reading, Sample};
 

@@ -1,5 +1,14 @@
 //! Start to the first committed reading (aim < 200 ms), and resident memory with 10,000 points at 1 Hz (aim <= 40 MB).
-#![expect(clippy::disallowed_methods, missing_docs, reason = "a bench runs in real time")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "a bench runs in real time and stops at the first surprise"
+)]
 
 mod common;
 

@@ -66,8 +66,14 @@ impl Threshold<'_> {
     fn sides(&self, level: &Level, value: f64) -> (bool, bool) {
         let noise = 1e-9 * level.threshold.abs().max(1.0);
         match self.direction {
-            Direction::Above => (value >= level.threshold - noise, value <= level.threshold - self.deadband + noise && value < level.threshold - noise),
-            Direction::Below => (value <= level.threshold + noise, value >= level.threshold + self.deadband - noise && value > level.threshold + noise),
+            Direction::Above => (
+                value >= level.threshold - noise,
+                value <= level.threshold - self.deadband + noise && value < level.threshold - noise,
+            ),
+            Direction::Below => (
+                value <= level.threshold + noise,
+                value >= level.threshold + self.deadband - noise && value > level.threshold + noise,
+            ),
         }
     }
 
@@ -79,7 +85,13 @@ impl Threshold<'_> {
 }
 
 /// Counts a delay while `holds`; flips `reached` when it is over. Says whether anything changed.
-fn timed(since: &mut Option<Timestamp>, holds: bool, delay: Duration, at: Timestamp, reached: &mut bool) -> bool {
+fn timed(
+    since: &mut Option<Timestamp>,
+    holds: bool,
+    delay: Duration,
+    at: Timestamp,
+    reached: &mut bool,
+) -> bool {
     if !holds {
         return since.take().is_some();
     }
@@ -98,14 +110,23 @@ mod tests {
     use crate::reading::Reason;
 
     /// Times (s) at which the level turns on and off over `samples`; NaN stands for a bad sample.
-    fn turns(direction: Direction, limit: f64, deadband: f64, on_s: u64, off_s: u64, gap_s: u64, samples: &[(i64, f64)]) -> Vec<(i64, bool)> {
+    fn turns(
+        direction: Direction,
+        limit: f64,
+        deadband: f64,
+        on_s: u64,
+        off_s: u64,
+        gap_s: u64,
+        samples: &[(i64, f64)],
+    ) -> Vec<(i64, bool)> {
         let level = Level {
             severity: Severity::Red,
             threshold: limit,
             on_delay: Duration::from_secs(on_s),
             off_delay: Duration::from_secs(off_s),
         };
-        let threshold = Threshold { direction, levels: &[level], deadband, max_gap: Duration::from_secs(gap_s) };
+        let threshold =
+            Threshold { direction, levels: &[level], deadband, max_gap: Duration::from_secs(gap_s) };
         let mut state = RuleState::default();
         let mut found = Vec::new();
         for (s, value) in samples {
@@ -125,8 +146,22 @@ mod tests {
     #[test]
     fn worked_a_high_with_deadband_and_one_bad_sample() {
         let samples = [
-            (0, 14.9), (10, 15.0), (20, 15.2), (30, 14.8), (40, 15.1), (50, 15.3), (60, 15.6), (70, 15.5), (80, 14.0),
-            (90, 13.0), (100, 12.9), (110, BAD), (120, 12.8), (130, 12.7), (140, 12.7), (150, 12.6),
+            (0, 14.9),
+            (10, 15.0),
+            (20, 15.2),
+            (30, 14.8),
+            (40, 15.1),
+            (50, 15.3),
+            (60, 15.6),
+            (70, 15.5),
+            (80, 14.0),
+            (90, 13.0),
+            (100, 12.9),
+            (110, BAD),
+            (120, 12.8),
+            (130, 12.7),
+            (140, 12.7),
+            (150, 12.6),
         ];
         assert_eq!(turns(Direction::Above, 15.0, 2.0, 30, 60, 30, &samples), [(70, true), (150, false)]);
     }
@@ -134,15 +169,32 @@ mod tests {
     #[test]
     fn worked_b_a_long_gap_restarts_the_delay() {
         let samples = [
-            (0, 14.9), (40, 15.1), (50, 15.3), (60, 15.6), (70, 15.5), (80, 14.0), (90, 13.0), (100, 12.9), (110, BAD),
-            (120, BAD), (130, BAD), (140, 12.7), (150, 12.6), (160, 12.6), (170, 12.5), (180, 12.5), (190, 12.5), (200, 12.4),
+            (0, 14.9),
+            (40, 15.1),
+            (50, 15.3),
+            (60, 15.6),
+            (70, 15.5),
+            (80, 14.0),
+            (90, 13.0),
+            (100, 12.9),
+            (110, BAD),
+            (120, BAD),
+            (130, BAD),
+            (140, 12.7),
+            (150, 12.6),
+            (160, 12.6),
+            (170, 12.5),
+            (180, 12.5),
+            (190, 12.5),
+            (200, 12.4),
         ];
         assert_eq!(turns(Direction::Above, 15.0, 2.0, 30, 60, 30, &samples), [(70, true), (200, false)]);
     }
 
     #[test]
     fn worked_c_low() {
-        let samples = [(0, 1.6), (10, 1.5), (20, 1.49), (30, 1.4), (40, 1.58), (50, 1.6), (60, 1.61), (70, 1.62)];
+        let samples =
+            [(0, 1.6), (10, 1.5), (20, 1.49), (30, 1.4), (40, 1.58), (50, 1.6), (60, 1.61), (70, 1.62)];
         assert_eq!(turns(Direction::Below, 1.5, 0.1, 20, 20, 30, &samples), [(30, true), (70, false)]);
     }
 

@@ -56,9 +56,9 @@ pub fn next(state: Base, step: Step, latched: bool) -> Result<(Base, Option<Chan
         (LA, Step::Reset) => (N, Some(Change::Reset)),
         (UA | AA | UR | LU | LA, Step::Rise) => (UA, Some(Change::Rose)),
         (UA | AA, Step::Fall) => (state, Some(Change::Fell)),
-        (UA | AA, Step::Raise)
-        | (N | UR | LU | LA, Step::Clear | Step::Fall)
-        | (N, Step::Rise) => (state, None),
+        (UA | AA, Step::Raise) | (N | UR | LU | LA, Step::Clear | Step::Fall) | (N, Step::Rise) => {
+            (state, None)
+        }
         (N, Step::Acknowledge | Step::Reset) => return Err(Refused::Nothing),
         (AA | LA, Step::Acknowledge) => return Err(Refused::Already),
         (UA | AA, Step::Reset) => return Err(Refused::Active),
@@ -80,7 +80,8 @@ mod tests {
         Base::LatchedUnacknowledged,
         Base::LatchedAcknowledged,
     ];
-    const STEPS: [Step; 6] = [Step::Raise, Step::Clear, Step::Acknowledge, Step::Reset, Step::Rise, Step::Fall];
+    const STEPS: [Step; 6] =
+        [Step::Raise, Step::Clear, Step::Acknowledge, Step::Reset, Step::Rise, Step::Fall];
 
     #[test]
     fn the_reference_page_is_the_table() {

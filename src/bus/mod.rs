@@ -69,10 +69,14 @@ pub struct Exchange {
 
 /// Parity of a serial line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Parity { /// None.
-    None, /// Even.
-    Even, /// Odd.
-    Odd }
+pub enum Parity {
+    /// None.
+    None,
+    /// Even.
+    Even,
+    /// Odd.
+    Odd,
+}
 
 /// Speed and format of a serial line, `9600 8N1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,4 +119,3 @@ pub struct LineSettings {
     /// Silence before each request beside t3.5 (the largest `quiet` of the line's devices).
     pub quiet: Duration,
 }
-

@@ -85,7 +85,9 @@ mod tests {
         assert_eq!(read.parse(&answer), Some(Answer::Cells(vec![0x022B, 0, 0x64])));
         assert_eq!(read.parse(&[0x83, 0x02]), Some(Answer::Exception(2)));
         let coils = Read { table: Table::Coil, address: 0x13, count: 19 };
-        let Some(Answer::Cells(cells)) = coils.parse(&[0x01, 0x03, 0xCD, 0x6B, 0x05]) else { panic!("no answer") };
+        let Some(Answer::Cells(cells)) = coils.parse(&[0x01, 0x03, 0xCD, 0x6B, 0x05]) else {
+            panic!("no answer")
+        };
         assert_eq!(cells.len(), 19);
         assert_eq!(cells[..8], [1, 0, 1, 1, 0, 0, 1, 1]);
     }

@@ -46,7 +46,13 @@ fn serial(path: &str, format: SerialFormat) -> tokio_serial::Result<tokio_serial
         Parity::Even => tokio_serial::Parity::Even,
         Parity::Odd => tokio_serial::Parity::Odd,
     };
-    let data_bits = if format.data_bits == 7 { tokio_serial::DataBits::Seven } else { tokio_serial::DataBits::Eight };
-    let stop_bits = if format.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
-    tokio_serial::new(path, format.baud).parity(parity).data_bits(data_bits).stop_bits(stop_bits).open_native_async()
+    let data_bits =
+        if format.data_bits == 7 { tokio_serial::DataBits::Seven } else { tokio_serial::DataBits::Eight };
+    let stop_bits =
+        if format.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
+    tokio_serial::new(path, format.baud)
+        .parity(parity)
+        .data_bits(data_bits)
+        .stop_bits(stop_bits)
+        .open_native_async()
 }

@@ -97,7 +97,11 @@ impl Search {
             if !self.plausible(rest) {
                 continue;
             }
-            let length = if rest.get(1) == Some(&(self.read.function() | 0x80)) { 5 } else { 3 + self.read.data_bytes() + 2 };
+            let length = if rest.get(1) == Some(&(self.read.function() | 0x80)) {
+                5
+            } else {
+                3 + self.read.data_bytes() + 2
+            };
             let Some(frame) = rest.get(..length) else {
                 // A plausible answer that is not whole: nothing inside it is looked at before it is refuted.
                 return Found::Wait;

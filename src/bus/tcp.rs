@@ -30,7 +30,14 @@ pub enum Found {
 }
 
 /// Looks for the answer at the front of `held` and removes what was looked at.
-pub fn look(held: &mut Vec<u8>, transaction: u16, slave: Slave, read: Read, line: &str, losses: &mut Losses) -> Found {
+pub fn look(
+    held: &mut Vec<u8>,
+    transaction: u16,
+    slave: Slave,
+    read: Read,
+    line: &str,
+    losses: &mut Losses,
+) -> Found {
     loop {
         let Some((header, rest)) = held.split_first_chunk::<7>() else { return Found::Wait };
         let [id_high, id_low, protocol_high, protocol_low, length_high, length_low, unit] = *header;

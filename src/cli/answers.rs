@@ -32,7 +32,9 @@ impl Zone {
         let at =
             Timestamp::parse(time).ok().and_then(|at| jiff::Timestamp::from_millisecond(at.as_millis()).ok());
         match at {
-            Some(at) => at.to_zoned_datetime(self.0.clone()).strftime("%Y-%m-%d %H:%M:%S.%3f %:z").to_string(),
+            Some(at) => {
+                at.to_zoned_datetime(self.0.clone()).strftime("%Y-%m-%d %H:%M:%S.%3f %:z").to_string()
+            }
             None => plain(time),
         }
     }

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::alarm::Severity;
+use crate::cli::answers::{self, Zone};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
-use crate::cli::answers::{self, Zone};
 use crate::clock::{Clock, SystemClock};
 use crate::console::token;
 use crate::console::view::{self, AckView, AlarmView, PointView, ReadingView, ResetView, StatusView};

@@ -193,7 +193,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;
-            let question = ask::History { point: args.point, since: Some(args.since), until: args.until, limit: None };
+            let question =
+                ask::History { point: args.point, since: Some(args.since), until: args.until, limit: None };
             one_thread()?.block_on(ask::history(&place, &question, out))
         }
         Command::Export(args) => {
@@ -224,7 +225,8 @@ fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Whom an asking command asks: the settings give the defaults, and a missing settings file leaves the built-in ones.
 fn asked(documents: &Documents, place: &Where) -> anyhow::Result<ask::Ask> {
-    let (url, journal) = site::console_and_journal(&options(documents, Purpose::Run)).map_err(anyhow::Error::msg)?;
+    let (url, journal) =
+        site::console_and_journal(&options(documents, Purpose::Run)).map_err(anyhow::Error::msg)?;
     Ok(ask::Ask {
         url: place.url.clone(),
         journal: place.journal.clone(),
@@ -253,7 +255,10 @@ fn options(documents: &Documents, purpose: Purpose) -> site::Options {
         let found = if example { here_or_share("config/gateway.toml") } else { etc("gateway.toml") };
         found.exists().then_some(found)
     });
-    let site = documents.site.clone().unwrap_or_else(|| if example { here_or_share("devices") } else { etc("site") });
+    let site = documents
+        .site
+        .clone()
+        .unwrap_or_else(|| if example { here_or_share("devices") } else { etc("site") });
     let profiles = documents.profiles.clone().or_else(|| {
         let here = PathBuf::from("firmware-profiles");
         here.is_dir().then_some(here)
@@ -302,5 +307,6 @@ fn format(text: &str) -> Result<Format, String> {
 
 /// A duration as documents write it, `60s` or `2h`.
 fn duration(text: &str) -> Result<Duration, String> {
-    site::duration(text).ok_or_else(|| format!("`{text}` is not a duration; write a number and ms, s, m, h or d"))
+    site::duration(text)
+        .ok_or_else(|| format!("`{text}` is not a duration; write a number and ms, s, m, h or d"))
 }

@@ -102,8 +102,10 @@ pub(crate) fn console_task(site: &Site, listener: Option<TcpListener>) -> anyhow
         return Ok(None);
     };
     let folder = site.journal.path.clone();
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create the journal folder {}", folder.display()))?;
-    let token = console::token(&folder).with_context(|| format!("cannot write the token file in {}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create the journal folder {}", folder.display()))?;
+    let token = console::token(&folder)
+        .with_context(|| format!("cannot write the token file in {}", folder.display()))?;
     Ok(Some(Box::new(move |board, stop| {
         Box::pin(async move {
             if let Err(error) = console::serve(listener, board, token, stop).await {
@@ -114,7 +116,8 @@ pub(crate) fn console_task(site: &Site, listener: Option<TcpListener>) -> anyhow
 }
 
 fn start_log(form: LogForm, filter: &str) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).with_context(|| format!("cannot read the log filter `{filter}`"))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .with_context(|| format!("cannot read the log filter `{filter}`"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match form {
         LogForm::Text => log.with_target(false).try_init(),

@@ -73,7 +73,11 @@ fn header(frame: &mut Frame, area: Rect, shown: &Shown) {
     let left = shown.left.map(|left| format!(" of {} s", ran + left.as_secs())).unwrap_or_default();
     let first = Line::from(vec![
         Span::styled(format!(" lifeline  {}", shown.catalog.site), TITLE),
-        Span::raw(format!("  {}  {ran}{left}{}", words::time_of_day(picture.now, shown.zone), if left.is_empty() { " s" } else { "" })),
+        Span::raw(format!(
+            "  {}  {ran}{left}{}",
+            words::time_of_day(picture.now, shown.zone),
+            if left.is_empty() { " s" } else { "" }
+        )),
     ]);
     let kill = if shown.can_kill { "↑↓ select  k kill/revive  " } else { "" };
     let second = Line::from(vec![
@@ -95,14 +99,17 @@ fn device_table(frame: &mut Frame, area: Rect, shown: &Shown) {
         ])
     });
     let widths =
-        [Constraint::Length(14), Constraint::Length(12), Constraint::Fill(1), Constraint::Length(20)];
+        [Constraint::Length(12), Constraint::Length(10), Constraint::Fill(1), Constraint::Length(16)];
     let head = Row::new(["device", "town", "latest readings", "quality"]).style(DIM);
     let table = Table::new(rows, widths).header(head).highlight_symbol("▸").row_highlight_style(TITLE);
     let mut state = TableState::new().with_selected(shown.can_kill.then_some(shown.selected));
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-fn latest<'a>(shown: &'a Shown, device: &'a Device) -> impl Iterator<Item = (&'a crate::point::Point, &'a Reading)> {
+fn latest<'a>(
+    shown: &'a Shown,
+    device: &'a Device,
+) -> impl Iterator<Item = (&'a crate::point::Point, &'a Reading)> {
     let points = shown.catalog.points.iter().filter(|point| point.device == device.id);
     points.filter_map(|point| {
         let at = usize::try_from(point.id.0).ok()?;
@@ -161,7 +168,10 @@ fn alarm_table(frame: &mut Frame, area: Rect, shown: &Shown) {
     let more = if hidden > 0 { format!(", {hidden} more below") } else { String::new() };
     let title = Line::from(vec![
         Span::styled(format!(" alarms: {}", words::tally(&shown.picture.alarms)), TITLE),
-        Span::styled(format!("  raised {}, cleared {}{more}", shown.picture.raised, shown.picture.cleared), DIM),
+        Span::styled(
+            format!("  raised {}, cleared {}{more}", shown.picture.raised, shown.picture.cleared),
+            DIM,
+        ),
     ]);
     let [head, body] = Layout::vertical([Constraint::Length(2), Constraint::Min(0)]).areas(area);
     frame.render_widget(Paragraph::new(vec![Line::default(), title]), head);
@@ -209,9 +219,8 @@ fn footer(frame: &mut Frame, area: Rect, shown: &Shown) {
     let failed: u64 = shown.picture.devices.iter().map(|device| device.failed).sum();
     let refuses = journal.trouble.as_ref().map(|trouble| format!("  DISK: {trouble}")).unwrap_or_default();
     let sinks: Vec<String> = shown.sinks.iter().map(|(name, status)| words::sink(name, status)).collect();
-    let line = |title: &'static str, text: String| {
-        Line::from(vec![Span::styled(title, DIM), Span::raw(text)])
-    };
+    let line =
+        |title: &'static str, text: String| Line::from(vec![Span::styled(title, DIM), Span::raw(text)]);
     let lines = vec![
         line(" polls   ", format!("{}, {} failed", words::count(polls), words::count(failed))),
         line(
@@ -230,6 +239,3 @@ fn footer(frame: &mut Frame, area: Rect, shown: &Shown) {
     ];
     frame.render_widget(Paragraph::new(lines), area);
 }
-
-#[cfg(test)]
-mod tests;

@@ -178,7 +178,7 @@ async fn plain(board: &Board, address: &str, out: &mut impl Write) -> io::Result
 }
 
 /// One line for each alarm that changed: `08:00:12 ALARM red underpass-1-level raised 31.0 cm >= 30.0 cm`.
-fn alarm_lines(
+pub fn alarm_lines(
     board: &Board,
     before: &BTreeMap<String, Alarm>,
     picture: &Picture,
@@ -215,7 +215,7 @@ fn change(before: Option<&Alarm>, alarm: &Alarm) -> Option<String> {
 }
 
 /// `08:00:15 polls 120 (2 failed) readings 560 commits 15 alarms red 1 losses none sinks file up ...`.
-fn figure_line(picture: &Picture, sinks: &[(String, forward::Status)], zone: &TimeZone) -> String {
+pub fn figure_line(picture: &Picture, sinks: &[(String, forward::Status)], zone: &TimeZone) -> String {
     let polls: u64 = picture.devices.iter().map(|device| device.polls).sum();
     let failed: u64 = picture.devices.iter().map(|device| device.failed).sum();
     let sinks: Vec<String> = sinks.iter().map(|(name, status)| words::sink(name, status)).collect();
@@ -245,12 +245,13 @@ pub fn summary(board: &Board) -> String {
             words::count(picture.cleared),
             words::tally(&picture.alarms)
         ),
-        format!("commits  {}, {} on disk", words::count(picture.journal.seq), words::bytes(picture.journal.bytes)),
+        format!(
+            "commits  {}, {} on disk",
+            words::count(picture.journal.seq),
+            words::bytes(picture.journal.bytes)
+        ),
         format!("losses   {}", words::losses(&picture)),
     ];
     lines.extend(sinks.iter().map(|(name, status)| format!("sink     {}", words::sink(name, status))));
     lines.join("\n")
 }
-
-#[cfg(test)]
-mod tests;

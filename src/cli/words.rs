@@ -155,7 +155,8 @@ pub fn bytes(number: u64) -> String {
 pub fn losses(picture: &Picture) -> String {
     let mut all: Vec<_> = picture.losses.iter().filter(|(_, count)| **count > 0).collect();
     all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let words = all.iter().map(|((loss, place), number)| format!("{place} {} {}", loss.name(), count(**number)));
+    let words =
+        all.iter().map(|((loss, place), number)| format!("{place} {} {}", loss.name(), count(**number)));
     let text = words.collect::<Vec<_>>().join(", ");
     if text.is_empty() { "none".to_owned() } else { text }
 }
@@ -194,7 +195,10 @@ mod tests {
 
     #[test]
     fn figures_are_readable() {
-        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [count(0), count(999), count(1_000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
         assert_eq!([bytes(512), bytes(1_349), bytes(2_000_000_000)], ["512 B", "1.3 kB", "2.0 GB"]);
         let at = Timestamp::parse("2026-11-23T23:59:58.900Z").unwrap();
         assert_eq!(time_of_day(at, &zone("Asia/Shanghai")), "07:59:58");

@@ -46,12 +46,30 @@ pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {
     /// Adds an error.
-    pub fn error(&mut self, place: &Place, code: &'static str, message: impl Into<String>, help: Option<String>) {
-        self.0.push(Diagnostic { place: place.clone(), severity: Severity::Error, code, message: message.into(), help });
+    pub fn error(
+        &mut self,
+        place: &Place,
+        code: &'static str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.0.push(Diagnostic {
+            place: place.clone(),
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            help,
+        });
     }
 
     /// Adds a warning.
-    pub fn warning(&mut self, place: &Place, code: &'static str, message: impl Into<String>, help: Option<String>) {
+    pub fn warning(
+        &mut self,
+        place: &Place,
+        code: &'static str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         let severity = Severity::Warning;
         self.0.push(Diagnostic { place: place.clone(), severity, code, message: message.into(), help });
     }

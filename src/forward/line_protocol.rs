@@ -1,3 +1,9 @@
-//! stub
-/// stub
-pub fn reading(_c: &crate::point::Catalog, _r: &crate::reading::Reading, _o: &mut String) {}
+//! Line protocol of InfluxDB.
+
+use crate::point::Catalog;
+use crate::reading::Reading;
+
+/// Appends the line of `reading`, with its line end, to `out`.
+pub fn reading(_catalog: &Catalog, _reading: &Reading, _out: &mut String) {
+    todo!()
+}

@@ -125,4 +125,6 @@ pub struct Ports {
 }
 
 /// Runs one sink until `stop`: alarms first, live next, backlog beside them.
-pub async fn run(_settings: Settings, _ports: Ports) { todo!() }
+pub async fn run(_settings: Settings, _ports: Ports) {
+    todo!()
+}

@@ -115,7 +115,8 @@ impl Board {
             lines: vec![None; catalog.lines.len()],
             ..Picture::default()
         };
-        let status = |sink: &forward::Settings| (sink.name.clone(), Arc::new(Mutex::new(forward::Status::default())));
+        let status =
+            |sink: &forward::Settings| (sink.name.clone(), Arc::new(Mutex::new(forward::Status::default())));
         Self {
             picture: RwLock::new(picture),
             sinks: site.sinks.iter().map(status).collect(),

@@ -111,7 +111,9 @@ impl Core {
                 effects.batches.push(batch);
                 Ok(())
             }
-            Event::Acknowledge { id, seen, by, note } => self.engine.ack(&id, seen, &by, note.as_deref(), now),
+            Event::Acknowledge { id, seen, by, note } => {
+                self.engine.ack(&id, seen, &by, note.as_deref(), now)
+            }
             Event::Reset { id, by } => self.engine.reset(&id, &by, now),
             Event::ClockStepped(_) | Event::Tick => Ok(()),
         };
@@ -131,7 +133,12 @@ impl Core {
         for batch in batches.iter() {
             for reading in self.derived.apply(batch, now) {
                 let Some(point) = self.catalog.point(reading.point) else { continue };
-                let empty = || Batch { device: point.device, start: batch.start, end: batch.end, readings: Vec::new() };
+                let empty = || Batch {
+                    device: point.device,
+                    start: batch.start,
+                    end: batch.end,
+                    readings: Vec::new(),
+                };
                 made.entry(point.device).or_insert_with(empty).readings.push(reading);
             }
         }

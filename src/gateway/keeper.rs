@@ -120,7 +120,10 @@ impl Keeper {
             self.pending.confirm(sink, progress, self.clock.now());
         }
         if tokio::time::timeout(LAST_COMMIT, self.finish()).await.is_err() {
-            tracing::error!(readings = self.pending.waiting(), "the disk did not take the last readings in time");
+            tracing::error!(
+                readings = self.pending.waiting(),
+                "the disk did not take the last readings in time"
+            );
         }
     }
 
@@ -240,7 +243,8 @@ impl Keeper {
         let mut readings = Vec::new();
         readings.extend(own.disk.map(|point| reading(point, self.disk_refuses)));
         readings.extend(own.clock.map(|point| reading(point, !self.clock.trusted())));
-        readings.extend(own.lines.iter().map(|(line, point)| reading(*point, self.troubles.contains_key(line))));
+        readings
+            .extend(own.lines.iter().map(|(line, point)| reading(*point, self.troubles.contains_key(line))));
         let batch = Batch { device: own.device, start: now, end: now, readings };
         self.apply(Event::Read(batch));
     }
@@ -252,7 +256,10 @@ impl Keeper {
         if self.in_flight || self.retry_at.is_some_and(|at| now < at) {
             return;
         }
-        let due = self.pending.since.is_some_and(|since| self.pending.urgent || self.commit_every <= now.since(since));
+        let due = self
+            .pending
+            .since
+            .is_some_and(|since| self.pending.urgent || self.commit_every <= now.since(since));
         if !due {
             if self.answers.is_empty() || self.pending.since.is_some() {
                 return;
@@ -317,6 +324,7 @@ fn own_points(site: &Site) -> Option<Own> {
     let catalog = &site.catalog;
     let device = catalog.devices.iter().find(|device| device.name == "gateway" && device.line.is_none())?;
     let point = |name: &str| catalog.find(&format!("gateway.{name}")).map(|point| point.id);
-    let lines = catalog.lines.iter().filter_map(|line| Some((line.id, point(&format!("line-{}", line.name))?)));
+    let lines =
+        catalog.lines.iter().filter_map(|line| Some((line.id, point(&format!("line-{}", line.name))?)));
     Some(Own { device: device.id, disk: point("disk"), clock: point("clock"), lines: lines.collect() })
 }

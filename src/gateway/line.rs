@@ -59,7 +59,12 @@ pub(crate) struct LineTask {
 }
 
 impl LineTask {
-    pub(crate) fn new(spec: &LineSpec, site: &Site, clock: Arc<dyn Clock>, polled: mpsc::Sender<Polled>) -> Self {
+    pub(crate) fn new(
+        spec: &LineSpec,
+        site: &Site,
+        clock: Arc<dyn Clock>,
+        polled: mpsc::Sender<Polled>,
+    ) -> Self {
         let specs = || spec.devices.iter().filter_map(|index| site.devices.get(*index));
         let devices = specs().map(|device| {
             let wanted: Vec<usize> = (0..device.profile.fields.len()).collect();
@@ -111,7 +116,8 @@ impl LineTask {
 
     async fn poll(&mut self, index: usize) -> Result<(), mpsc::error::SendError<Polled>> {
         let Some(device) = self.devices.get_mut(index) else { return Ok(()) };
-        let (batch, failure) = poll_device(device, &mut self.master, self.clock.as_ref(), &mut self.losses).await;
+        let (batch, failure) =
+            poll_device(device, &mut self.master, self.clock.as_ref(), &mut self.losses).await;
         self.polls = self.polls.wrapping_add(1);
         let answered = !matches!(failure, Some(Reason::Timeout | Reason::LineDown | Reason::BadFrame));
         device.health.step(answered, batch.end, self.polls ^ (u64::from(device.id.0) << 32));
@@ -190,7 +196,9 @@ pub(crate) async fn supervise(mut task: LineTask, mut stop: watch::Receiver<bool
         };
         match ended {
             Ok(()) => return,
-            Err(_) => tracing::error!(line = %task.name, "polling this line failed by a fault of ours; going on in 1 s"),
+            Err(_) => {
+                tracing::error!(line = %task.name, "polling this line failed by a fault of ours; going on in 1 s")
+            }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

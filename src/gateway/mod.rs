@@ -32,7 +32,8 @@ use crate::site::Site;
 use crate::{forward, journal};
 
 /// A task that lives beside the gateway: given the board and the stop signal, it runs until stop.
-pub type ExtraTask = Box<dyn FnOnce(Arc<Board>, watch::Receiver<bool>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+pub type ExtraTask =
+    Box<dyn FnOnce(Arc<Board>, watch::Receiver<bool>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// How long sinks may take to finish after the stop signal.
 const SINKS_STOP: Duration = Duration::from_millis(900);
@@ -95,7 +96,8 @@ pub async fn run(
         spawn(&mut beside, task(Arc::clone(&board), stop.clone()));
     }
 
-    let keeper = keeper::Keeper::new(&site, begun.core, begun.writer, Arc::clone(&board), Arc::clone(&clock), seq_to);
+    let keeper =
+        keeper::Keeper::new(&site, begun.core, begun.writer, Arc::clone(&board), Arc::clone(&clock), seq_to);
     let (last_to, last) = watch::channel(false);
     let mut keeper_task = JoinSet::new();
     spawn(&mut keeper_task, keeper.run(keeper::Inlets { polled, commands, confirmed, stop: last }));
@@ -109,7 +111,10 @@ pub async fn run(
     sinks.shutdown().await;
     let _ = last_to.send(true);
     while keeper_task.join_next().await.is_some() {}
-    let _ = tokio::time::timeout(Duration::from_millis(300), async { while beside.join_next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(Duration::from_millis(300), async {
+        while beside.join_next().await.is_some() {}
+    })
+    .await;
     beside.shutdown().await;
     Ok(board)
 }

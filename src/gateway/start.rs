@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::gateway::RunError;
 use crate::gateway::core::Core;
 use crate::gateway::writer::{self, Writer};
-use crate::journal::{Journal, Reader, Progress, Seq};
+use crate::journal::{Journal, Progress, Reader, Seq};
 use crate::site::Site;
 
 /// What a run starts from.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::journal::{Journal, Reader, Group, Seq, StoreError};
+use crate::journal::{Group, Journal, Reader, Seq, StoreError};
 
 /// Old records are removed this often.
 const TRIM_EVERY: Duration = Duration::from_secs(60);

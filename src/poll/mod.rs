@@ -29,7 +29,8 @@ impl Plan {
     /// Packs `wanted` fields (indexes into `fields`) into requests within `limits`; holes up to `limits.gap` cells are read over, never
     /// across a field that reading changes.
     pub fn new(fields: &[Field], wanted: &[usize], limits: &Limits) -> Self {
-        let mut sorted: Vec<(usize, &Field)> = wanted.iter().filter_map(|index| Some((*index, fields.get(*index)?))).collect();
+        let mut sorted: Vec<(usize, &Field)> =
+            wanted.iter().filter_map(|index| Some((*index, fields.get(*index)?))).collect();
         sorted.sort_by_key(|(index, field)| (field.table, field.address, *index));
         let mut plan: Vec<PlannedRead> = Vec::new();
         for (index, field) in sorted {
@@ -62,10 +63,14 @@ fn joins(last: &PlannedRead, field: &Field, fields: &[Field], limits: &Limits) -
     let bits = matches!(field.table, Table::Coil | Table::Discrete);
     let most = u32::from(if bits { BITS_MAX } else { limits.registers_per_read });
     let hole = |other: &Field| {
-        other.table == field.table && end <= u32::from(other.address) && u32::from(other.address) + u32::from(other.count) <= from
+        other.table == field.table
+            && end <= u32::from(other.address)
+            && u32::from(other.address) + u32::from(other.count) <= from
     };
     let destructive = fields.iter().any(|other| other.destructive && hole(other));
-    from.saturating_sub(end) <= u32::from(limits.gap) && to.max(end) - u32::from(last.read.address) <= most && !destructive
+    from.saturating_sub(end) <= u32::from(limits.gap)
+        && to.max(end) - u32::from(last.read.address) <= most
+        && !destructive
 }
 
 /// When each device of a line is due: earliest deadline first, phases spread, no drift, missed periods counted.
@@ -76,7 +81,8 @@ impl Schedule {
     /// `periods[i]` is the period of the line's device i; phases are spread over the first second from `now`.
     pub fn new(periods: &[Duration], now: Timestamp) -> Self {
         let count = u32::try_from(periods.len().max(1)).unwrap_or(u32::MAX);
-        let phase = |index: u32, period: Duration| now.plus(period.min(Duration::from_secs(1)) * index / count);
+        let phase =
+            |index: u32, period: Duration| now.plus(period.min(Duration::from_secs(1)) * index / count);
         Self((0..).zip(periods).map(|(index, period)| (phase(index, *period), *period)).collect())
     }
 
@@ -96,7 +102,9 @@ impl Schedule {
         let Some((index, (due, period))) = first else { return Err(later) };
         if now < *due {
             let soonest = self.0.iter().enumerate().min_by_key(|(_, (due, _))| *due);
-            let Some((soonest, (due, _))) = soonest.map(|(index, slot)| (index, *slot)) else { return Err(later) };
+            let Some((soonest, (due, _))) = soonest.map(|(index, slot)| (index, *slot)) else {
+                return Err(later);
+            };
             return if now < due { Err(due) } else { Ok(self.take(soonest, now)) };
         }
         let _ = period;
@@ -171,7 +179,8 @@ mod tests {
 
     #[test]
     fn holes_are_read_over_but_nothing_that_reading_changes() {
-        let mut fields = vec![field(0, Kind::F32), field(2, Kind::U16), field(6, Kind::U16), field(30, Kind::U16)];
+        let mut fields =
+            vec![field(0, Kind::F32), field(2, Kind::U16), field(6, Kind::U16), field(30, Kind::U16)];
         let limits = Limits { gap: 8, ..Limits::default() };
         assert_eq!(reads(&Plan::new(&fields, &[0, 1, 2, 3], &limits)), [(0, 7), (30, 1)]);
         fields.push(Field { destructive: true, ..field(4, Kind::U16) });

@@ -23,7 +23,10 @@ use crate::site::{DeviceSpec, LineSpec, Options, Site, settings};
 
 pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     let report = Report::default();
-    let gateway = options.config.as_ref().map_or_else(Document::default, |path| Document::read(path, &report).unwrap_or_default());
+    let gateway = options
+        .config
+        .as_ref()
+        .map_or_else(Document::default, |path| Document::read(path, &report).unwrap_or_default());
     let settings = settings::read(&gateway, &options.env, &report);
     let profile_folder = options.profiles.clone().or_else(|| settings.profiles.clone());
     let folder = profile_folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
@@ -49,7 +52,11 @@ pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String
         .map(|document| (document.name.clone(), document.text.clone()))
         .collect();
     let site = build.finish(kept);
-    let texts = documents.into_iter().chain(profile_documents).map(|document| (document.name, document.text)).collect();
+    let texts = documents
+        .into_iter()
+        .chain(profile_documents)
+        .map(|document| (document.name, document.text))
+        .collect();
     let found = report.finish();
     (Some(site).filter(|_| found.errors() == 0), found, texts)
 }
@@ -156,7 +163,12 @@ impl<'a> Build<'a> {
         let Some(code) = &draft.risk_point else { return };
         if !self.risk_points.iter().any(|point| point.code == *code) {
             let help = nearest(code, self.risk_points.iter().map(|point| point.code.as_str()));
-            section.error("risk_point", "unknown-risk-point", format!("there is no risk point `{code}`"), help);
+            section.error(
+                "risk_point",
+                "unknown-risk-point",
+                format!("there is no risk point `{code}`"),
+                help,
+            );
         }
     }
 
@@ -164,8 +176,14 @@ impl<'a> Build<'a> {
         for (index, draft) in self.drafts.iter().enumerate() {
             let same = |other: &&DeviceDraft| other.line == draft.line && other.slave == draft.slave;
             if let Some(other) = self.drafts.iter().take(index).find(same) {
-                let text = format!("{} has slave {} on the same line as {}", draft.name, draft.slave.0, other.name);
-                self.report.error(&draft.place, "duplicate-slave", text, Some("each device of a line needs its own address".to_owned()));
+                let text =
+                    format!("{} has slave {} on the same line as {}", draft.name, draft.slave.0, other.name);
+                self.report.error(
+                    &draft.place,
+                    "duplicate-slave",
+                    text,
+                    Some("each device of a line needs its own address".to_owned()),
+                );
             }
         }
         for point in &self.risk_points {
@@ -188,7 +206,14 @@ impl<'a> Build<'a> {
             for field in &draft.profile.fields {
                 let unit = field.unit.map(|unit| unit.canonical_for(&draft.profile.class));
                 points.push((!field.hidden).then(|| {
-                    let id = self.point(device, &draft.name, &field.name, unit, field.decimals, field.states.clone());
+                    let id = self.point(
+                        device,
+                        &draft.name,
+                        &field.name,
+                        unit,
+                        field.decimals,
+                        field.states.clone(),
+                    );
                     let to = field.unit.zip(unit).and_then(|(from, to)| from.to(to)).unwrap_or((1.0, 0.0));
                     let range = field.range.map(|(low, high)| (low * to.0 + to.1, high * to.0 + to.1));
                     self.know(id, draft.every, range);
@@ -208,9 +233,17 @@ impl<'a> Build<'a> {
         self.drafts = drafts;
     }
 
-    fn device(&mut self, name: &str, class: &str, line: Option<LineId>, risk_point: Option<&String>) -> DeviceId {
+    fn device(
+        &mut self,
+        name: &str,
+        class: &str,
+        line: Option<LineId>,
+        risk_point: Option<&String>,
+    ) -> DeviceId {
         let id = DeviceId(u32::try_from(self.catalog.devices.len()).unwrap_or(u32::MAX));
-        let town = risk_point.and_then(|code| self.risk_points.iter().find(|point| point.code == *code)).map(|point| point.town.clone());
+        let town = risk_point
+            .and_then(|code| self.risk_points.iter().find(|point| point.code == *code))
+            .map(|point| point.town.clone());
         let (name, class) = (name.to_owned(), class.to_owned());
         self.catalog.devices.push(Device { id, name, line, class, risk_point: risk_point.cloned(), town });
         id
@@ -237,19 +270,27 @@ impl<'a> Build<'a> {
     }
 
     fn derived(&mut self, section: &Section<'_>, names: &mut Names) {
-        let Some(mut draft) = rules::derived(section, &self.known) else { return };
+        let devices = &self.catalog.devices;
+        let class_of = |name: &str| {
+            let device =
+                name.split('.').next().and_then(|name| devices.iter().find(|device| device.name == name));
+            device.map_or_else(|| "derived".to_owned(), |device| device.class.clone())
+        };
+        let Some(mut draft) = rules::derived(section, &self.known, class_of) else { return };
+        let class = class_of(&draft.name);
         let place = section.place("name");
         if self.known.iter().any(|point| point.name == draft.name) {
             let text = format!("the point `{}` stands twice", draft.name);
             self.report.error(&place, "duplicate-name", text, None);
         }
         let Some((device_name, short)) = draft.name.split_once('.') else { return };
-        let known = self.catalog.devices.iter().find(|device| device.name == device_name).map(|device| device.id);
+        let known =
+            self.catalog.devices.iter().find(|device| device.name == device_name).map(|device| device.id);
         let device = known.unwrap_or_else(|| {
             names.take("device", device_name, &place, self.report);
             self.device(device_name, "derived", None, None)
         });
-        let unit = draft.unit.map(crate::unit::Unit::canonical);
+        let unit = draft.unit.map(|unit| unit.canonical_for(&class));
         let id = self.point(device, device_name, short, unit, draft.decimals, draft.states);
         draft.settings.point = id;
         self.know(id, draft.every, None);
@@ -275,11 +316,16 @@ impl<'a> Build<'a> {
             let name = &line.settings.name;
             let percent = 100.0 * load;
             if load > 1.0 {
-                let text = format!("the polls of line {name} need {percent:.0} % of its time at {} baud", format.baud);
+                let text = format!(
+                    "the polls of line {name} need {percent:.0} % of its time at {} baud",
+                    format.baud
+                );
                 let help = Some(format!("make every `every` {load:.1} times as long, or use more lines"));
                 self.report.error(&line.place, "unreachable-period", text, help);
             } else if load > 0.8 {
-                let text = format!("the polls of line {name} need {percent:.0} % of its time: one slow device delays all");
+                let text = format!(
+                    "the polls of line {name} need {percent:.0} % of its time: one slow device delays all"
+                );
                 self.report.warning(&line.place, "full-line", text, None);
             }
         }
@@ -292,7 +338,13 @@ impl<'a> Build<'a> {
             let Some(first) = points.first().copied() else { continue };
             let condition = Condition::Stale { after: draft.stale_after, severity: Severity::Yellow, points };
             let advice = "检查设备供电、接线和地址 check power, wiring and address of the device";
-            self.rules.push(implicit_rule(format!("{}-stale", draft.name), first, Kind::Sensor, condition, advice));
+            self.rules.push(implicit_rule(
+                format!("{}-stale", draft.name),
+                first,
+                Kind::Sensor,
+                condition,
+                advice,
+            ));
         }
         let device = self.device("gateway", "gateway", None, None);
         let mut own = vec![
@@ -300,7 +352,11 @@ impl<'a> Build<'a> {
             ("clock".to_owned(), Severity::Yellow, "校时 set the box's clock (NTP)"),
         ];
         for line in &self.lines {
-            own.push((format!("line-{}", line.settings.name), Severity::Yellow, "检查线路与转换器 check the port, cable or serial server"));
+            own.push((
+                format!("line-{}", line.settings.name),
+                Severity::Yellow,
+                "检查线路与转换器 check the port, cable or serial server",
+            ));
         }
         for (short, severity, advice) in own {
             let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
@@ -308,8 +364,15 @@ impl<'a> Build<'a> {
             let on_delay = Duration::from_secs(if short == "disk" { 0 } else { 10 });
             let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
             let max_gap = Duration::from_secs(30);
-            let condition = Condition::Threshold { direction: Direction::Above, levels, deadband: 0.5, max_gap };
-            self.rules.push(implicit_rule(format!("gateway-{short}"), point, Kind::System, condition, advice));
+            let condition =
+                Condition::Threshold { direction: Direction::Above, levels, deadband: 0.5, max_gap };
+            self.rules.push(implicit_rule(
+                format!("gateway-{short}"),
+                point,
+                Kind::System,
+                condition,
+                advice,
+            ));
         }
     }
 
@@ -322,8 +385,13 @@ impl<'a> Build<'a> {
         let lines = self.lines.iter().enumerate().map(|(index, line)| {
             let mut settings = line.settings.clone();
             let own = || self.drafts.iter().enumerate().filter(move |(_, draft)| draft.line == index);
-            settings.quiet = own().map(|(_, draft)| draft.profile.limits.quiet).fold(settings.quiet, Duration::max);
-            LineSpec { id: LineId(u32::try_from(index).unwrap_or(u32::MAX)), settings, devices: own().map(|(place, _)| place).collect() }
+            settings.quiet =
+                own().map(|(_, draft)| draft.profile.limits.quiet).fold(settings.quiet, Duration::max);
+            LineSpec {
+                id: LineId(u32::try_from(index).unwrap_or(u32::MAX)),
+                settings,
+                devices: own().map(|(place, _)| place).collect(),
+            }
         });
         Site {
             lines: lines.collect(),
@@ -354,12 +422,22 @@ struct Names(BTreeMap<(&'static str, String), Place>);
 impl Names {
     fn take(&mut self, kind: &'static str, name: &str, place: &Place, report: &Report) {
         if kind == "device" && name == "gateway" {
-            report.error(place, "reserved-name", "`gateway` is the gateway's own device", Some("use another name".to_owned()));
+            report.error(
+                place,
+                "reserved-name",
+                "`gateway` is the gateway's own device",
+                Some("use another name".to_owned()),
+            );
         }
         match self.0.get(&(kind, name.to_owned())) {
             Some(first) => {
                 let help = Some(format!("the first one stands at {}:{}", first.file, first.line));
-                report.error(place, "duplicate-name", format!("two of this kind ({kind}) are called `{name}`"), help);
+                report.error(
+                    place,
+                    "duplicate-name",
+                    format!("two of this kind ({kind}) are called `{name}`"),
+                    help,
+                );
             }
             None => {
                 self.0.insert((kind, name.to_owned()), place.clone());

@@ -43,17 +43,30 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
         let speed = serial.text("speed").unwrap_or_else(|| "9600 8N1".to_owned());
         let format = serial_format(&speed);
         if format.is_none() {
-            serial.error("speed", "bad-serial", format!("`{speed}` is not a serial format"), Some("such as \"9600 8N1\"".to_owned()));
+            serial.error(
+                "speed",
+                "bad-serial",
+                format!("`{speed}` is not a serial format"),
+                Some("such as \"9600 8N1\"".to_owned()),
+            );
         }
         serial.finish();
         Some(Address::Serial { path: path?, format: format? })
     });
     let tcp = host_port(section, "tcp").map(Address::Tcp);
     let rtu_over_tcp = host_port(section, "rtu_over_tcp").map(Address::RtuOverTcp);
-    let ways = ["serial", "tcp", "rtu_over_tcp"].iter().filter(|key| section.place(key) != section.place("")).count();
+    let ways = ["serial", "tcp", "rtu_over_tcp"]
+        .iter()
+        .filter(|key| section.place(key) != section.place(""))
+        .count();
     if ways != 1 {
         let help = Some("serial = { path = \"/dev/ttyUSB0\", speed = \"9600 8N1\" }, tcp = \"10.0.0.5:502\" or rtu_over_tcp = \"...\"".to_owned());
-        section.error("name", "line-address", "a line needs exactly one of serial, tcp and rtu_over_tcp", help);
+        section.error(
+            "name",
+            "line-address",
+            "a line needs exactly one of serial, tcp and rtu_over_tcp",
+            help,
+        );
     }
     let timeout = section.duration("timeout").unwrap_or(TIMEOUT);
     let quiet = section.duration("quiet").unwrap_or_default();
@@ -71,9 +84,17 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
 
 fn host_port(section: &Section<'_>, key: &'static str) -> Option<String> {
     let text = section.text(key)?;
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    let port = text
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .and_then(|(_, port)| port.parse::<u16>().ok());
     if port.is_none_or(|port| port == 0) {
-        section.error(key, "bad-address", format!("`{text}` is not host and port"), Some("such as 10.0.0.5:502".to_owned()));
+        section.error(
+            key,
+            "bad-address",
+            format!("`{text}` is not host and port"),
+            Some("such as 10.0.0.5:502".to_owned()),
+        );
     }
     Some(text)
 }
@@ -94,12 +115,19 @@ pub(crate) fn device(
         }
         found
     });
-    let serial = line.and_then(|line| lines.get(line)).is_some_and(|line| !matches!(line.settings.address, Address::Tcp(_)));
-    let slave = section.need("slave", section.int("slave", i64::from(serial), if serial { 247 } else { 255 }));
-    let mut profile = section.need("profile", section.text("profile")).and_then(|wanted| model(section, &wanted, models));
+    let serial = line
+        .and_then(|line| lines.get(line))
+        .is_some_and(|line| !matches!(line.settings.address, Address::Tcp(_)));
+    let slave =
+        section.need("slave", section.int("slave", i64::from(serial), if serial { 247 } else { 255 }));
+    let mut profile =
+        section.need("profile", section.text("profile")).and_then(|wanted| model(section, &wanted, models));
     let every = section.need("every", section.duration("every"));
     let line_timeout = line.and_then(|line| lines.get(line)).map(|line| line.settings.timeout);
-    let timeout = section.duration("timeout").or(profile.as_ref().and_then(|profile| profile.limits.timeout)).or(line_timeout);
+    let timeout = section
+        .duration("timeout")
+        .or(profile.as_ref().and_then(|profile| profile.limits.timeout))
+        .or(line_timeout);
     let period = every.unwrap_or(Duration::from_secs(1));
     if period < Duration::from_millis(10) {
         section.error("every", "bad-duration", "a device is polled every 10 ms at most", None);
@@ -107,7 +135,12 @@ pub(crate) fn device(
     let stale_after = section.duration("stale_after").unwrap_or(period * 3 + Duration::from_secs(30));
     let calibration_due = section.date("calibration_due");
     if calibration_due.is_some_and(|due| due < now) {
-        section.warning("calibration_due", "calibration-overdue", "the calibration is past due: every reading is marked uncertain", None);
+        section.warning(
+            "calibration_due",
+            "calibration-overdue",
+            "the calibration is past due: every reading is marked uncertain",
+            None,
+        );
     }
     if let (Some(class), Some(profile)) = (section.word("class", &CLASSES), profile.as_mut()) {
         class.clone_into(&mut profile.class);
@@ -158,7 +191,12 @@ fn only(section: &Section<'_>, profile: &mut Profile) {
     for (name, place) in &wanted {
         if !profile.fields.iter().any(|field| field.name == kebab(name) && !field.hidden) {
             let help = nearest(&kebab(name), profile.fields.iter().map(|field| field.name.as_str()));
-            section.report.error(place, "unknown-point", format!("the profile {} has no point `{name}`", profile.name), help);
+            section.report.error(
+                place,
+                "unknown-point",
+                format!("the profile {} has no point `{name}`", profile.name),
+                help,
+            );
         }
     }
     for field in &mut profile.fields {
@@ -169,7 +207,8 @@ fn only(section: &Section<'_>, profile: &mut Profile) {
 /// Reads one risk point.
 pub(crate) fn risk_point(section: &Section<'_>) -> Option<(RiskPoint, Place)> {
     let code = section.need("code", section.text("code"));
-    let class = section.need("class", section.word("class", &["gas", "waterlogging", "landslide", "elevator"]));
+    let class =
+        section.need("class", section.word("class", &["gas", "waterlogging", "landslide", "elevator"]));
     let town = section.need("town", section.text("town"));
     let supervisor = section.need("supervisor", section.text("supervisor"));
     let grade = section.need("grade", section.int("grade", 1, 4));
@@ -196,6 +235,15 @@ pub(crate) fn risk_point(section: &Section<'_>) -> Option<(RiskPoint, Place)> {
     section.date("from");
     section.finish();
     let class = class?.to_owned();
-    let point = RiskPoint { code: code?, name, class, town: town?, supervisor: supervisor?, grade: grade?, place, needs };
+    let point = RiskPoint {
+        code: code?,
+        name,
+        class,
+        town: town?,
+        supervisor: supervisor?,
+        grade: grade?,
+        place,
+        needs,
+    };
     Some((point, section.place("code")))
 }

@@ -111,7 +111,8 @@ pub fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, Strin
 /// A settings file that is named and has mistakes.
 pub fn console_and_journal(options: &Options) -> Result<(String, PathBuf), String> {
     let report = tree::Report::default();
-    let document = options.config.as_ref().map(|path| tree::Document::read(path, &report).unwrap_or_default());
+    let document =
+        options.config.as_ref().map(|path| tree::Document::read(path, &report).unwrap_or_default());
     let settings = settings::read(&document.unwrap_or_default(), &options.env, &report);
     let found = report.finish();
     if let Some(first) = found.0.first().filter(|_| found.errors() > 0) {

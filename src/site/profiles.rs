@@ -70,7 +70,12 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     let serial = head.text("serial").and_then(|text| {
         let format = serial_format(&text);
         if format.is_none() {
-            head.error("serial", "bad-serial", format!("`{text}` is not a serial format"), Some("such as \"9600 8N1\"".to_owned()));
+            head.error(
+                "serial",
+                "bad-serial",
+                format!("`{text}` is not a serial format"),
+                Some("such as \"9600 8N1\"".to_owned()),
+            );
         }
         format
     });
@@ -80,7 +85,8 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
         head.node(ignored);
     }
     head.finish();
-    let limits = top.section("limits").map_or_else(Limits::default, |section| limits(&section, &Limits::default()));
+    let limits =
+        top.section("limits").map_or_else(Limits::default, |section| limits(&section, &Limits::default()));
     let sections = top.sections("point");
     let mut fields: Vec<Field> = sections.iter().filter_map(field).collect();
     links(&sections, &mut fields);
@@ -88,20 +94,17 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     let vectors = top.sections("vector").iter().map(vector).collect();
     let overlays = top.sections("firmware").iter().map(|section| overlay(section, &limits)).collect();
     top.finish();
-    let profile = Profile {
-        name: name?,
-        class: class.to_owned(),
-        maker,
-        source,
-        serial,
-        limits,
-        fields,
-        vectors,
-    };
+    let profile =
+        Profile { name: name?, class: class.to_owned(), maker, source, serial, limits, fields, vectors };
     for wrong in verify(&profile) {
         let places = top.sections("vector");
         let place = places.get(wrong.vector).map(|section| section.place("expect")).unwrap_or_default();
-        report.error(&place, "vector-failed", format!("vector {}, {}: {}", wrong.vector + 1, wrong.field, wrong.text), None);
+        report.error(
+            &place,
+            "vector-failed",
+            format!("vector {}, {}: {}", wrong.vector + 1, wrong.field, wrong.text),
+            None,
+        );
     }
     Some(Model { profile, scheme, overlays })
 }
@@ -133,7 +136,12 @@ fn field(section: &Section<'_>) -> Option<Field> {
     let at = section.need("at", section.text("at")).and_then(|text| {
         let at = At::parse(&text);
         if let Err(why) = &at {
-            section.error("at", "bad-place", why.clone(), Some("such as \"holding 0x0002\" or \"40003\"".to_owned()));
+            section.error(
+                "at",
+                "bad-place",
+                why.clone(),
+                Some("such as \"holding 0x0002\" or \"40003\"".to_owned()),
+            );
         }
         at.ok()
     });
@@ -151,7 +159,12 @@ fn field(section: &Section<'_>) -> Option<Field> {
     section.finish();
     if u32::from(field.address) + u32::from(field.count) > 0x1_0000 {
         let end = u32::from(field.address) + u32::from(field.count) - 1;
-        section.error("at", "past-the-end", format!("register {end} is past the end of the table (65535)"), None);
+        section.error(
+            "at",
+            "past-the-end",
+            format!("register {end} is past the end of the table (65535)"),
+            None,
+        );
     }
     (name.is_some() && at.is_some() && kind.is_some()).then_some(field)
 }
@@ -161,13 +174,25 @@ fn scaling(section: &Section<'_>, field: &mut Field) {
         if field.kind.fits(count) {
             field.count = count;
         } else {
-            section.error("count", "bad-count", format!("a {} does not take {count} registers", field.kind.name()), None);
+            section.error(
+                "count",
+                "bad-count",
+                format!("a {} does not take {count} registers", field.kind.name()),
+                None,
+            );
         }
     }
     if let Some(text) = section.text("order") {
-        match Order::parse(&text).filter(|order| order.0.len() == usize::from(field.count) * 2 || field.kind == Kind::Ascii) {
+        match Order::parse(&text)
+            .filter(|order| order.0.len() == usize::from(field.count) * 2 || field.kind == Kind::Ascii)
+        {
             Some(order) => field.order = order,
-            None => section.error("order", "bad-order", format!("`{text}` is no byte order of {} registers", field.count), Some("such as ABCD, CDAB, BADC, DCBA".to_owned())),
+            None => section.error(
+                "order",
+                "bad-order",
+                format!("`{text}` is no byte order of {} registers", field.count),
+                Some("such as ABCD, CDAB, BADC, DCBA".to_owned()),
+            ),
         }
     }
     field.scale = section.float("scale").unwrap_or(1.0);
@@ -182,14 +207,22 @@ fn scaling(section: &Section<'_>, field: &mut Field) {
     }
     if let Some(found) = section.section("loop") {
         let need = |key| found.need(key, found.float(key)).unwrap_or(0.0);
-        field.current_loop = Some(Loop { lo: need("lo"), hi: need("hi"), out_lo: need("out_lo"), out_hi: need("out_hi") });
+        field.current_loop =
+            Some(Loop { lo: need("lo"), hi: need("hi"), out_lo: need("out_lo"), out_hi: need("out_hi") });
         found.finish();
     }
     if let Some([low, high]) = pair(section, "bits") {
         let bit = |value: f64| (0_u8..64).find(|bit| (f64::from(*bit) - value).abs() < 0.1);
         match (bit(low), bit(high)) {
-            (Some(low), Some(high)) if low <= high && matches!(field.kind, Kind::Bits { .. }) => field.kind = Kind::Bits { low, high },
-            _ => section.error("bits", "bad-bits", "`bits` is [low, high] with bit 0 the lowest, on type = \"bits\"", None),
+            (Some(low), Some(high)) if low <= high && matches!(field.kind, Kind::Bits { .. }) => {
+                field.kind = Kind::Bits { low, high }
+            }
+            _ => section.error(
+                "bits",
+                "bad-bits",
+                "`bits` is [low, high] with bit 0 the lowest, on type = \"bits\"",
+                None,
+            ),
         }
     }
 }
@@ -209,7 +242,12 @@ fn meaning(section: &Section<'_>, field: &mut Field) {
         });
         match is.or(raw).flatten() {
             Some(matches) => field.faults.push(Fault { matches, means: Arc::from(means.as_str()) }),
-            None => section.error("faults", "bad-fault", "a fault needs `is` (nan, +inf, -inf) or `raw` (\"0x7FFF\")", None),
+            None => section.error(
+                "faults",
+                "bad-fault",
+                "a fault needs `is` (nan, +inf, -inf) or `raw` (\"0x7FFF\")",
+                None,
+            ),
         }
         found.finish();
     }
@@ -217,7 +255,12 @@ fn meaning(section: &Section<'_>, field: &mut Field) {
         for (code, span, node) in states.all() {
             match (code.parse(), &node.value) {
                 (Ok(code), Value::Text(name)) => field.states.push((code, name.clone())),
-                _ => section.report.error(&section.document.place(*span), "bad-state", "a state is a number and a text, \"0\" = \"open\"", None),
+                _ => section.report.error(
+                    &section.document.place(*span),
+                    "bad-state",
+                    "a state is a number and a text, \"0\" = \"open\"",
+                    None,
+                ),
             }
         }
         field.decimals = 0;
@@ -265,10 +308,10 @@ fn links(sections: &[Section<'_>], fields: &mut [Field]) {
 
 fn duplicates(sections: &[Section<'_>], fields: &[Field]) {
     for (index, field) in fields.iter().enumerate() {
-        if fields.iter().take(index).any(|other| other.name == field.name) {
-            if let Some(section) = sections.get(index) {
-                section.error("name", "duplicate-name", format!("the point `{}` stands twice in this profile", field.name), None);
-            }
+        let twice = fields.iter().take(index).any(|other| other.name == field.name);
+        if let Some(section) = sections.get(index).filter(|_| twice) {
+            let text = format!("the point `{}` stands twice in this profile", field.name);
+            section.error("name", "duplicate-name", text, None);
         }
     }
 }
@@ -283,7 +326,12 @@ fn vector(section: &Section<'_>) -> Vector {
             };
             match (At::parse(place), words) {
                 (Ok(at), Some(words)) => cells.push((at.table, at.address, words)),
-                _ => section.report.error(&section.document.place(*span), "bad-vector", "write \"holding 0x0100\" = [\"0x3F75\", \"0xE3D2\"]", None),
+                _ => section.report.error(
+                    &section.document.place(*span),
+                    "bad-vector",
+                    "write \"holding 0x0100\" = [\"0x3F75\", \"0xE3D2\"]",
+                    None,
+                ),
             }
         }
     }
@@ -297,12 +345,18 @@ fn vector(section: &Section<'_>) -> Vector {
             let wanted = match (&node.value, key) {
                 (Value::Text(text), "expect_state") => Some(Expect::State(text.clone())),
                 (Value::Text(text), "expect_fault") => Some(Expect::Fault(text.clone())),
-                (_, "expect") => number(node).map(|value| Expect::Number(value, tolerance.unwrap_or(1e-9 * value.abs().max(1.0)))),
+                (_, "expect") => number(node)
+                    .map(|value| Expect::Number(value, tolerance.unwrap_or(1e-9 * value.abs().max(1.0)))),
                 _ => None,
             };
             match wanted {
                 Some(wanted) => expect.push((kebab(name), wanted)),
-                None => section.report.error(&section.document.place(*span), "bad-vector", format!("`{key}` of `{name}` has the wrong type"), None),
+                None => section.report.error(
+                    &section.document.place(*span),
+                    "bad-vector",
+                    format!("`{key}` of `{name}` has the wrong type"),
+                    None,
+                ),
             }
         }
     }

@@ -25,15 +25,24 @@ pub(crate) struct Known {
 }
 
 /// The colours from low to high.
-pub(crate) const COLOURS: [(&str, Severity); 4] =
-    [("blue", Severity::Blue), ("yellow", Severity::Yellow), ("orange", Severity::Orange), ("red", Severity::Red)];
+pub(crate) const COLOURS: [(&str, Severity); 4] = [
+    ("blue", Severity::Blue),
+    ("yellow", Severity::Yellow),
+    ("orange", Severity::Orange),
+    ("red", Severity::Red),
+];
 
 /// The first 16 hexadecimal digits of SHA-256.
 pub(crate) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn find<'k>(section: &Section<'_>, key: &'static str, name: &str, known: &'k [Known]) -> Option<&'k Known> {
+pub(crate) fn find<'k>(
+    section: &Section<'_>,
+    key: &'static str,
+    name: &str,
+    known: &'k [Known],
+) -> Option<&'k Known> {
     let found = known.iter().find(|point| point.name == name);
     if found.is_none() {
         let help = nearest(name, known.iter().map(|point| point.name.as_str()));
@@ -45,7 +54,8 @@ pub(crate) fn find<'k>(section: &Section<'_>, key: &'static str, name: &str, kno
 /// Reads one rule.
 pub(crate) fn rule(section: &Section<'_>, known: &[Known]) -> Option<Rule> {
     let name = section.name("name");
-    let point = section.need("point", section.text("point")).and_then(|name| find(section, "point", &name, known));
+    let point =
+        section.need("point", section.text("point")).and_then(|name| find(section, "point", &name, known));
     let unit = section.unit("unit");
     let to_point = point.map_or(Some((1.0, 0.0)), |point| convert(section, unit, point));
     let deadband = section.float("deadband").unwrap_or(0.0);
@@ -53,7 +63,8 @@ pub(crate) fn rule(section: &Section<'_>, known: &[Known]) -> Option<Rule> {
         section.error("deadband", "bad-deadband", "the deadband must not be negative", None);
     }
     let found = levels(section, deadband);
-    let max_gap = section.duration("max_gap").unwrap_or(point.map_or(Duration::from_secs(30), |point| point.every * 3));
+    let max_gap =
+        section.duration("max_gap").unwrap_or(point.map_or(Duration::from_secs(30), |point| point.every * 3));
     let latched = section.flag("latched").unwrap_or(false);
     let kind = match section.word("kind", &["process", "sensor"]) {
         Some("sensor") => Kind::Sensor,
@@ -79,19 +90,39 @@ fn convert(section: &Section<'_>, unit: Option<Unit>, point: &Known) -> Option<(
         (None, Some(kept)) => {
             if section.node("unit").is_none() {
                 let help = Some(format!("unit = \"{}\"", kept.name()));
-                section.error("point", "missing-key", format!("the rule needs `unit`: {} is kept in {}", point.name, kept.name()), help);
+                section.error(
+                    "point",
+                    "missing-key",
+                    format!("the rule needs `unit`: {} is kept in {}", point.name, kept.name()),
+                    help,
+                );
             }
             None
         }
         (Some(given), None) => {
-            section.error("unit", "wrong-unit", format!("{} has no unit, and the rule says {}", point.name, given.name()), None);
+            section.error(
+                "unit",
+                "wrong-unit",
+                format!("{} has no unit, and the rule says {}", point.name, given.name()),
+                None,
+            );
             None
         }
         (Some(given), Some(kept)) => {
             let found = given.to(kept);
             if found.is_none() {
                 let help = Some(format!("a unit of the same quantity as {}", kept.name()));
-                section.error("unit", "wrong-unit", format!("{} does not convert to {}, the unit of {}", given.name(), kept.name(), point.name), help);
+                section.error(
+                    "unit",
+                    "wrong-unit",
+                    format!(
+                        "{} does not convert to {}, the unit of {}",
+                        given.name(),
+                        kept.name(),
+                        point.name
+                    ),
+                    help,
+                );
             }
             found
         }
@@ -101,11 +132,19 @@ fn convert(section: &Section<'_>, unit: Option<Unit>, point: &Known) -> Option<(
 fn suspicious(section: &Section<'_>, point: &Known, level: &Level) {
     let outside = point.range.filter(|(low, high)| level.threshold < *low || *high < level.threshold);
     if let Some((low, high)) = outside {
-        let text = format!("the threshold for {:?} lies outside the sensor's range {low} to {high}: it can never be reached", level.severity);
+        let text = format!(
+            "the threshold for {:?} lies outside the sensor's range {low} to {high}: it can never be reached",
+            level.severity
+        );
         section.warning("above", "threshold-out-of-range", text, None);
     }
     if Duration::ZERO < level.on_delay && level.on_delay < point.every {
-        section.warning("on_delay", "short-delay", "the on-delay is shorter than the poll period: it acts like none", None);
+        section.warning(
+            "on_delay",
+            "short-delay",
+            "the on-delay is shorter than the poll period: it acts like none",
+            None,
+        );
     }
 }
 
@@ -118,29 +157,72 @@ fn levels(section: &Section<'_>, deadband: f64) -> Option<(Direction, Vec<Level>
         (Some(table), None) => (Direction::Above, table),
         (None, Some(table)) => (Direction::Below, table),
         _ => {
-            section.error("name", "rule-direction", "a rule needs exactly one of `above` and `below`", Some("above = { yellow = 2.8, red = 3.2 }".to_owned()));
+            section.error(
+                "name",
+                "rule-direction",
+                "a rule needs exactly one of `above` and `below`",
+                Some("above = { yellow = 2.8, red = 3.2 }".to_owned()),
+            );
             return None;
         }
     };
+    let levels = steps(section, &table, direction, deadband, on.into_iter().zip(off));
+    table.finish();
+    if levels.is_empty() {
+        section.error(
+            "above",
+            "no-threshold",
+            "the rule has no threshold",
+            Some("blue, yellow, orange or red".to_owned()),
+        );
+    }
+    (!levels.is_empty()).then_some((direction, levels))
+}
+
+/// The levels of a table, each checked against the one before.
+fn steps(
+    section: &Section<'_>,
+    table: &Section<'_>,
+    direction: Direction,
+    deadband: f64,
+    delays: impl Iterator<Item = (Duration, Duration)>,
+) -> Vec<Level> {
     let mut levels: Vec<Level> = Vec::new();
-    for ((colour, severity), (on_delay, off_delay)) in COLOURS.into_iter().zip(on.into_iter().zip(off)) {
+    for ((colour, severity), (on_delay, off_delay)) in COLOURS.into_iter().zip(delays) {
         let Some(threshold) = table.float(colour) else { continue };
         if let Some(last) = levels.last() {
-            let step = if direction == Direction::Above { threshold - last.threshold } else { last.threshold - threshold };
+            let step = if direction == Direction::Above {
+                threshold - last.threshold
+            } else {
+                last.threshold - threshold
+            };
             if step <= 0.0 {
-                let order = if direction == Direction::Above { "blue < yellow < orange < red" } else { "blue > yellow > orange > red" };
-                table.error(colour, "threshold-order", format!("{colour} = {threshold} does not follow {:?} = {}", last.severity, last.threshold), Some(order.to_owned()));
+                let order = if direction == Direction::Above {
+                    "blue < yellow < orange < red"
+                } else {
+                    "blue > yellow > orange > red"
+                };
+                table.error(
+                    colour,
+                    "threshold-order",
+                    format!(
+                        "{colour} = {threshold} does not follow {:?} = {}",
+                        last.severity, last.threshold
+                    ),
+                    Some(order.to_owned()),
+                );
             } else if step <= deadband {
-                section.error("deadband", "bad-deadband", format!("the deadband {deadband} is not smaller than the step {step} to {colour}"), None);
+                section.error(
+                    "deadband",
+                    "bad-deadband",
+                    format!("the deadband {deadband} is not smaller than the step {step} to {colour}"),
+                    None,
+                );
             }
         }
         levels.push(Level { severity, threshold, on_delay, off_delay });
     }
-    table.finish();
-    if levels.is_empty() {
-        section.error("above", "no-threshold", "the rule has no threshold", Some("blue, yellow, orange or red".to_owned()));
-    }
-    (!levels.is_empty()).then_some((direction, levels))
+    levels
 }
 
 /// One delay for all colours, or a table with one for each.
@@ -166,12 +248,21 @@ pub(crate) struct DerivedDraft {
 }
 
 /// Reads one derived point.
-pub(crate) fn derived(section: &Section<'_>, known: &[Known]) -> Option<DerivedDraft> {
+pub(crate) fn derived(
+    section: &Section<'_>,
+    known: &[Known],
+    class_of: impl Fn(&str) -> String,
+) -> Option<DerivedDraft> {
     let name = section.need("name", section.text("name"));
     if let Some(name) = &name {
         let parts: Vec<&str> = name.split('.').collect();
         if parts.len() != 2 || parts.iter().any(|part| part.is_empty() || kebab(part) != **part) {
-            section.error("name", "bad-name", format!("`{name}` is not DEVICE.POINT in kebab-case"), Some("such as underpass-2.rise".to_owned()));
+            section.error(
+                "name",
+                "bad-name",
+                format!("`{name}` is not DEVICE.POINT in kebab-case"),
+                Some("such as underpass-2.rise".to_owned()),
+            );
         }
     }
     let mut inputs = Vec::new();
@@ -179,7 +270,12 @@ pub(crate) fn derived(section: &Section<'_>, known: &[Known]) -> Option<DerivedD
     if let Some(table) = section.need("inputs", section.section("inputs")) {
         for (input, span, node) in table.all() {
             let Value::Text(point) = &node.value else {
-                section.report.error(&section.document.place(*span), "wrong-type", "an input is the name of a point", None);
+                section.report.error(
+                    &section.document.place(*span),
+                    "wrong-type",
+                    "an input is the name of a point",
+                    None,
+                );
                 continue;
             };
             if let Some(point) = find(section, "inputs", point, known) {
@@ -202,12 +298,15 @@ pub(crate) fn derived(section: &Section<'_>, known: &[Known]) -> Option<DerivedD
     let value = value?;
     let units: Vec<(String, Option<Unit>)> = inputs
         .iter()
-        .map(|(name, id)| (name.clone(), known.iter().find(|point| point.id == *id).and_then(|point| point.unit)))
+        .map(|(name, id)| {
+            (name.clone(), known.iter().find(|point| point.id == *id).and_then(|point| point.unit))
+        })
         .collect();
-    let factor = derive::factor(&value, &units, unit, "derived").unwrap_or_else(|why| {
-        section.error("unit", "wrong-unit", why, None);
-        1.0
-    });
+    let factor = derive::factor(&value, &units, unit, &class_of(name.as_deref().unwrap_or_default()))
+        .unwrap_or_else(|why| {
+            section.error("unit", "wrong-unit", why, None);
+            1.0
+        });
     let settings = derive::Settings { point: PointId(0), inputs, value, factor };
     if let Err(why) = Derived::check(&settings) {
         section.error("value", "bad-expression", why, None);

@@ -29,7 +29,12 @@ impl<'a> Section<'a> {
             entries
         } else {
             let place = document.place(node.span);
-            report.error(&place, "wrong-type", format!("{what} must be a table, and this is {}", node.value.kind()), None);
+            report.error(
+                &place,
+                "wrong-type",
+                format!("{what} must be a table, and this is {}", node.value.kind()),
+                None,
+            );
             &[]
         };
         Self { document, report, what: what.to_owned(), span: node.span, entries, known: RefCell::default() }
@@ -52,11 +57,23 @@ impl<'a> Section<'a> {
         self.document.place(found.map_or((self.span.0, self.span.0), |(.., node)| node.span))
     }
 
-    pub(crate) fn error(&self, key: &str, code: &'static str, message: impl Into<String>, help: Option<String>) {
+    pub(crate) fn error(
+        &self,
+        key: &str,
+        code: &'static str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         self.report.error(&self.place(key), code, message, help);
     }
 
-    pub(crate) fn warning(&self, key: &str, code: &'static str, message: impl Into<String>, help: Option<String>) {
+    pub(crate) fn warning(
+        &self,
+        key: &str,
+        code: &'static str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         self.report.warning(&self.place(key), code, message, help);
     }
 
@@ -104,7 +121,12 @@ impl<'a> Section<'a> {
         let Value::Int(value) = node.value else { return self.wrong(key, node, "an integer") };
         let inside = (low..=high).contains(&value).then(|| T::try_from(value).ok()).flatten();
         if inside.is_none() {
-            self.error(key, "out-of-range", format!("`{key}` must be {low} to {high}, and this is {value}"), None);
+            self.error(
+                key,
+                "out-of-range",
+                format!("`{key}` must be {low} to {high}, and this is {value}"),
+                None,
+            );
         }
         inside
     }
@@ -134,7 +156,12 @@ impl<'a> Section<'a> {
         let text = self.text(key)?;
         let unit = Unit::parse(&text);
         if unit.is_none() {
-            self.error(key, "unknown-unit", format!("there is no unit `{text}`"), nearest(&text, Unit::names()));
+            self.error(
+                key,
+                "unknown-unit",
+                format!("there is no unit `{text}`"),
+                nearest(&text, Unit::names()),
+            );
         }
         unit
     }
@@ -155,7 +182,8 @@ impl<'a> Section<'a> {
         let text = self.text(key)?;
         let found = words.iter().find(|word| **word == text).copied();
         if found.is_none() {
-            let help = nearest(&text, words.iter().copied()).or_else(|| Some(format!("one of {}", words.join(", "))));
+            let help = nearest(&text, words.iter().copied())
+                .or_else(|| Some(format!("one of {}", words.join(", "))));
             self.error(key, "unknown-word", format!("`{key}` cannot be `{text}`"), help);
         }
         found
@@ -217,7 +245,8 @@ pub(crate) fn number(node: &Node) -> Option<f64> {
 
 /// `did you mean` for the nearest of `known`.
 pub(crate) fn nearest<'k>(text: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
-    let score = |name: &'k str| (strsim::damerau_levenshtein(&text.to_lowercase(), &name.to_lowercase()), name);
+    let score =
+        |name: &'k str| (strsim::damerau_levenshtein(&text.to_lowercase(), &name.to_lowercase()), name);
     let (distance, name) = known.map(score).min()?;
     let most = (text.chars().count() / 3).clamp(1, 4);
     (distance <= most).then(|| format!("did you mean `{name}`?"))

@@ -42,22 +42,40 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
     overlay(&mut root, env, report);
     let top = Section::new(document, report, "gateway.toml", &root);
     let empty = Node { span: (0, 0), value: Value::Table(Vec::new()) };
-    let part = |key: &'static str| top.section(key).unwrap_or_else(|| Section::new(document, report, key, &empty));
+    let part =
+        |key: &'static str| top.section(key).unwrap_or_else(|| Section::new(document, report, key, &empty));
     let (site, store, console, profiles) = (part("site"), part("journal"), part("console"), part("profiles"));
-    let name = if site.node("name").is_some() { site.name("name").unwrap_or_default() } else { "lifeline".to_owned() };
+    let name = if site.node("name").is_some() {
+        site.name("name").unwrap_or_default()
+    } else {
+        "lifeline".to_owned()
+    };
     let timezone = site.text("timezone").unwrap_or_else(|| "UTC".to_owned());
     if jiff::tz::TimeZone::get(&timezone).is_err() {
-        site.error("timezone", "unknown-timezone", format!("there is no time zone `{timezone}`"), Some("such as Asia/Shanghai".to_owned()));
+        site.error(
+            "timezone",
+            "unknown-timezone",
+            format!("there is no time zone `{timezone}`"),
+            Some("such as Asia/Shanghai".to_owned()),
+        );
     }
     let journal = journal::Settings {
         path: store.text("path").map_or_else(|| PathBuf::from("/var/lib/lifeline"), PathBuf::from),
-        commit_every: store.duration("commit_every").unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1)),
+        commit_every: store
+            .duration("commit_every")
+            .unwrap_or(Duration::from_secs(1))
+            .max(Duration::from_millis(1)),
         keep: store.duration("keep").unwrap_or(Duration::from_secs(400 * 86_400)),
         max_bytes: store.text("max_size").map_or(8_000_000_000, |text| size(&store, &text)),
     };
     let listen = console.text("listen").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let listen = listen.parse().unwrap_or_else(|_| {
-        console.error("listen", "bad-address", format!("`{listen}` is not an address and port"), Some("such as 127.0.0.1:8080".to_owned()));
+        console.error(
+            "listen",
+            "bad-address",
+            format!("`{listen}` is not an address and port"),
+            Some("such as 127.0.0.1:8080".to_owned()),
+        );
         SocketAddr::from(([127, 0, 0, 1], 8080))
     });
     let folder = profiles.text("path").map(PathBuf::from);
@@ -81,7 +99,12 @@ fn overlay(root: &mut Node, env: &[(String, String)], report: &Report) {
         let place = Place { file: format!("env {name}"), ..Place::default() };
         if !NAMES.contains(&name.as_str()) {
             let help = nearest(name, NAMES.into_iter());
-            report.error(&place, "unknown-setting", format!("the environment sets `{name}`, which is no setting"), help);
+            report.error(
+                &place,
+                "unknown-setting",
+                format!("the environment sets `{name}`, which is no setting"),
+                help,
+            );
             continue;
         }
         let mut path = name.split("__").skip(1).map(str::to_lowercase);
@@ -110,7 +133,12 @@ fn size(section: &Section<'_>, text: &str) -> u64 {
         number.checked_mul(factor)
     });
     parsed.filter(|bytes| 10_000_000 <= *bytes).unwrap_or_else(|| {
-        section.error("max_size", "bad-size", format!("`{text}` is not a size of at least 10 MB"), Some("such as \"8 GB\"".to_owned()));
+        section.error(
+            "max_size",
+            "bad-size",
+            format!("`{text}` is not a size of at least 10 MB"),
+            Some("such as \"8 GB\"".to_owned()),
+        );
         8_000_000_000
     })
 }
@@ -122,7 +150,9 @@ fn sink(section: &Section<'_>) -> Option<forward::Settings> {
     let target = match kind {
         Some("influx") => influx(section),
         Some("mqtt") => mqtt(section),
-        Some("file") => section.need("path", section.text("path")).map(|path| Target::File { path: PathBuf::from(path) }),
+        Some("file") => {
+            section.need("path", section.text("path")).map(|path| Target::File { path: PathBuf::from(path) })
+        }
         _ => return None,
     };
     section.finish();
@@ -132,14 +162,22 @@ fn sink(section: &Section<'_>) -> Option<forward::Settings> {
 fn influx(section: &Section<'_>) -> Option<Target> {
     let url = section.need("url", section.text("url"))?;
     if !url.starts_with("http://") && !url.starts_with("https://") {
-        section.error("url", "bad-url", format!("`{url}` is not an http address"), Some("such as http://127.0.0.1:8086".to_owned()));
+        section.error(
+            "url",
+            "bad-url",
+            format!("`{url}` is not an http address"),
+            Some("such as http://127.0.0.1:8086".to_owned()),
+        );
     }
     let v1 = section.word("api", &["v1", "v2"]) == Some("v1");
     let (token, user) = (secret(section, "token"), section.text("user"));
     let api = if v1 {
         Api::V1 { database: section.need("database", section.text("database"))? }
     } else {
-        Api::V2 { org: section.text("org").unwrap_or_default(), bucket: section.need("bucket", section.text("bucket"))? }
+        Api::V2 {
+            org: section.text("org").unwrap_or_default(),
+            bucket: section.need("bucket", section.text("bucket"))?,
+        }
     };
     Some(Target::Influx { url: url.trim_end_matches('/').to_owned(), api, token, user })
 }
@@ -148,10 +186,20 @@ fn mqtt(section: &Section<'_>) -> Option<Target> {
     let url = section.need("url", section.text("url"))?;
     let address = url.strip_prefix("mqtt://").unwrap_or(&url).to_owned();
     if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-        section.error("url", "bad-url", format!("`{url}` is not host and port"), Some("such as mqtt://127.0.0.1:1883".to_owned()));
+        section.error(
+            "url",
+            "bad-url",
+            format!("`{url}` is not host and port"),
+            Some("such as mqtt://127.0.0.1:1883".to_owned()),
+        );
     }
     let client_id = section.text("client_id").unwrap_or_default();
-    Some(Target::Mqtt { address, client_id, user: section.text("user"), password: secret(section, "password") })
+    Some(Target::Mqtt {
+        address,
+        client_id,
+        user: section.text("user"),
+        password: secret(section, "password"),
+    })
 }
 
 fn secret(section: &Section<'_>, key: &'static str) -> Option<Secret> {
@@ -162,7 +210,10 @@ fn secret(section: &Section<'_>, key: &'static str) -> Option<Secret> {
         return None;
     }
     let found = section.section(key)?;
-    let secret = found.text("env").map(Secret::Env).or_else(|| found.text("file").map(|path| Secret::File(PathBuf::from(path))));
+    let secret = found
+        .text("env")
+        .map(Secret::Env)
+        .or_else(|| found.text("file").map(|path| Secret::File(PathBuf::from(path))));
     found.finish();
     found.need("file", secret)
 }

@@ -25,13 +25,25 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn error(&self, place: &Place, code: &'static str, message: impl Into<String>, help: Option<String>) {
+    pub(crate) fn error(
+        &self,
+        place: &Place,
+        code: &'static str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         if self.room() {
             self.found.borrow_mut().error(place, code, message, help);
         }
     }
 
-    pub(crate) fn warning(&self, place: &Place, code: &'static str, message: impl Into<String>, help: Option<String>) {
+    pub(crate) fn warning(
+        &self,
+        place: &Place,
+        code: &'static str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         if self.room() {
             self.found.borrow_mut().warning(place, code, message, help);
         }
@@ -172,10 +184,11 @@ fn node(value: &toml::Spanned<DeValue<'_>>) -> Node {
     let span = (value.span().start, value.span().end);
     let value = match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
-        DeValue::Integer(number) => {
-            i64::from_str_radix(number.as_str(), number.radix()).map_or_else(|_| Value::Text(number.as_str().to_owned()), Value::Int)
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| Value::Text(number.as_str().to_owned()), Value::Int),
+        DeValue::Float(number) => {
+            number.as_str().parse().map_or_else(|_| Value::Text(number.as_str().to_owned()), Value::Float)
         }
-        DeValue::Float(number) => number.as_str().parse().map_or_else(|_| Value::Text(number.as_str().to_owned()), Value::Float),
         DeValue::Boolean(holds) => Value::Bool(*holds),
         DeValue::Datetime(date) => Value::Date(date.to_string()),
         DeValue::Array(list) => Value::List(list.iter().map(node).collect()),

@@ -1,10 +1,15 @@
 //! Promises and capabilities, one file each, in one binary.
 
-#![expect(clippy::unwrap_used, reason = "a test panics when it is wrong; the lint's own exception misses helpers")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test panics when it is wrong; the lint's own exception misses helpers"
+)]
 
 mod crash;
 mod journal;
+mod console;
 mod profiles;
 mod pymodbus;
 mod sim;
 mod vectors;
+mod view;

@@ -1,5 +1,7 @@
 //! Simulated devices: what they encode decodes to the same, and what they do to a line is what the script says.
 
+#![cfg(test)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,10 +249,15 @@ fn wire(character: Option<Duration>, habits: Habits) -> (Wire<DuplexStream>, Dup
     (Wire::new(inner, character, SharedHabits::new(habits.into()), 1), gateway)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the tests move tokio's clock themselves")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// What `answer` becomes on a wire with these habits, and how long it takes.
 async fn pass(character: Option<Duration>, habits: Habits, answer: &[u8]) -> (Vec<u8>, Duration) {
     let (mut wire, mut gateway) = wire(character, habits);
-    let begin = Instant::now();
+    let begin = now();
     wire.write_all(answer).await.unwrap();
     wire.flush().await.unwrap();
     let took = begin.elapsed();
@@ -277,7 +284,7 @@ async fn bytes_take_their_time_on_the_line() {
 async fn a_request_takes_its_time_too() {
     let (mut wire, mut gateway) = wire(Some(character_time(&FORMAT)), Habits::default());
     gateway.write_all(&[1, 3, 0, 0, 0, 4, 0x44, 0x09]).await.unwrap();
-    let begin = Instant::now();
+    let begin = now();
     let mut got = [0; 8];
     wire.read_exact(&mut got).await.unwrap();
     assert_eq!(got, [1, 3, 0, 0, 0, 4, 0x44, 0x09]);

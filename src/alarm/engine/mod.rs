@@ -62,7 +62,16 @@ impl Engine {
         }
         let names = rules.iter().map(|rule| names(rule, catalog)).collect();
         let states = vec![RuleState::default(); rules.len()];
-        Self { site: site.to_owned(), rules, names, states, by_point, stale, changed: BTreeSet::new(), out: Vec::new() }
+        Self {
+            site: site.to_owned(),
+            rules,
+            names,
+            states,
+            by_point,
+            stale,
+            changed: BTreeSet::new(),
+            out: Vec::new(),
+        }
     }
 
     /// Takes the states of an earlier run. Delays in progress go on only if the next reading comes within the rule's `max_gap` of `last`
@@ -112,7 +121,8 @@ impl Engine {
         let (Some(rule), Some(state)) = (self.rules.get(index), self.states.get_mut(index)) else { return };
         match &rule.condition {
             Condition::Threshold { direction, levels, deadband, max_gap } => {
-                let threshold = Threshold { direction: *direction, levels, deadband: *deadband, max_gap: *max_gap };
+                let threshold =
+                    Threshold { direction: *direction, levels, deadband: *deadband, max_gap: *max_gap };
                 let bad = matches!(reading.sample, Sample::Bad(_));
                 if let Some(alarm) = state.alarm.as_mut().filter(|alarm| alarm.unverified != bad) {
                     alarm.unverified = bad;
@@ -151,7 +161,9 @@ impl Engine {
         }
         due.sort_unstable();
         for (_, index) in due {
-            let (Some(rule), Some(state)) = (self.rules.get(index), self.states.get_mut(index)) else { continue };
+            let (Some(rule), Some(state)) = (self.rules.get(index), self.states.get_mut(index)) else {
+                continue;
+            };
             let Condition::Stale { severity, .. } = rule.condition else { continue };
             state.reached = vec![true];
             self.changed.insert(index);
@@ -172,11 +184,21 @@ impl Engine {
     ///
     /// # Errors
     /// A sentence for that person: no such alarm, its severity rose since, nothing to acknowledge.
-    pub fn ack(&mut self, id: &str, seen: Severity, by: &str, note: Option<&str>, now: Timestamp) -> Result<(), String> {
+    pub fn ack(
+        &mut self,
+        id: &str,
+        seen: Severity,
+        by: &str,
+        note: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let index = self.open(id)?;
         let alarm = self.states.get(index).and_then(|state| state.alarm.as_ref()).ok_or("no such alarm")?;
         if seen < alarm.severity {
-            return Err(format!("changed: the alarm is {:?} now, and you saw {seen:?}; look again", alarm.severity));
+            return Err(format!(
+                "changed: the alarm is {:?} now, and you saw {seen:?}; look again",
+                alarm.severity
+            ));
         }
         if alarm.acknowledged.as_ref().is_some_and(|(who, _)| who == by) {
             return Ok(());
@@ -198,7 +220,14 @@ impl Engine {
         self.states.iter().position(is).ok_or_else(|| format!("no open alarm has the id `{id}`"))
     }
 
-    fn act(&mut self, index: usize, step: Step, by: &str, note: Option<&str>, now: Timestamp) -> Result<(), String> {
+    fn act(
+        &mut self,
+        index: usize,
+        step: Step,
+        by: &str,
+        note: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let latched = self.rules.get(index).is_some_and(|rule| rule.latched);
         let state = self.states.get_mut(index).ok_or("no such alarm")?;
         let alarm = state.alarm.as_mut().ok_or("no such alarm")?;
@@ -214,7 +243,13 @@ impl Engine {
         }
         if let Some(change) = change {
             let note = note.map(str::to_owned);
-            self.out.push(Transition { alarm: alarm.clone(), change, at: now, by: Some(by.to_owned()), note });
+            self.out.push(Transition {
+                alarm: alarm.clone(),
+                change,
+                at: now,
+                by: Some(by.to_owned()),
+                note,
+            });
         }
         // A returned alarm is kept through the window of the same occurrence only while nobody has seen it.
         if to == Base::Normal {
@@ -226,13 +261,19 @@ impl Engine {
 
     /// Brings the alarm of a rule to the level that its condition has reached.
     fn settle(&mut self, index: usize, level: Option<(Severity, f64)>, value: Option<f64>, now: Timestamp) {
-        let (Some(rule), Some(names), Some(state)) = (self.rules.get(index), self.names.get(index), self.states.get_mut(index)) else {
+        let (Some(rule), Some(names), Some(state)) =
+            (self.rules.get(index), self.names.get(index), self.states.get_mut(index))
+        else {
             return;
         };
         let threshold = |limit: f64| (!limit.is_nan()).then_some(limit);
-        let active = |alarm: &Alarm| matches!(alarm.state, Base::ActiveUnacknowledged | Base::ActiveAcknowledged);
+        let active =
+            |alarm: &Alarm| matches!(alarm.state, Base::ActiveUnacknowledged | Base::ActiveAcknowledged);
         if let Some((severity, limit)) = level {
-            let fresh = state.alarm.as_ref().is_none_or(|alarm| !active(alarm) && SAME_OCCURRENCE < now.since(alarm.since));
+            let fresh = state
+                .alarm
+                .as_ref()
+                .is_none_or(|alarm| !active(alarm) && SAME_OCCURRENCE < now.since(alarm.since));
             if fresh {
                 state.alarm = Some(new_alarm(&self.site, rule, names, severity, now));
             }

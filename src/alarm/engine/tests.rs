@@ -27,7 +27,13 @@ fn catalog() -> Catalog {
         decimals: 1,
         states: Vec::new(),
     };
-    Catalog { site: "s".to_owned(), version: "v".to_owned(), lines: Vec::new(), devices: vec![device], points: vec![point] }
+    Catalog {
+        site: "s".to_owned(),
+        version: "v".to_owned(),
+        lines: Vec::new(),
+        devices: vec![device],
+        points: vec![point],
+    }
 }
 
 fn rule(id: u32, name: &str, kind: Kind, condition: Condition) -> Rule {
@@ -45,7 +51,8 @@ fn rule(id: u32, name: &str, kind: Kind, condition: Condition) -> Rule {
 }
 
 fn engine(on_s: u64, off_s: u64) -> Engine {
-    let colours = [(Severity::Blue, 10.0), (Severity::Yellow, 20.0), (Severity::Orange, 30.0), (Severity::Red, 40.0)];
+    let colours =
+        [(Severity::Blue, 10.0), (Severity::Yellow, 20.0), (Severity::Orange, 30.0), (Severity::Red, 40.0)];
     let level = |(severity, threshold)| Level {
         severity,
         threshold,
@@ -55,7 +62,11 @@ fn engine(on_s: u64, off_s: u64) -> Engine {
     let levels = colours.map(level).to_vec();
     let max_gap = Duration::from_secs(30);
     let high = Condition::Threshold { direction: Direction::Above, levels, deadband: 2.0, max_gap };
-    let stale = Condition::Stale { after: Duration::from_secs(33), severity: Severity::Yellow, points: vec![PointId(0)] };
+    let stale = Condition::Stale {
+        after: Duration::from_secs(33),
+        severity: Severity::Yellow,
+        points: vec![PointId(0)],
+    };
     let rules = vec![rule(0, "level-high", Kind::Process, high), rule(1, "u-1-stale", Kind::Sensor, stale)];
     Engine::new("s", rules, &catalog())
 }
@@ -110,7 +121,11 @@ fn an_acknowledgement_of_a_lower_colour_is_refused_after_a_rise() {
     engine.ack(&id, Severity::Yellow, "li", None, at(1)).unwrap();
     assert_eq!(engine.alarms()[0].state, Base::ActiveAcknowledged);
     engine.ack(&id, Severity::Yellow, "li", None, at(1)).unwrap();
-    assert_eq!(changes(&mut engine), [(Change::Acknowledged, Severity::Yellow)], "repeating it records nothing");
+    assert_eq!(
+        changes(&mut engine),
+        [(Change::Acknowledged, Severity::Yellow)],
+        "repeating it records nothing"
+    );
     assert_eq!(read(&mut engine, 2, Sample::Good(41.0)), [(Change::Rose, Severity::Red)]);
     assert_eq!(engine.alarms()[0].state, Base::ActiveUnacknowledged);
     assert!(engine.ack(&id, Severity::Yellow, "li", None, at(3)).unwrap_err().contains("changed"));
@@ -172,10 +187,8 @@ proptest! {
             for engine in [&mut one, &mut two] {
                 engine.tick(at(s));
                 engine.reading(&Reading { point: PointId(0), at: at(s), sample: sample.clone() }, at(s));
-                if kind == 5 {
-                    if let Some(alarm) = engine.alarms().first() {
-                        let _ = engine.ack(&alarm.id, Severity::Red, "li", None, at(s));
-                    }
+                if let Some(alarm) = engine.alarms().first().filter(|_| kind == 5) {
+                    let _ = engine.ack(&alarm.id, Severity::Red, "li", None, at(s));
                 }
             }
             let (first, second) = (one.drain(), two.drain());

@@ -65,7 +65,13 @@ impl Master {
     /// Sends one read and waits for its answer or `timeout`. Never hands up a foreign answer; what is discarded on the way is
     /// recorded in `losses` under the line's name. While the port cannot be opened the answer is `LineDown` at once.
     #[expect(clippy::disallowed_methods, reason = "this is the port to the line's time")]
-    pub async fn read(&mut self, slave: Slave, read: Read, timeout: Duration, losses: &mut Losses) -> Exchange {
+    pub async fn read(
+        &mut self,
+        slave: Slave,
+        read: Read,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Exchange {
         let mut sent = Instant::now();
         let outcome = if self.ready(losses).await {
             sent = Instant::now();
@@ -173,7 +179,13 @@ impl Master {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the port to the line's time")]
-    async fn transact_rtu(&mut self, slave: Slave, read: Read, timeout: Duration, losses: &mut Losses) -> Result<Vec<u16>, Failure> {
+    async fn transact_rtu(
+        &mut self,
+        slave: Slave,
+        read: Read,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Result<Vec<u16>, Failure> {
         let name = self.settings.name.clone();
         let Some(port) = self.port.as_mut() else { return Err(Failure::LineDown) };
         let written = async {
@@ -219,7 +231,13 @@ impl Master {
         }
     }
 
-    async fn transact_tcp(&mut self, slave: Slave, read: Read, deadline: Instant, losses: &mut Losses) -> Result<Vec<u16>, Failure> {
+    async fn transact_tcp(
+        &mut self,
+        slave: Slave,
+        read: Read,
+        deadline: Instant,
+        losses: &mut Losses,
+    ) -> Result<Vec<u16>, Failure> {
         self.transaction = self.transaction.wrapping_add(1);
         let request = tcp::emit(self.transaction, slave, read);
         let Some(port) = self.port.as_mut() else { return Err(Failure::LineDown) };
@@ -244,7 +262,14 @@ impl Master {
                 }
                 Ok(Ok(count)) => {
                     self.held.extend_from_slice(buffer.get(..count).unwrap_or_default());
-                    match tcp::look(&mut self.held, self.transaction, slave, read, &self.settings.name, losses) {
+                    match tcp::look(
+                        &mut self.held,
+                        self.transaction,
+                        slave,
+                        read,
+                        &self.settings.name,
+                        losses,
+                    ) {
                         tcp::Found::Answer(answer) => return cells(answer),
                         tcp::Found::Damaged => return Err(Failure::BadFrame),
                         tcp::Found::Broken => {

@@ -43,7 +43,12 @@ async fn answer(mut line: DuplexStream, script: Vec<(u64, Vec<u8>)>) {
     tokio::time::sleep(Duration::from_secs(100)).await;
 }
 
-async fn outcomes(mut master: Master, theirs: DuplexStream, script: Vec<(u64, Vec<u8>)>, reads: &[Read]) -> Vec<Result<Vec<u16>, Failure>> {
+async fn outcomes(
+    mut master: Master,
+    theirs: DuplexStream,
+    script: Vec<(u64, Vec<u8>)>,
+    reads: &[Read],
+) -> Vec<Result<Vec<u16>, Failure>> {
     let asking = async {
         let mut found = Vec::new();
         let mut losses = Losses::default();
@@ -63,7 +68,8 @@ async fn a_late_rtu_answer_never_meets_the_next_request() {
     let (master, theirs) = rtu_line();
     let late = frame(1, &[3, 2, 0, 1]);
     let right = frame(1, &[3, 2, 0, 2]);
-    let found = outcomes(master, theirs, vec![(700, late), (10, right)], &[holding(0, 1), holding(5, 1)]).await;
+    let found =
+        outcomes(master, theirs, vec![(700, late), (10, right)], &[holding(0, 1), holding(5, 1)]).await;
     assert_eq!(found, [Err(Failure::Timeout), Ok(vec![2])]);
 }
 
@@ -71,7 +77,8 @@ async fn a_late_rtu_answer_never_meets_the_next_request() {
 async fn a_late_tcp_answer_is_passed_over_by_its_transaction() {
     let (master, theirs) = tcp_line();
     let both = vec![0, 1, 0, 0, 0, 5, 1, 3, 2, 0, 1, 0, 2, 0, 0, 0, 5, 1, 3, 2, 0, 2];
-    let found = outcomes(master, theirs, vec![(0, vec![]), (10, both)], &[holding(0, 1), holding(0, 1)]).await;
+    let found =
+        outcomes(master, theirs, vec![(0, vec![]), (10, both)], &[holding(0, 1), holding(0, 1)]).await;
     assert_eq!(found, [Err(Failure::Timeout), Ok(vec![2])]);
 }
 
@@ -80,9 +87,17 @@ async fn damage_refusal_and_silence_have_their_names() {
     let (master, theirs) = rtu_line();
     let mut damaged = frame(1, &[3, 2, 0, 1]);
     damaged[3] ^= 0x40;
-    let script = vec![(10, damaged), (10, frame(1, &[0x83, 2])), (10, frame(2, &[3, 2, 0, 9])), (10, frame(1, &[3, 2, 0, 7]))];
+    let script = vec![
+        (10, damaged),
+        (10, frame(1, &[0x83, 2])),
+        (10, frame(2, &[3, 2, 0, 9])),
+        (10, frame(1, &[3, 2, 0, 7])),
+    ];
     let found = outcomes(master, theirs, script, &[holding(0, 1); 4]).await;
-    assert_eq!(found, [Err(Failure::BadFrame), Err(Failure::Exception(2)), Err(Failure::Timeout), Ok(vec![7])]);
+    assert_eq!(
+        found,
+        [Err(Failure::BadFrame), Err(Failure::Exception(2)), Err(Failure::Timeout), Ok(vec![7])]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +117,10 @@ async fn a_babbling_line_costs_a_bounded_time() {
         () = babble => unreachable!(),
     };
     assert_eq!(exchange.outcome, Err(Failure::Timeout));
-    assert!(exchange.ended - exchange.sent < Duration::from_millis(600), "received bytes never extend the deadline");
+    assert!(
+        exchange.ended - exchange.sent < Duration::from_millis(600),
+        "received bytes never extend the deadline"
+    );
     assert!(!losses.is_empty());
 }
 
@@ -116,6 +134,9 @@ async fn a_port_that_cannot_be_opened_is_reported_and_tried_again_later() {
     };
     let mut master = Master::new(settings);
     let mut losses = Losses::default();
-    assert_eq!(master.read(Slave(1), holding(0, 1), TIMEOUT, &mut losses).await.outcome, Err(Failure::LineDown));
+    assert_eq!(
+        master.read(Slave(1), holding(0, 1), TIMEOUT, &mut losses).await.outcome,
+        Err(Failure::LineDown)
+    );
     assert!(master.trouble().unwrap().contains("/nowhere/tty"), "{:?}", master.trouble());
 }
