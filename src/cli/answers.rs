@@ -11,7 +11,8 @@ use crate::alarm::{Base, Severity};
 use crate::cli::disk::DiskView;
 use crate::cli::table::{Table, count, plain};
 use crate::clock::Timestamp;
-use crate::console::view::{AlarmView, PointView, ReadingView, StatusView, is_unseen};
+use crate::console::status::{PointView, StatusView};
+use crate::console::view::{AlarmView, ReadingView, is_unseen};
 
 /// The zone that times are shown in.
 pub(crate) struct Zone(TimeZone);
@@ -55,7 +56,7 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
     for trouble in &view.troubles {
         writeln!(out, "! {}", plain(trouble))?;
     }
-    writeln!(out, "alarms open: {}\n", view.alarms_open)?;
+    writeln!(out, "alarms open: {}", view.alarms_open)?;
     let mut devices = Table::new(&["device", "line", "polls", "failed", "last answer", "trouble"]);
     for device in view.devices.iter().filter(|device| device.line.is_some()) {
         let answered = device.answered.as_deref().map_or_else(|| "never".to_owned(), |at| zone.show(at));
@@ -70,12 +71,12 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
             trouble,
         ]);
     }
-    devices.emit(out)?;
-    let mut lines = Table::new(&["\nline", "state"]);
+    section(&devices, out)?;
+    let mut lines = Table::new(&["line", "state"]);
     for line in &view.lines {
         lines.row(vec![line.name.clone(), line.trouble.clone().unwrap_or_else(|| "good".to_owned())]);
     }
-    lines.emit(out)?;
+    section(&lines, out)?;
     sinks(view, out)?;
     let journal = &view.journal;
     let state = journal.trouble.as_deref().map_or_else(|| "good".to_owned(), plain);
@@ -86,16 +87,24 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         bytes(journal.bytes)
     )?;
     writeln!(out, ", {} waiting", count(journal.waiting))?;
-    let mut losses = Table::new(&["\nloss", "place", "count"]);
+    let mut losses = Table::new(&["loss", "place", "count"]);
     for loss in &view.losses {
         losses.row(vec![loss.reason.clone(), loss.place.clone(), count(loss.count)]);
     }
-    Ok(losses.emit(out)?)
+    section(&losses, out)
+}
+
+/// The table with an empty line before it; nothing for an empty one.
+fn section(table: &Table, out: &mut dyn Write) -> anyhow::Result<()> {
+    if !table.is_empty() {
+        writeln!(out)?;
+    }
+    Ok(table.emit(out)?)
 }
 
 fn sinks(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut sinks =
-        Table::new(&["\nsink", "state", "readings", "alarms", "backlog", "rejected", "failures", "trouble"]);
+        Table::new(&["sink", "state", "readings", "alarms", "backlog", "rejected", "failures", "trouble"]);
     for sink in &view.sinks {
         sinks.row(vec![
             sink.name.clone(),
@@ -108,7 +117,7 @@ fn sinks(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
             sink.trouble.clone().unwrap_or_default(),
         ]);
     }
-    Ok(sinks.emit(out)?)
+    section(&sinks, out)
 }
 
 /// A journal on disk.

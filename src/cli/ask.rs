@@ -14,8 +14,9 @@ use crate::cli::answers::{self, Zone};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
 use crate::clock::{Clock, SystemClock};
+use crate::console::status::{PointView, StatusView};
 use crate::console::token;
-use crate::console::view::{self, AckView, AlarmView, PointView, ReadingView, ResetView, StatusView};
+use crate::console::view::{self, AckView, AlarmView, ReadingView, ResetView};
 use crate::console::window::Window;
 
 /// Exit code: good.

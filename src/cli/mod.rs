@@ -175,7 +175,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     // A provider that is already there is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let documents = cli.documents;
-    let out = &mut std::io::stdout().lock();
+    let out = &mut std::io::stdout();
     match cli.command {
         Command::Check(args) => check::check(&documents, &args, out),
         Command::Run(args) => runtime()?.block_on(run::run(&documents, &args)),

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-/// Cells wider than this are cut in the middle of nowhere rather than wrapped.
+/// Cells wider than this are cut, so that columns stay columns; the last one, which holds advice and causes, never is.
 const WIDTH_MAX: usize = 60;
 
 /// A table; a cell that holds only a number is set to the right.
@@ -24,12 +24,20 @@ impl Table {
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells.into_iter().map(|cell| cut(&plain(&cell))).collect());
+        let last = cells.len().saturating_sub(1);
+        let cells = cells.iter().enumerate();
+        let shown = cells.map(|(column, cell)| if column < last { cut(&plain(cell)) } else { plain(cell) });
+        self.rows.push(shown.collect());
+    }
+
+    /// No row beside the heads.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() < 2
     }
 
     /// Writes the table; nothing when it has no row beside its heads.
     pub(crate) fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.rows.len() < 2 {
+        if self.is_empty() {
             return Ok(());
         }
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -103,6 +111,16 @@ mod tests {
         table.emit(&mut out).unwrap();
         let expected = "town      polls  class\n南坪街道      5  gas\na         1,200  lift\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_long_cell_is_cut_and_advice_never() {
+        let mut table = Table::new(&["name", "advice"]);
+        table.row(vec!["n".repeat(100), "a".repeat(100)]);
+        let mut out = Vec::new();
+        table.emit(&mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains(&format!("{}…  {}\n", "n".repeat(60), "a".repeat(100))), "{out}");
     }
 
     #[test]

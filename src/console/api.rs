@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 
 use crate::console::metrics as figures;
 use crate::console::state::Console;
-use crate::console::view::{self, AckView, AlarmView, RefusalView, ResetView, StatusView};
+use crate::console::status::StatusView;
+use crate::console::view::{self, AckView, AlarmView, RefusalView, ResetView};
 use crate::gateway::board::Command;
 use crate::gateway::core::Event;
 

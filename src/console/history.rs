@@ -190,3 +190,29 @@ fn chain_of(error: &dyn Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body_of(first: Piece, then: Vec<Piece>) -> Result<Vec<u8>, axum::Error> {
+        let (pieces, waiting) = mpsc::channel(PIECES_MAX);
+        for piece in then {
+            pieces.try_send(piece).ok().unwrap();
+        }
+        drop(pieces);
+        let body = rows(Format::Csv, first, waiting).into_body();
+        axum::body::to_bytes(body, 1024).await.map(|bytes| bytes.to_vec())
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_whole_only_with_its_end() {
+        let row = || Piece::Rows(b"row\r\n".to_vec());
+        let whole = body_of(row(), vec![row(), Piece::End]).await.unwrap();
+        assert_eq!(String::from_utf8(whole).unwrap(), format!("{}row\r\nrow\r\n", Format::Csv.head()));
+        assert_eq!(body_of(Piece::End, Vec::new()).await.unwrap(), Format::Csv.head().as_bytes());
+
+        assert!(body_of(row(), vec![row()]).await.is_err(), "the reading thread let go");
+        assert!(body_of(row(), vec![Piece::Failed("the disk refuses".to_owned())]).await.is_err());
+    }
+}

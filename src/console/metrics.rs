@@ -7,7 +7,8 @@
 use std::fmt::{Display, Write};
 
 use crate::alarm::{Base, Severity};
-use crate::console::view::{self, is_active, is_unseen};
+use crate::console::status;
+use crate::console::view::{is_active, is_unseen};
 use crate::gateway::board::{Board, DeviceStatus, Picture};
 
 /// All figures.
@@ -67,7 +68,7 @@ fn devices(page: &mut Page, board: &Board, picture: &Picture) {
         page.sample(&[("device", &device.name)], flag(status.answered.is_some() && status.trouble.is_none()));
     }
     page.family("lifeline_line_up", "gauge", "1 when the line has no trouble.");
-    for line in view::lines(&board.catalog, picture) {
+    for line in status::lines(&board.catalog, picture) {
         page.sample(&[("line", &line.name)], flag(line.trouble.is_none()));
     }
 }
@@ -117,7 +118,7 @@ fn journal(page: &mut Page, picture: &Picture) {
 
 fn sinks(page: &mut Page, board: &Board) {
     let sinks: Vec<_> =
-        board.sinks.iter().map(|(name, status)| (name.as_str(), view::lock(status))).collect();
+        board.sinks.iter().map(|(name, state)| (name.as_str(), status::lock(state))).collect();
     let mut family = |name, kind, help, figure: fn(&crate::forward::Status) -> u64| {
         page.family(name, kind, help);
         for (sink, status) in &sinks {

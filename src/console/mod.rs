@@ -17,6 +17,7 @@ mod metrics;
 mod page;
 pub mod rows;
 mod state;
+pub mod status;
 pub mod token;
 pub mod view;
 pub mod window;

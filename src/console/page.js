@@ -122,7 +122,7 @@ function drawAge() {
     $("health").dataset.is = en;
     $("health").replaceChildren(`${zh} `, english(en));
   }
-  put($("age"), fetched === null ? "" : `${span(age)} 前更新 updated ago`);
+  put($("age"), fetched === null ? "" : `${span(age)} 前更新 · updated ${span(age)} ago`);
   $("age").className = age > LATE_S ? "sub late" : "sub";
 }
 

@@ -5,7 +5,7 @@
 //! Source: RFC 4180 (CSV), DESIGN section 8 (JSON), section 9 (line protocol).
 
 use crate::console::view::ReadingView;
-use crate::forward::line_protocol;
+use crate::forward::line_protocol::Lines;
 use crate::point::Catalog;
 use crate::reading::Reading;
 
@@ -60,11 +60,7 @@ impl Format {
     /// Appends the row of `reading` to `out`; nothing for a point that the catalog does not know.
     pub fn emit(self, catalog: &Catalog, reading: &Reading, out: &mut Vec<u8>) {
         match self {
-            Self::LineProtocol => {
-                let mut line = String::new();
-                line_protocol::reading(catalog, reading, &mut line);
-                out.extend_from_slice(line.as_bytes());
-            }
+            Self::LineProtocol => emit_line(catalog, reading, out),
             Self::Csv | Self::JsonLines => {
                 if let Some(view) = ReadingView::new(catalog, reading) {
                     self.emit_view(&view, out);
@@ -83,6 +79,14 @@ impl Format {
             Err(_) => out.truncate(start),
         }
     }
+}
+
+/// The line that the sinks of `forward::line_protocol` would send for this reading.
+fn emit_line(catalog: &Catalog, reading: &Reading, out: &mut Vec<u8>) {
+    let mut lines = Lines::default();
+    // A reading whose point the catalog does not name has no line.
+    let _ = lines.reading(reading, catalog);
+    out.extend_from_slice(lines.text.as_bytes());
 }
 
 fn emit_csv(view: &ReadingView, out: &mut Vec<u8>) {

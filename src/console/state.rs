@@ -130,3 +130,56 @@ impl Console {
         stale.max().unwrap_or_default().max(QUIET_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::RwLock;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::gateway::board::DeviceStatus;
+
+    fn console() -> Console {
+        let picture = Picture { devices: vec![DeviceStatus::default()], ..Picture::default() };
+        let board = Board {
+            catalog: Arc::default(),
+            picture: RwLock::new(picture),
+            sinks: Vec::new(),
+            changed: watch::channel(0).0,
+            commands: mpsc::channel(1).0,
+            journal: std::path::PathBuf::new(),
+            rules: Vec::new(),
+            timezone: String::new(),
+        };
+        Console::new(Arc::new(board), String::new(), true, watch::channel(false).1)
+    }
+
+    async fn pass(console: &Console, polls: u64) -> Vec<String> {
+        tokio::time::advance(Duration::from_secs(59)).await;
+        console.board.picture.write().unwrap().devices[0].polls += polls;
+        console.feel();
+        console.troubles()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_board_that_nobody_feeds_is_a_trouble() {
+        let console = console();
+        assert_eq!(pass(&console, 1).await, Vec::<String>::new());
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(console.troubles(), ["the gateway stands still: nothing has changed for 61 s"]);
+        console.feel();
+        assert_eq!(console.troubles(), Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_board_that_is_fed_without_polls_is_a_trouble() {
+        let console = console();
+        pass(&console, 1).await;
+        for _ in 0..10 {
+            assert_eq!(pass(&console, 0).await, Vec::<String>::new());
+        }
+        assert_eq!(pass(&console, 0).await, ["polling stands still: no device was polled for 649 s"]);
+        assert_eq!(pass(&console, 1).await, Vec::<String>::new());
+    }
+}

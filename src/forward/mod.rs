@@ -1,13 +1,31 @@
 //! Sinks, each with three lanes: alarms, live, backlog.
+//!
+//! In: the journal and the number of its last commit. Out: records at databases, brokers and files; confirmed progress.
+//! Invariant: progress moves only after the sink confirmed; at least once, alarms first, live before backlog, each record with a
+//! key that makes a repeat harmless.
+//! Source: DESIGN promises 2, 3, 4 and section 9.
 
+pub mod lanes;
+pub mod sink;
+pub mod drive;
 pub mod line_protocol;
+pub mod payload;
+pub mod influx;
+pub mod mqtt;
+pub mod file;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
+use crate::forward::file::Folder;
+use crate::forward::influx::Influx;
+use crate::forward::lanes::Pace;
+use crate::forward::mqtt::Mqtt;
 use crate::journal::{Progress, Seq};
 
 /// A secret as documents give it; never printed.
@@ -22,6 +40,28 @@ pub enum Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(..)")
+    }
+}
+
+impl Secret {
+    /// Bytes of a secret at most.
+    const MAX: u64 = 4096;
+
+    /// The secret itself, without white space around it.
+    ///
+    /// # Errors
+    /// In words, without the secret: the variable is not set, the file cannot be read.
+    pub fn read(&self) -> Result<String, String> {
+        let text = match self {
+            Self::Env(name) => std::env::var(name).map_err(|_| format!("the variable {name} is not set"))?,
+            Self::File(path) => {
+                let mut text = String::new();
+                let read = File::open(path).and_then(|file| file.take(Self::MAX).read_to_string(&mut text));
+                read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                text
+            }
+        };
+        Ok(text.trim().to_owned())
     }
 }
 
@@ -125,6 +165,22 @@ pub struct Ports {
 }
 
 /// Runs one sink until `stop`: alarms first, live next, backlog beside them.
-pub async fn run(_settings: Settings, _ports: Ports) {
-    todo!()
+pub async fn run(settings: Settings, ports: Ports) {
+    let Settings { name, target, batch_max } = settings;
+    let (site, clock, pace) = (ports.site.clone(), Arc::clone(&ports.clock), Pace::default());
+    let batch_max = batch_max.max(1);
+    match target {
+        Target::Influx { url, api, token, user } => {
+            let sink = Influx::new(site, batch_max, (&url, api), (user, token), clock);
+            drive::drive(&sink, &name, batch_max, pace, ports).await;
+        }
+        Target::Mqtt { address, client_id, user, password } => {
+            let sink = Mqtt::new(site, (address, client_id), (user, password), clock);
+            drive::drive(&sink, &name, batch_max, pace, ports).await;
+        }
+        Target::File { path } => {
+            let sink = Folder::new(path, site);
+            drive::drive(&sink, &name, batch_max, pace, ports).await;
+        }
+    }
 }

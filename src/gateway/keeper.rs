@@ -297,7 +297,10 @@ impl Keeper {
                     self.read_own();
                 }
                 self.board.committed(seq, &written.group, written.bytes, self.pending.waiting());
-                let _ = self.committed.send(seq);
+                // A commit of progress alone has nothing for a sink: waking it would make the next such commit.
+                if !written.group.batches.is_empty() || !written.group.transitions.is_empty() {
+                    let _ = self.committed.send(seq);
+                }
                 for answer in self.answers_in_flight.drain(..) {
                     let _ = answer.send(None);
                 }

@@ -1,9 +1,8 @@
 //! The console over a real socket on loopback, in real time (nothing here waits longer than the kernel does).
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 
 use lifeline_gateway::alarm::{Alarm, Base, Kind, Severity};
@@ -20,14 +19,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const NOW: &str = "2026-11-23T08:00:10.000Z";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const NOW: &str = "2026-11-23T08:00:10.000Z";
 
-fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
-fn catalog() -> Catalog {
+pub(crate) fn catalog() -> Catalog {
     let device = |id, name: &str, class: &str, town: Option<&str>| Device {
         id: DeviceId(id),
         name: name.to_owned(),
@@ -62,7 +61,7 @@ fn catalog() -> Catalog {
     }
 }
 
-fn alarm(id: &str, severity: Severity, state: Base) -> Alarm {
+pub(crate) fn alarm(id: &str, severity: Severity, state: Base) -> Alarm {
     Alarm {
         id: id.to_owned(),
         kind: Kind::Process,
@@ -125,16 +124,16 @@ fn picture() -> Picture {
 }
 
 /// A served console, with the receiving end of its commands.
-struct Served {
-    address: SocketAddr,
-    board: Arc<Board>,
-    commands: mpsc::Receiver<Command>,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) board: Arc<Board>,
+    pub(crate) commands: mpsc::Receiver<Command>,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test stands in for the gateway, which spawns")]
-async fn served_on(bind: &str) -> Served {
+pub(crate) async fn served_on(bind: &str, journal: PathBuf) -> Served {
     let listener = TcpListener::bind(bind).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (to_core, commands) = mpsc::channel(4);
@@ -145,7 +144,7 @@ async fn served_on(bind: &str) -> Served {
         sinks: vec![("tsdb".to_owned(), Arc::new(Mutex::new(sink)))],
         changed: watch::channel(0).0,
         commands: to_core,
-        journal: std::env::temp_dir().join("lifeline-no-journal-here"),
+        journal,
         rules: Vec::new(),
         timezone: "Asia/Shanghai".to_owned(),
     });
@@ -154,8 +153,12 @@ async fn served_on(bind: &str) -> Served {
     Served { address: SocketAddr::from(([127, 0, 0, 1], address.port())), board, commands, stop, serving }
 }
 
+fn no_journal() -> PathBuf {
+    std::env::temp_dir().join("lifeline-no-journal-here")
+}
+
 async fn served() -> Served {
-    served_on("127.0.0.1:0").await
+    served_on("127.0.0.1:0", no_journal()).await
 }
 
 /// One request as bytes; status line, headers and body as text. The body of a chunked answer still has its chunk lengths.
@@ -169,7 +172,7 @@ async fn raw(served: &Served, request: &str) -> (u16, String, String) {
     (head[9..12].parse().unwrap(), head.to_lowercase(), body.to_owned())
 }
 
-async fn get(served: &Served, path: &str) -> (u16, String, String) {
+pub(crate) async fn get(served: &Served, path: &str) -> (u16, String, String) {
     raw(served, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
 }
 
@@ -286,7 +289,7 @@ async fn metrics_follow_the_text_format() {
 }
 
 /// Answers one command as the core would, and returns its event.
-async fn core_answers(commands: &mut mpsc::Receiver<Command>, answer: Option<&str>) -> Event {
+pub(crate) async fn core_answers(commands: &mut mpsc::Receiver<Command>, answer: Option<&str>) -> Event {
     let command = commands.recv().await.unwrap();
     command.answer.send(answer.map(str::to_owned)).unwrap();
     command.event
@@ -367,7 +370,7 @@ async fn foreign_host_names_are_turned_away_on_loopback() {
 
 #[tokio::test]
 async fn beyond_loopback_data_needs_the_token_and_health_does_not() {
-    let served = served_on("0.0.0.0:0").await;
+    let served = served_on("0.0.0.0:0", no_journal()).await;
     let ask = async |path: &str, more: &str| {
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: gateway.example\r\n{more}Connection: close\r\n\r\n");
@@ -462,6 +465,13 @@ async fn bad_questions_about_history_are_explained() {
         assert_eq!(status, 422, "{query} {body}");
         assert!(body.contains(word), "{query} {body}");
     }
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_opened_is_an_answer() {
+    let served = served().await;
+    let (status, _, body) = get(&served, "/api/v1/history").await;
+    assert_eq!(status, 503, "{body}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod crash;
 mod journal;
+mod ask;
 mod console;
 mod profiles;
 mod pymodbus;

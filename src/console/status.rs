@@ -1,0 +1,268 @@
+//! The shape of the gateway's own state: devices, lines, journal, sinks and losses.
+//!
+//! In: the board. Out: plain structs for JSON, built by hand as those of `view`.
+//! Invariant: a shape changes only by growing; absent means well or unknown, never zero.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alarm::Base;
+use crate::forward;
+use crate::gateway::board::{Board, Picture};
+use crate::point::{Catalog, Device, DeviceId, Point};
+
+/// The gateway's own state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The gateway's name.
+    pub site: String,
+    /// Version of the program.
+    pub version: String,
+    /// Version of the site's documents.
+    pub documents: String,
+    /// IANA time zone for display.
+    pub timezone: String,
+    /// Start of the gateway.
+    pub started: String,
+    /// Time of this picture.
+    pub now: String,
+    /// Seconds from `started` to `now`.
+    pub uptime_s: u64,
+    /// Milliseconds since the picture last changed.
+    pub still_ms: u64,
+    /// What is wrong with the gateway as a whole; empty when well.
+    pub troubles: Vec<String>,
+    /// Alarms that are not closed.
+    pub alarms_open: usize,
+    /// Lines.
+    pub lines: Vec<LineView>,
+    /// Devices with their points.
+    pub devices: Vec<DeviceView>,
+    /// The journal.
+    pub journal: JournalView,
+    /// Sinks.
+    pub sinks: Vec<SinkView>,
+    /// Losses since start.
+    pub losses: Vec<LossView>,
+}
+
+/// A line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LineView {
+    /// Its name.
+    pub name: String,
+    /// What is wrong; absent when well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// Its name.
+    pub name: String,
+    /// Its line; absent for derived points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    /// Sensor class.
+    pub class: String,
+    /// Code of its risk point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk_point: Option<String>,
+    /// Town of that risk point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub town: Option<String>,
+    /// Polls made.
+    pub polls: u64,
+    /// Polls with a failed exchange.
+    pub failed: u64,
+    /// Why the last poll failed; absent when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// When it last answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<String>,
+    /// Its points.
+    pub points: Vec<PointView>,
+}
+
+/// A point's names, for display of its readings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointView {
+    /// Full name.
+    pub name: String,
+    /// Last part of the name.
+    pub short: String,
+    /// Unit by its short name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Digits after the point.
+    pub decimals: u8,
+    /// Names of states by value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<(i64, String)>,
+}
+
+/// The journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalView {
+    /// Last commit.
+    pub seq: u64,
+    /// Readings committed since start.
+    pub readings: u64,
+    /// Transitions committed since start.
+    pub transitions: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Readings that wait for the disk.
+    pub waiting: u64,
+    /// Why the disk refuses; absent when well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// A sink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SinkView {
+    /// Its name.
+    pub name: String,
+    /// The last delivery worked.
+    pub up: bool,
+    /// What is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Readings delivered since start.
+    pub readings: u64,
+    /// Transitions delivered since start.
+    pub alarms: u64,
+    /// Records that the sink refused for good.
+    pub rejected: u64,
+    /// Commits not delivered yet.
+    pub backlog: u64,
+    /// Failed attempts since start.
+    pub failures: u64,
+}
+
+/// A loss.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossView {
+    /// The snake_case reason.
+    pub reason: String,
+    /// Device, line or sink.
+    pub place: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl StatusView {
+    /// The shape of `picture`, which last changed `still` ago.
+    pub fn new(board: &Board, picture: &Picture, still: Duration, troubles: Vec<String>) -> Self {
+        let catalog = &board.catalog;
+        let mut points: Vec<Vec<PointView>> = vec![Vec::new(); catalog.devices.len()];
+        for point in &catalog.points {
+            if let Some(of_device) = points.get_mut(index(point.device)) {
+                of_device.push(PointView::new(point));
+            }
+        }
+        let devices = points.into_iter().zip(&catalog.devices);
+        let losses = picture.losses.iter().map(|((loss, place), count)| LossView {
+            reason: loss.name().to_owned(),
+            place: place.clone(),
+            count: *count,
+        });
+        Self {
+            site: catalog.site.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            documents: catalog.version.clone(),
+            timezone: board.timezone.clone(),
+            started: picture.started.to_string(),
+            now: picture.now.to_string(),
+            uptime_s: picture.now.since(picture.started).as_secs(),
+            still_ms: u64::try_from(still.as_millis()).unwrap_or(u64::MAX),
+            troubles,
+            alarms_open: picture.alarms.values().filter(|alarm| alarm.state != Base::Normal).count(),
+            lines: lines(catalog, picture),
+            devices: devices.map(|(points, device)| device_view(catalog, picture, device, points)).collect(),
+            journal: journal_view(picture),
+            sinks: board.sinks.iter().map(|(name, status)| sink_view(name, &lock(status))).collect(),
+            losses: losses.collect(),
+        }
+    }
+}
+
+/// A copy of a sink's status.
+pub fn lock(status: &Mutex<forward::Status>) -> forward::Status {
+    status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Lines with their trouble, in the order of the catalog.
+pub fn lines(catalog: &Catalog, picture: &Picture) -> Vec<LineView> {
+    let troubles = picture.lines.iter().cloned().chain(std::iter::repeat(None));
+    catalog
+        .lines
+        .iter()
+        .zip(troubles)
+        .map(|(line, trouble)| LineView { name: line.name.clone(), trouble })
+        .collect()
+}
+
+fn index(id: DeviceId) -> usize {
+    usize::try_from(id.0).unwrap_or(usize::MAX)
+}
+
+fn device_view(catalog: &Catalog, picture: &Picture, device: &Device, points: Vec<PointView>) -> DeviceView {
+    let status = picture.devices.get(index(device.id)).cloned().unwrap_or_default();
+    let line = device.line.and_then(|id| catalog.lines.iter().find(|line| line.id == id));
+    DeviceView {
+        name: device.name.clone(),
+        line: line.map(|line| line.name.clone()),
+        class: device.class.clone(),
+        risk_point: device.risk_point.clone(),
+        town: device.town.clone(),
+        polls: status.polls,
+        failed: status.failed,
+        trouble: status.trouble,
+        answered: status.answered.map(|at| at.to_string()),
+        points,
+    }
+}
+
+impl PointView {
+    /// The names of `point`.
+    pub fn new(point: &Point) -> Self {
+        Self {
+            name: point.name.clone(),
+            short: point.short.clone(),
+            unit: point.unit.map(|unit| unit.name().to_owned()),
+            decimals: point.decimals,
+            states: point.states.clone(),
+        }
+    }
+}
+
+fn journal_view(picture: &Picture) -> JournalView {
+    let journal = &picture.journal;
+    JournalView {
+        seq: journal.seq,
+        readings: journal.readings,
+        transitions: journal.transitions,
+        bytes: journal.bytes,
+        waiting: journal.waiting,
+        trouble: journal.trouble.clone(),
+    }
+}
+
+fn sink_view(name: &str, status: &forward::Status) -> SinkView {
+    SinkView {
+        name: name.to_owned(),
+        up: status.up,
+        trouble: status.trouble.clone(),
+        readings: status.readings,
+        alarms: status.alarms,
+        rejected: status.rejected,
+        backlog: status.backlog,
+        failures: status.failures,
+    }
+}

@@ -1,0 +1,251 @@
+//! Runs one sink: reads what the lanes ask for, hands it to the sink, and reports confirmed progress.
+//!
+//! In: commits, the journal, a [`Sink`]. Out: deliveries, progress at most twice a second, [`Status`].
+//! Invariant: progress is reported only after the sink's receipt; at most one request of each lane is out.
+//! Source: DESIGN section 9.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::forward::lanes::{Job, Lane, Lanes, Outcome, Pace};
+use crate::forward::sink::{Parcel, Refusal, Refused, Sink, told};
+use crate::forward::{Ports, Status};
+use crate::journal::{Reader, Seq, Span};
+use crate::loss::Loss;
+
+/// Transitions in one request at most.
+const ALARMS_MAX: usize = 100;
+/// Transitions before a page that are looked at, to give two in one millisecond the same times as ever.
+const LOOK_BACK: u64 = 64;
+/// Progress is reported this often at most.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// Pause before a journal that cannot be opened is tried again.
+const REOPEN_AFTER: Duration = Duration::from_secs(5);
+/// The last report waits this long for room.
+const LAST_WORD: Duration = Duration::from_millis(300);
+
+/// A request that has ended.
+struct Flight {
+    job: Job,
+    outcome: Outcome,
+    records: u64,
+    damaged: u64,
+    refused: Vec<Refused>,
+}
+
+type Slot<'a> = Option<Pin<Box<dyn Future<Output = Flight> + Send + 'a>>>;
+
+/// Runs the sink until `ports.stop`; `batch_max` readings in one request at most.
+pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, mut ports: Ports) {
+    let mut stop = ports.stop.clone();
+    let reader = tokio::select! {
+        biased;
+        () = stopped(&mut stop) => return,
+        reader = open(name, &ports) => reader,
+    };
+    let newest = newest(&reader, *ports.committed.borrow_and_update());
+    let mut lanes = Lanes::new(ports.progress.clone(), newest, pace, seed());
+    let mut slots: [Slot<'_>; 3] = Default::default();
+    let mut keep = pin!(keep(sink));
+    let mut report_at = now();
+    loop {
+        while let Some(job) = lanes.take(now()) {
+            let max = if job.lane() == Lane::Alarms { ALARMS_MAX } else { batch_max };
+            let flight = fly(sink, &reader, job, lanes.limit(job.lane(), max));
+            if let Some(slot) = slots.get_mut(job.lane().place()) {
+                *slot = Some(Box::pin(flight));
+            }
+        }
+        show(&lanes, &ports);
+        let (wake, report) = (lanes.wake(), lanes.moved());
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            () = sleep_until(report_at), if report => {
+                report_at = now().checked_add(REPORT_EVERY).unwrap_or(report_at);
+                hand_on(&mut lanes, name, &ports);
+            }
+            flight = landed(&mut slots) => land(&mut lanes, flight, name, &ports),
+            newest = next_commit(&mut ports.committed) => lanes.committed(newest),
+            () = sleep_until(wake.unwrap_or(report_at)), if wake.is_some() => {}
+            () = &mut keep => {}
+        }
+    }
+    if let Some(progress) = lanes.take_moved() {
+        // A full queue at the end costs a repeat after the next start, nothing else.
+        let _ = timeout(LAST_WORD, ports.confirmed.send((name.to_owned(), progress))).await;
+    }
+}
+
+/// What the sink keeps up, without an end.
+async fn keep<S: Sink>(sink: &S) {
+    sink.keep().await;
+    std::future::pending().await
+}
+
+/// Resolves when `stop` turns true or its owner is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The next commit; never, when there will be none.
+async fn next_commit(committed: &mut watch::Receiver<Seq>) -> Seq {
+    match committed.changed().await {
+        Ok(()) => *committed.borrow_and_update(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn open(name: &str, ports: &Ports) -> Arc<Reader> {
+    loop {
+        match Reader::open(&ports.journal) {
+            Ok(reader) => return Arc::new(reader),
+            Err(error) => {
+                let why = format!("cannot read the journal: {error}");
+                tracing::error!(sink = name, why);
+                status(ports).trouble = Some(why);
+            }
+        }
+        tokio::time::sleep(REOPEN_AFTER).await;
+    }
+}
+
+fn newest(reader: &Reader, told: Seq) -> Seq {
+    reader.last().ok().flatten().map_or(told, |(seq, _)| seq.max(told))
+}
+
+/// The first of the slots whose flight has ended; alarms are looked at first.
+async fn landed(slots: &mut [Slot<'_>; 3]) -> Flight {
+    poll_fn(|context| {
+        for slot in slots.iter_mut() {
+            if let Some(flight) = slot
+                && let Poll::Ready(flight) = flight.as_mut().poll(context)
+            {
+                *slot = None;
+                return Poll::Ready(flight);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports) {
+    let lane = flight.job.lane();
+    let failed = matches!(flight.outcome, Outcome::Failed(_));
+    let moved = lanes.done(flight.job, flight.outcome, now());
+    if !moved {
+        let why = lanes.trouble().unwrap_or_default();
+        tracing::warn!(sink = name, lane = lane.name(), failed, why, "not delivered");
+        return;
+    }
+    for refused in &flight.refused {
+        let loss = Loss::RejectedRecord.name();
+        tracing::error!(sink = name, loss, count = refused.records, record = refused.what, why = refused.why);
+    }
+    if flight.damaged > 0 {
+        tracing::error!(sink = name, loss = Loss::DamagedRecord.name(), count = flight.damaged);
+    }
+    let rejected = flight.refused.iter().fold(0_u64, |sum, refused| sum.saturating_add(refused.records));
+    let delivered = flight.records.saturating_sub(rejected);
+    let mut status = status(ports);
+    status.up |= flight.records > 0;
+    status.rejected = status.rejected.saturating_add(rejected);
+    let count = if lane == Lane::Alarms { &mut status.alarms } else { &mut status.readings };
+    *count = count.saturating_add(delivered);
+}
+
+fn show(lanes: &Lanes, ports: &Ports) {
+    let mut status = status(ports);
+    status.up &= lanes.up();
+    status.trouble = lanes.trouble();
+    status.backlog = lanes.backlog();
+    status.failures = lanes.failures();
+}
+
+fn status(ports: &Ports) -> std::sync::MutexGuard<'_, Status> {
+    // Plain counters: a viewer that panicked has not broken them.
+    ports.status.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hand_on(lanes: &mut Lanes, name: &str, ports: &Ports) {
+    if let Some(progress) = lanes.take_moved()
+        && ports.confirmed.try_send((name.to_owned(), progress)).is_err()
+    {
+        lanes.keep_moved();
+    }
+}
+
+/// Reads the job's page and delivers it.
+async fn fly<S: Sink>(sink: &S, reader: &Arc<Reader>, job: Job, max: usize) -> Flight {
+    let page = match page(Arc::clone(reader), job, max).await {
+        Ok(page) => page,
+        Err(why) => {
+            let outcome = Outcome::Failed(Refusal::Unreachable { why });
+            return Flight { job, outcome, records: 0, damaged: 0, refused: Vec::new() };
+        }
+    };
+    let Page { parcel, reached, more, damaged } = page;
+    let records = parcel.records();
+    let answer = if records == 0 { Ok(Default::default()) } else { sink.deliver(parcel).await };
+    let (outcome, refused) = match answer {
+        Ok(receipt) => {
+            let refused = receipt.refused.iter().fold(0_u64, |sum, one| sum.saturating_add(one.records));
+            (Outcome::Done { reached, more, records, refused }, receipt.refused)
+        }
+        Err(refusal) => (Outcome::Failed(refusal), Vec::new()),
+    };
+    Flight { job, outcome, records, damaged, refused }
+}
+
+struct Page {
+    parcel: Parcel,
+    reached: u64,
+    more: bool,
+    damaged: u64,
+}
+
+/// Reads on a blocking thread: a slow disk must not hold up what polls devices.
+async fn page(reader: Arc<Reader>, job: Job, max: usize) -> Result<Page, String> {
+    let read = move || match job {
+        Job::Alarms { after } => alarms(&reader, after, max),
+        Job::Live(span) => readings(&reader, span, max, false),
+        Job::Backlog(span) => readings(&reader, span, max, true),
+    };
+    let page = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+    page.map_err(|error| format!("cannot read the journal: {error}"))
+}
+
+fn alarms(reader: &Reader, after: u64, max: usize) -> Result<Page, crate::journal::StoreError> {
+    let back = after.min(LOOK_BACK);
+    let most = usize::try_from(back).unwrap_or(0).saturating_add(max);
+    let page = reader.transitions(after.saturating_sub(back), most)?;
+    let more = page.len() >= most;
+    let mut alarms = told(page);
+    alarms.retain(|told| told.number > after);
+    let reached = alarms.last().map_or(after, |told| told.number);
+    Ok(Page { parcel: Parcel::Alarms(alarms), reached, more, damaged: 0 })
+}
+
+fn readings(reader: &Reader, span: Span, max: usize, late: bool) -> Result<Page, crate::journal::StoreError> {
+    let (groups, next, damaged) = reader.groups(span, max)?;
+    // The reader looks at one commit at least; anything else would turn for ever.
+    let reached = next.0.max(span.from.0.saturating_add(1));
+    Ok(Page { parcel: Parcel::Readings { late, groups }, reached, more: false, damaged })
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the port: pauses are monotonic time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Feeds the jitter; a box without randomness still works, in step with others.
+fn seed() -> u64 {
+    getrandom::u64().unwrap_or(1)
+}

@@ -1,0 +1,473 @@
+//! Which request a sink makes next: three lanes, one outage, durable progress. No I/O, no clock.
+//!
+//! In: the newest commit, how each request ended, time. Out: [`Job`]s, at most one of each lane at a time, and [`Progress`].
+//! Invariant: a commit leaves `live` only by being delivered or by standing in `gaps`, and leaves `gaps` only by being
+//! delivered; after an outage the newest commit is asked for before any older one.
+//! Source: DESIGN promises 2, 3, 4 and section 9.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::forward::sink::Refusal;
+use crate::journal::{Progress, Seq, Span};
+
+/// Gaps kept at most; beyond it the two nearest become one, which repeats what lies between them.
+const GAPS_MAX: usize = 64;
+/// Commits that the live lane may be behind before it leaves them to the backlog.
+const LAG_MAX: u64 = 30;
+/// Whole requests refused in a row before the lane takes it for a wrong setting and not for poison.
+const REFUSED_ROW: u32 = 3;
+/// Records in a request from which a refused half is a wrong setting.
+const REFUSED_FROM: u64 = 4;
+/// Failures of one lane in a row after which its requests shrink.
+const SHRINK_FROM: u32 = 3;
+/// A request shrinks to this power of a half at most.
+const SHRINK_MAX: u32 = 10;
+
+/// How fast a failing sink is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Shortest pause after a failure, and the first upper bound of the jitter.
+    pub base: Duration,
+    /// Longest pause of our own.
+    pub cap: Duration,
+    /// Longest pause that the server may ask for.
+    pub ask: Duration,
+    /// Pause while a person has to change something (credentials, database, schema).
+    pub hold: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            base: Duration::from_millis(500),
+            cap: Duration::from_secs(30),
+            ask: Duration::from_secs(600),
+            hold: Duration::from_secs(60),
+        }
+    }
+}
+
+/// One of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Transitions, first.
+    Alarms,
+    /// The newest readings.
+    Live,
+    /// What was missed.
+    Backlog,
+}
+
+impl Lane {
+    /// All lanes, the first one first.
+    pub const ALL: [Self; 3] = [Self::Alarms, Self::Live, Self::Backlog];
+
+    /// The name in texts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alarms => "alarms",
+            Self::Live => "live",
+            Self::Backlog => "backlog",
+        }
+    }
+
+    /// Its place in [`Lane::ALL`].
+    pub const fn place(self) -> usize {
+        match self {
+            Self::Alarms => 0,
+            Self::Live => 1,
+            Self::Backlog => 2,
+        }
+    }
+}
+
+/// What to read and deliver now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Transitions numbered above `after`.
+    Alarms {
+        /// The last one confirmed.
+        after: u64,
+    },
+    /// Readings of these commits, as fresh ones.
+    Live(Span),
+    /// Readings of these commits, as late ones.
+    Backlog(Span),
+}
+
+impl Job {
+    /// The lane that it belongs to.
+    pub const fn lane(self) -> Lane {
+        match self {
+            Self::Alarms { .. } => Lane::Alarms,
+            Self::Live(_) => Lane::Live,
+            Self::Backlog(_) => Lane::Backlog,
+        }
+    }
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server has acknowledged everything, or there was nothing to send.
+    Done {
+        /// The last transition, or one past the last commit.
+        reached: u64,
+        /// There may be more of it in the journal.
+        more: bool,
+        /// Records sent, refused ones included.
+        records: u64,
+        /// Records that the sink refused for good.
+        refused: u64,
+    },
+    /// Nothing may be taken for delivered.
+    Failed(Refusal),
+}
+
+/// State of one lane.
+#[derive(Clone, Debug, Default)]
+struct Post {
+    flying: Option<Job>,
+    /// Not before this; set while the lane waits for a person.
+    until: Option<Instant>,
+    trouble: Option<String>,
+    /// Failures in a row.
+    failures: u32,
+    /// Requests refused as a whole, in a row.
+    refused: u32,
+}
+
+/// The sink as a whole does not take anything.
+#[derive(Clone, Debug)]
+struct Outage {
+    until: Instant,
+    why: String,
+    attempts: u32,
+    /// The lane that asks next; moves on when the server answers, so that one lane's poison cannot starve the others.
+    turn: usize,
+}
+
+/// The state machine of one sink.
+#[derive(Clone, Debug)]
+pub struct Lanes {
+    progress: Progress,
+    newest: Seq,
+    pace: Pace,
+    dice: u64,
+    posts: [Post; 3],
+    outage: Option<Outage>,
+    /// The newest commit that the alarms lane has looked behind.
+    alarms_seen: Seq,
+    alarms_asked: Seq,
+    /// The live lane gives what it missed to the backlog and goes on at the newest commit.
+    jump: bool,
+    /// A live request has been delivered since the last outage.
+    fresh: bool,
+    moved: bool,
+    failures: u64,
+}
+
+impl Lanes {
+    /// Lanes that go on from `progress`; all commits up to `newest` that it does not know become backlog. `seed` feeds the jitter.
+    pub fn new(mut progress: Progress, newest: Seq, pace: Pace, seed: u64) -> Self {
+        // A journal restored from an older copy knows fewer commits than were confirmed.
+        progress.live = progress.live.min(newest);
+        let end = after(progress.live);
+        progress.gaps.retain_mut(|gap| {
+            gap.to = gap.to.min(end);
+            gap.from < gap.to
+        });
+        let mut lanes = Self {
+            progress,
+            newest,
+            pace,
+            dice: seed | 1,
+            posts: Default::default(),
+            outage: None,
+            alarms_seen: Seq(0),
+            alarms_asked: Seq(0),
+            jump: false,
+            fresh: false,
+            moved: false,
+            failures: 0,
+        };
+        lanes.leave_to_backlog(newest);
+        lanes
+    }
+
+    /// There is a newer commit.
+    pub fn committed(&mut self, newest: Seq) {
+        self.newest = self.newest.max(newest);
+    }
+
+    /// The next request to make, alarms before live before backlog; call until `None`.
+    pub fn take(&mut self, now: Instant) -> Option<Job> {
+        let first = match &self.outage {
+            Some(outage) if now < outage.until || self.posts.iter().any(|post| post.flying.is_some()) => {
+                return None;
+            }
+            Some(outage) => outage.turn,
+            None => 0,
+        };
+        let lanes = Lane::ALL.into_iter().cycle().skip(first % Lane::ALL.len()).take(Lane::ALL.len());
+        for lane in lanes {
+            let post = self.post(lane);
+            if post.flying.is_some() || post.until.is_some_and(|until| now < until) {
+                continue;
+            }
+            if let Some(job) = self.work(lane) {
+                self.post(lane).flying = Some(job);
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// How many readings (or transitions) the lane's next request may hold, given the configured most.
+    pub fn limit(&self, lane: Lane, batch_max: usize) -> usize {
+        let failures = self.posts.get(lane.place()).map_or(0, |post| post.failures);
+        let halvings = failures.saturating_sub(SHRINK_FROM.saturating_sub(1)).min(SHRINK_MAX);
+        (batch_max >> halvings).max(1)
+    }
+
+    /// Takes the end of a job. `true` when progress moved over it: only then are its records delivered or set aside.
+    pub fn done(&mut self, job: Job, outcome: Outcome, now: Instant) -> bool {
+        let lane = job.lane();
+        self.post(lane).flying = None;
+        match outcome {
+            Outcome::Done { reached, more, records, refused } => {
+                if records > 0 {
+                    self.outage = None;
+                }
+                if self.misfit(lane, records, refused) {
+                    let why =
+                        format!("{refused} of {records} records refused: a wrong setting, not a bad record");
+                    self.hold(lane, why, now);
+                    return false;
+                }
+                self.delivered(job, reached, more, records);
+                true
+            }
+            Outcome::Failed(refusal) => {
+                self.failed(lane, refusal, now);
+                false
+            }
+        }
+    }
+
+    /// When [`Lanes::take`] may have something although nothing else happens.
+    pub fn wake(&self) -> Option<Instant> {
+        let outage = self.outage.iter().map(|outage| outage.until);
+        self.posts.iter().filter_map(|post| post.until).chain(outage).min()
+    }
+
+    /// Whether there is progress to hand on.
+    pub const fn moved(&self) -> bool {
+        self.moved
+    }
+
+    /// Progress, once after each acknowledgement that moved it.
+    pub fn take_moved(&mut self) -> Option<Progress> {
+        std::mem::take(&mut self.moved).then(|| self.progress.clone())
+    }
+
+    /// Puts progress back that could not be handed on.
+    pub const fn keep_moved(&mut self) {
+        self.moved = true;
+    }
+
+    /// Commits that are not delivered yet.
+    pub fn backlog(&self) -> u64 {
+        let live = self.newest.0.saturating_sub(self.progress.live.0);
+        self.progress
+            .gaps
+            .iter()
+            .fold(live, |sum, gap| sum.saturating_add(gap.to.0.saturating_sub(gap.from.0)))
+    }
+
+    /// What is wrong: of the sink first, else of its first troubled lane.
+    pub fn trouble(&self) -> Option<String> {
+        if let Some(outage) = &self.outage {
+            return Some(outage.why.clone());
+        }
+        Lane::ALL
+            .into_iter()
+            .zip(&self.posts)
+            .find_map(|(lane, post)| post.trouble.as_ref().map(|why| format!("{} held: {why}", lane.name())))
+    }
+
+    /// Whether the sink takes requests.
+    pub const fn up(&self) -> bool {
+        self.outage.is_none()
+    }
+
+    /// Failed requests so far.
+    pub const fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    fn post(&mut self, lane: Lane) -> &mut Post {
+        let [alarms, live, backlog] = &mut self.posts;
+        match lane {
+            Lane::Alarms => alarms,
+            Lane::Live => live,
+            Lane::Backlog => backlog,
+        }
+    }
+
+    fn work(&mut self, lane: Lane) -> Option<Job> {
+        match lane {
+            Lane::Alarms => (self.alarms_seen < self.newest).then(|| {
+                self.alarms_asked = self.newest;
+                Job::Alarms { after: self.progress.alarms }
+            }),
+            Lane::Live => {
+                let lag = self.newest.0.saturating_sub(self.progress.live.0);
+                if lag > 1 && (self.jump || lag > LAG_MAX) {
+                    self.leave_to_backlog(Seq(self.newest.0.saturating_sub(1)));
+                }
+                self.jump = false;
+                let span = Span { from: after(self.progress.live), to: after(self.newest) };
+                (lag > 0).then_some(Job::Live(span))
+            }
+            Lane::Backlog => {
+                let [_, live, _] = &self.posts;
+                let live_idle = live.flying.is_none() && self.progress.live == self.newest;
+                let live_held = live.until.is_some();
+                let span = *self.progress.gaps.first()?;
+                (self.fresh || live_idle || live_held).then_some(Job::Backlog(span))
+            }
+        }
+    }
+
+    /// Everything up to `upto` that the live lane has not delivered becomes backlog.
+    fn leave_to_backlog(&mut self, upto: Seq) {
+        if self.progress.live < upto {
+            add(&mut self.progress.gaps, Span { from: after(self.progress.live), to: after(upto) });
+            self.progress.live = upto;
+        }
+    }
+
+    fn delivered(&mut self, job: Job, reached: u64, more: bool, records: u64) {
+        self.moved |= records > 0;
+        match job {
+            Job::Alarms { after } => {
+                self.progress.alarms = self.progress.alarms.max(reached.max(after));
+                if !more {
+                    self.alarms_seen = self.alarms_asked;
+                }
+            }
+            Job::Live(span) => {
+                // Nothing else moves `live` while a live job is out.
+                self.progress.live = Seq(reached.min(span.to.0).saturating_sub(1)).max(self.progress.live);
+                self.jump = reached < span.to.0;
+                self.fresh |= records > 0;
+            }
+            Job::Backlog(span) => {
+                remove(&mut self.progress.gaps, Span { from: span.from, to: Seq(reached.min(span.to.0)) });
+            }
+        }
+        let post = self.post(job.lane());
+        (post.until, post.trouble, post.failures) = (None, None, 0);
+    }
+
+    /// Counts refusals of whole requests; `true` when this one should not be believed to be poison.
+    fn misfit(&mut self, lane: Lane, records: u64, refused: u64) -> bool {
+        let post = self.post(lane);
+        if refused == 0 {
+            if records > 0 {
+                post.refused = 0;
+            }
+            return false;
+        }
+        post.refused = if refused >= records { post.refused.saturating_add(1) } else { 0 };
+        let half = refused.saturating_mul(2) > records;
+        half && (records >= REFUSED_FROM || post.refused > REFUSED_ROW)
+    }
+
+    fn hold(&mut self, lane: Lane, why: String, now: Instant) {
+        let until = now.checked_add(self.pace.hold);
+        let post = self.post(lane);
+        (post.until, post.trouble) = (until, Some(why));
+        self.jump |= lane == Lane::Live;
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    fn failed(&mut self, lane: Lane, refusal: Refusal, now: Instant) {
+        let post = self.post(lane);
+        post.failures = post.failures.saturating_add(1);
+        let (why, asked, answered) = match refusal {
+            Refusal::Unfit { why } => {
+                self.outage = None;
+                return self.hold(lane, why, now);
+            }
+            Refusal::Denied { why } => (why, Some(self.pace.hold), true),
+            Refusal::Unreachable { why } => (why, None, false),
+            Refusal::Busy { why, after } => (why, after.map(|asked| asked.min(self.pace.ask)), true),
+        };
+        self.failures = self.failures.saturating_add(1);
+        let (attempts, turn) = self.outage.as_ref().map_or((0, 0), |outage| (outage.attempts, outage.turn));
+        let pause = self.pause(attempts).max(asked.unwrap_or_default());
+        self.outage = Some(Outage {
+            until: now.checked_add(pause).unwrap_or(now),
+            why,
+            attempts: attempts.saturating_add(1),
+            turn: if answered { lane.place().saturating_add(1) } else { turn },
+        });
+        self.jump = true;
+        self.fresh = false;
+    }
+
+    /// Full jitter: anything between `base` and the doubled bound, so that gateways do not come back together.
+    fn pause(&mut self, attempts: u32) -> Duration {
+        let factor = 1_u32.checked_shl(attempts.saturating_add(1).min(16)).unwrap_or(u32::MAX);
+        let bound = self.pace.base.saturating_mul(factor).min(self.pace.cap).max(self.pace.base);
+        let room = bound.saturating_sub(self.pace.base).as_millis();
+        // xorshift64: the state is never 0, because the seed is odd.
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        let part = u128::from(self.dice) % room.saturating_add(1);
+        self.pace.base.saturating_add(Duration::from_millis(u64::try_from(part).unwrap_or(0)))
+    }
+}
+
+const fn after(seq: Seq) -> Seq {
+    Seq(seq.0.saturating_add(1))
+}
+
+/// Puts `span` into `gaps` (oldest first, disjoint), merging what touches; bounded by [`GAPS_MAX`].
+fn add(gaps: &mut Vec<Span>, span: Span) {
+    gaps.push(span);
+    gaps.sort_by_key(|gap| gap.from);
+    gaps.dedup_by(|later, earlier| {
+        let touch = later.from <= earlier.to;
+        if touch {
+            earlier.to = earlier.to.max(later.to);
+        }
+        touch
+    });
+    while gaps.len() > GAPS_MAX {
+        let holes = gaps.iter().zip(gaps.iter().skip(1)).map(|(a, b)| b.from.0.saturating_sub(a.to.0));
+        let Some((nearest, _)) = holes.enumerate().min_by_key(|(_, hole)| *hole) else { return };
+        let next = gaps.remove(nearest.saturating_add(1));
+        if let Some(gap) = gaps.get_mut(nearest) {
+            gap.to = next.to;
+        }
+    }
+}
+
+/// Takes `span` out of `gaps`.
+fn remove(gaps: &mut Vec<Span>, span: Span) {
+    let rest = std::mem::take(gaps).into_iter().flat_map(|gap| {
+        let left = Span { from: gap.from, to: gap.to.min(span.from) };
+        let right = Span { from: gap.from.max(span.to), to: gap.to };
+        [left, right].into_iter().filter(|part| part.from < part.to)
+    });
+    *gaps = rest.collect();
+}
+
+#[cfg(test)]
+mod tests;
