@@ -296,6 +296,9 @@ impl Keeper {
                     self.disk_refuses = false;
                     self.read_own();
                 }
+                if tracing::enabled!(tracing::Level::DEBUG) {
+                    tracing::debug!(seq = seq.0, digest = %digest(&written.group.batches), "committed");
+                }
                 self.board.committed(seq, &written.group, written.bytes, self.pending.waiting());
                 // A commit of progress alone has nothing for a sink: waking it would make the next such commit.
                 if !written.group.batches.is_empty() || !written.group.transitions.is_empty() {
@@ -320,6 +323,13 @@ impl Keeper {
             self.read_own();
         }
     }
+}
+
+/// A fingerprint of a commit's readings, for logs and for comparing what was announced with what is on disk.
+pub fn digest(batches: &[Batch]) -> String {
+    use sha2::{Digest, Sha256};
+    let text = format!("{batches:?}");
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The points of the device `gateway`.

@@ -11,7 +11,7 @@
 
 pub mod board;
 pub mod core;
-mod keeper;
+pub mod keeper;
 mod line;
 mod notify;
 mod pending;

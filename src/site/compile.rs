@@ -123,10 +123,8 @@ impl<'a> Build<'a> {
         let each = |key: &'static str| tops.iter().flat_map(|top| top.sections(key)).collect::<Vec<_>>();
         let mut names = Names::default();
         for section in each("line") {
-            if let Some(line) = devices::line(&section, &self.options.lines) {
-                names.take("line", &line.settings.name, &line.place, self.report);
-                self.lines.push(line);
-            }
+            names.named("line", &section);
+            self.lines.extend(devices::line(&section, &self.options.lines));
         }
         for section in each("risk_point") {
             if let Some((point, place)) = devices::risk_point(&section) {
@@ -135,8 +133,8 @@ impl<'a> Build<'a> {
             }
         }
         for section in each("device") {
+            names.named("device", &section);
             if let Some(draft) = devices::device(&section, &self.lines, models, self.options.now) {
-                names.take("device", &draft.name, &draft.place, self.report);
                 self.check_risk_point(&section, &draft);
                 self.drafts.push(draft);
             }
@@ -148,10 +146,8 @@ impl<'a> Build<'a> {
             self.derived(&section, &mut names);
         }
         for section in each("rule") {
-            if let Some(rule) = rules::rule(&section, &self.known) {
-                names.take("rule", &rule.name, &section.place("name"), self.report);
-                self.rules.push(rule);
-            }
+            names.named("rule", &section);
+            self.rules.extend(rules::rule(&section, &self.known));
         }
         self.implicit();
         for top in &tops {
@@ -420,6 +416,13 @@ fn implicit_rule(name: String, point: PointId, kind: Kind, condition: Condition,
 struct Names(BTreeMap<(&'static str, String), Place>);
 
 impl Names {
+    /// Takes the name of a section, also of one that is broken otherwise.
+    fn named(&mut self, kind: &'static str, section: &Section<'_>) {
+        if let Some(name) = section.text("name") {
+            self.take(kind, &name, &section.place("name"), section.report);
+        }
+    }
+
     fn take(&mut self, kind: &'static str, name: &str, place: &Place, report: &Report) {
         if kind == "device" && name == "gateway" {
             report.error(

@@ -8,9 +8,11 @@
 mod crash;
 mod journal;
 mod ask;
+mod check;
 mod console;
 mod profiles;
 mod pymodbus;
+mod running;
 mod sim;
 mod vectors;
 mod view;

@@ -1,0 +1,212 @@
+//! The whole gateway as a process: it is killed at random moments under load, and it is stopped.
+//! These tests run in real time on loopback sockets.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use lifeline_gateway::alarm::engine::replay;
+use lifeline_gateway::gateway::keeper::digest;
+use lifeline_gateway::journal::{Reader, Seq, Span};
+use tokio_modbus::prelude::*;
+use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
+
+const KILLS: u32 = 50;
+
+/// Holding register n is a sawtooth of the calls so far, so that a threshold is crossed again and again.
+#[derive(Clone)]
+struct Sawtooth(std::sync::Arc<std::sync::atomic::AtomicU16>);
+
+impl tokio_modbus::server::Service for Sawtooth {
+    type Request = SlaveRequest<'static>;
+    type Response = Response;
+    type Exception = ExceptionCode;
+    type Future = std::future::Ready<Result<Response, ExceptionCode>>;
+
+    fn call(&self, request: Self::Request) -> Self::Future {
+        let calls = self.0.fetch_add(7, std::sync::atomic::Ordering::Relaxed);
+        std::future::ready(match request.request {
+            Request::ReadHoldingRegisters(_, count) => {
+                Ok(Response::ReadHoldingRegisters((0..count).map(|n| (calls + n) % 1000).collect()))
+            }
+            _ => Err(ExceptionCode::IllegalFunction),
+        })
+    }
+}
+
+fn serve() -> std::net::SocketAddr {
+    let (to, from) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            to.send(listener.local_addr().unwrap()).unwrap();
+            let service = Sawtooth(std::sync::Arc::default());
+            let on_connected = |stream, address| {
+                let service = service.clone();
+                async move { accept_tcp_connection(stream, address, move |_| Ok(Some(service.clone()))) }
+            };
+            Server::new(listener).serve(&on_connected, |_| ()).await.unwrap();
+        });
+    });
+    from.recv().unwrap()
+}
+
+fn documents(folder: &Path, server: std::net::SocketAddr) {
+    let profile = "[profile]\nname = \"saw\"\nclass = \"io\"\nmaker = \"test\"\nsource = \"test\"\n[[point]]\nname = \"x\"\nat = \"holding 0\"\ntype = \"u16\"\n[[point]]\nname = \"y\"\nat = \"holding 1\"\ntype = \"u16\"\n";
+    let mut site = String::new();
+    for n in 0..4 {
+        site += &format!(
+            "[[line]]\nname = \"l{n}\"\ntcp = \"{server}\"\n[[device]]\nname = \"d{n}\"\nline = \"l{n}\"\nslave = 1\nprofile = \"saw\"\nevery = \"10ms\"\n[[rule]]\nname = \"r{n}\"\npoint = \"d{n}.x\"\nabove = {{ yellow = 300, red = 700 }}\ndeadband = 50\nbasis = \"test\"\nadvice = \"none\"\n"
+        );
+    }
+    let settings = format!(
+        "[site]\nname = \"kill\"\n[journal]\npath = \"{}/journal\"\ncommit_every = \"20ms\"\n[console]\nlisten = \"127.0.0.1:0\"\n",
+        folder.display()
+    );
+    std::fs::create_dir_all(folder.join("site")).unwrap();
+    std::fs::create_dir_all(folder.join("profiles")).unwrap();
+    std::fs::write(folder.join("profiles/saw.toml"), profile).unwrap();
+    std::fs::write(folder.join("site/site.toml"), site).unwrap();
+    std::fs::write(folder.join("gateway.toml"), settings).unwrap();
+}
+
+/// Starts the gateway; announced commits come out of the channel.
+fn start(folder: &Path) -> (Child, mpsc::Receiver<(u64, String)>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["run", "--log", "json", "--log-filter", "lifeline_gateway=debug"])
+        .args(["--config", "gateway.toml", "--site", "site", "--profiles", "profiles"])
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let (to, from) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let Ok(object) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+            if object["message"] == "committed" {
+                let digest = object["digest"].as_str().unwrap().to_owned();
+                let _ = to.send((object["seq"].as_u64().unwrap(), digest));
+            }
+        }
+    });
+    (child, from)
+}
+
+/// What is on disk: digests by number, which must be without holes; and the alarm states must be the replay of the log.
+fn on_disk(folder: &Path) -> BTreeMap<u64, String> {
+    let reader = Reader::open(&folder.join("journal")).unwrap();
+    let last = reader.last().unwrap().map_or(0, |(seq, _)| seq.0);
+    let mut found = BTreeMap::new();
+    let mut from = Seq(1);
+    while from.0 <= last {
+        let (groups, next, damaged) = reader.groups(Span { from, to: Seq(last + 1) }, 5000).unwrap();
+        assert_eq!(damaged, 0);
+        for group in groups {
+            assert!(
+                found.insert(group.seq.0, digest(&group.batches)).is_none(),
+                "commit {} stands twice",
+                group.seq.0
+            );
+        }
+        from = next;
+    }
+    let mut log = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = reader.transitions(after, 500).unwrap();
+        let Some((id, _)) = page.last() else { break };
+        after = *id;
+        log.extend(page.into_iter().map(|(_, transition)| transition));
+    }
+    let states = reader.states().unwrap().into_iter().filter_map(|(rule, state)| Some((rule, state.alarm?)));
+    assert_eq!(states.collect::<BTreeMap<_, _>>(), replay(&log), "alarm state is the replay of the log");
+    found
+}
+
+#[test]
+fn killed_fifty_times_it_keeps_what_it_announced() {
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), serve());
+    let mut announced: BTreeMap<u64, String> = BTreeMap::new();
+    let mut random = 0x9E37_79B9_u64;
+    for kill in 0..KILLS {
+        let (mut child, commits) = start(folder.path());
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let until = Instant::now() + Duration::from_millis(60 + (random >> 33) % 250);
+        while let Ok((seq, digest)) = commits.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            assert!(announced.insert(seq, digest).is_none(), "kill {kill}: number {seq} was used twice");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for (seq, digest) in commits {
+            announced.insert(seq, digest);
+        }
+        let disk = on_disk(folder.path());
+        for (seq, digest) in &announced {
+            let empty = digest == &lifeline_gateway::gateway::keeper::digest(&[]);
+            assert!(
+                empty || disk.get(seq) == Some(digest),
+                "kill {kill}: commit {seq} was announced and is not there as it was"
+            );
+        }
+    }
+    assert!(announced.len() > 100, "{} commits were announced", announced.len());
+    let reader = Reader::open(&folder.path().join("journal")).unwrap();
+    assert!(!reader.transitions(0, 10).unwrap().is_empty(), "the load raised alarms");
+}
+
+#[test]
+fn sigterm_ends_it_within_two_seconds_with_everything_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), serve());
+    let (mut child, commits) = start(folder.path());
+    let first = commits.recv_timeout(Duration::from_secs(20)).unwrap();
+    let asked = Instant::now();
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    let status = child.wait().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(status.success(), "{status}");
+    let last = commits.iter().last().unwrap_or(first);
+    assert_eq!(on_disk(folder.path()).last_key_value().map(|(seq, _)| *seq), Some(last.0));
+}
+
+fn lifeline(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_lifeline")).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn bad_input_gets_a_sentence_and_a_code() {
+    let (code, text) = lifeline(&["dance"]);
+    assert!(code == Some(2) && text.contains("dance"), "{text}");
+    let (code, text) = lifeline(&["run", "--config", "/nowhere/gateway.toml", "--site", "/nowhere"]);
+    assert!(code == Some(1) && text.contains("/nowhere"), "{text}");
+    let (code, text) = lifeline(&["status", "--journal", "/nowhere"]);
+    assert!(code.is_some_and(|code| code != 0) && text.contains("/nowhere"), "{text}");
+    let (code, text) = lifeline(&["status", "--url", "http://127.0.0.1:1"]);
+    assert_eq!(code, Some(3), "{text}");
+}
+
+#[test]
+fn a_second_instance_is_refused_and_harms_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), serve());
+    let (mut first, commits) = start(folder.path());
+    commits.recv_timeout(Duration::from_secs(20)).unwrap();
+    let second = Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["run", "--config", "gateway.toml", "--site", "site", "--profiles", "profiles"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(second.status.code() == Some(1) && text.contains("another"), "{text}");
+    commits.recv_timeout(Duration::from_secs(5)).unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
