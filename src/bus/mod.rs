@@ -1,19 +1,26 @@
 //! Modbus framing and one master for each line.
 //!
-//! In: read requests. Out: exactly the cells asked for, or the failure.
-//! Invariant: one transaction at a time on a line; every request ends in an answer, an exception or its deadline; late, foreign
-//! or damaged bytes never answer a request.
+//! A request is built by [`pdu`], framed by [`rtu`] or [`mbap`], kept by [`line`] until its answer or its deadline, and
+//! carried by [`master`] over a [`port`]. All but the last two are pure: bytes and instants in, verdicts out.
+//!
+//! In: reads. Out: exactly the cells asked for, or why there are none.
+//! Invariant: one transaction at a time on a line; every request ends in an answer, an exception or its deadline; late
+//! bytes never answer the next request.
 //! Source: Modbus Application Protocol V1.1b3; Modbus over Serial Line V1.02; Modbus Messaging on TCP/IP V1.0b.
 
-pub mod master;
-pub mod pdu;
-pub mod port;
-pub mod rtu;
-pub mod tcp;
+#![warn(clippy::indexing_slicing)]
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+pub mod backoff;
+pub mod line;
+pub mod master;
+pub mod mbap;
+pub mod pdu;
+pub mod port;
+pub mod rtu;
 
 /// A Modbus address of a device, 1 to 247 (0 is accepted from Modbus TCP gateways that want it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,4 +125,20 @@ pub struct LineSettings {
     pub timeout: Duration,
     /// Silence before each request beside t3.5 (the largest `quiet` of the line's devices).
     pub quiet: Duration,
+}
+
+impl SerialFormat {
+    /// The time of one character on the line: start bit, data, parity, stop.
+    pub fn character(self) -> Duration {
+        let parity = u32::from(self.parity != Parity::None);
+        let bits = 1 + u32::from(self.data_bits) + parity + u32::from(self.stop_bits);
+        Duration::from_secs(1) * bits / self.baud.max(1)
+    }
+
+    /// The silence that separates frames: 3.5 characters, and 1.75 ms above 19200 baud.
+    ///
+    /// Source: Modbus over Serial Line V1.02, 2.5.1.1.
+    pub fn silence(self) -> Duration {
+        if self.baud > 19_200 { Duration::from_micros(1_750) } else { self.character() * 7 / 2 }
+    }
 }

@@ -1,58 +1,148 @@
-//! The ports of a line: a serial device or a TCP connection, as one stream of bytes.
+//! The ports of a line: a serial device or a TCP connection, each as one stream of bytes.
 //!
-//! In: an address. Out: an open stream, or a sentence why not.
-//! Invariant: opening is bounded in time; a stream that reads no bytes at all has ended (an unplugged adapter does that for ever).
+//! In: an address. Out: an open stream, or why there is none.
+//! Invariant: opening is bounded in time. A stream that reads zero bytes has ended: an unplugged serial adapter does
+//! that for ever.
 
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_serial::SerialPortBuilderExt;
+use tokio::time::timeout;
+use tokio_serial::{DataBits, SerialPort, SerialStream, StopBits};
 
 use crate::bus::{Address, Parity, SerialFormat};
 
-/// A TCP connection may take this long.
-const CONNECT: Duration = Duration::from_secs(3);
+/// A connection that takes longer to come up is of no use to a poll.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
 
-/// A stream of bytes to the devices of a line.
-pub trait Port: AsyncRead + AsyncWrite + Send + Unpin {}
+/// An open stream of bytes to the devices of a line.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Port for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Opens the stream of `address`.
-///
-/// # Errors
-/// A sentence that names the address and what is wrong.
-pub async fn open(address: &Address) -> Result<Box<dyn Port>, String> {
-    match address {
-        Address::Tcp(to) | Address::RtuOverTcp(to) => {
-            let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(to));
-            let stream = connecting.await.map_err(|_| format!("{to} does not answer within 3 s"))?;
-            let stream = stream.map_err(|error| format!("cannot connect to {to}: {error}"))?;
-            // Delayed small packets would cost 40 ms for each request; a stream that cannot be told is still usable.
-            let _ = stream.set_nodelay(true);
-            Ok(Box::new(stream))
-        }
-        Address::Serial { path, format } => {
-            let stream = serial(path, *format).map_err(|error| format!("cannot open {path}: {error}"))?;
-            Ok(Box::new(stream))
+/// A stream that is being opened.
+pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, OpenError>> + Send + 'a>>;
+
+/// Where a line's streams come from: the world ([`Outward`]), or a test.
+pub trait Port: Send {
+    /// Opens a new stream; an earlier one is closed by then.
+    fn open(&mut self) -> Opening<'_>;
+}
+
+/// Why a port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The serial device.
+    #[error("cannot open {path}")]
+    Serial {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection was refused.
+    #[error("cannot connect to {to}")]
+    Connect {
+        /// `host:port`.
+        to: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answered.
+    #[error("cannot connect to {to}: no answer within {} s", CONNECT_MAX.as_secs())]
+    Silent {
+        /// `host:port`.
+        to: String,
+    },
+}
+
+impl OpenError {
+    /// The error with its cause, in words for a person.
+    pub fn sentence(&self) -> String {
+        match self.source() {
+            Some(cause) => format!("{self}: {}", plain(cause)),
+            None => self.to_string(),
         }
     }
 }
 
-fn serial(path: &str, format: SerialFormat) -> tokio_serial::Result<tokio_serial::SerialStream> {
-    let parity = match format.parity {
-        Parity::None => tokio_serial::Parity::None,
-        Parity::Even => tokio_serial::Parity::Even,
-        Parity::Odd => tokio_serial::Parity::Odd,
+/// The cause without the system's error number.
+pub(crate) fn plain(cause: &dyn Error) -> String {
+    let text = cause.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+/// The real port of an address.
+#[derive(Clone, Debug)]
+pub struct Outward(pub Address);
+
+impl Port for Outward {
+    fn open(&mut self) -> Opening<'_> {
+        match &self.0 {
+            Address::Tcp(to) | Address::RtuOverTcp(to) => Box::pin(connect(to)),
+            Address::Serial { path, format } => Box::pin(async { serial(path, *format) }),
+        }
+    }
+}
+
+async fn connect(to: &str) -> Result<Box<dyn Stream>, OpenError> {
+    let stream = match timeout(CONNECT_MAX, TcpStream::connect(to)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(source)) => return Err(OpenError::Connect { to: to.to_owned(), source }),
+        Err(_) => return Err(OpenError::Silent { to: to.to_owned() }),
     };
-    let data_bits =
-        if format.data_bits == 7 { tokio_serial::DataBits::Seven } else { tokio_serial::DataBits::Eight };
-    let stop_bits =
-        if format.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
-    tokio_serial::new(path, format.baud)
-        .parity(parity)
-        .data_bits(data_bits)
-        .stop_bits(stop_bits)
-        .open_native_async()
+    // Without it a request may wait 40 ms for the acknowledgement of the last one; it still arrives when this fails.
+    let _ = stream.set_nodelay(true);
+    Ok(Box::new(stream))
+}
+
+fn serial(path: &str, format: SerialFormat) -> Result<Box<dyn Stream>, OpenError> {
+    let settings = tokio_serial::new(path, format.baud)
+        .data_bits(if format.data_bits == 7 { DataBits::Seven } else { DataBits::Eight })
+        .stop_bits(if format.stop_bits == 2 { StopBits::Two } else { StopBits::One })
+        .parity(match format.parity {
+            Parity::None => tokio_serial::Parity::None,
+            Parity::Even => tokio_serial::Parity::Even,
+            Parity::Odd => tokio_serial::Parity::Odd,
+        })
+        .exclusive(true);
+    let stream = SerialStream::open(&settings)
+        .map_err(|error| OpenError::Serial { path: path.to_owned(), source: error.into() })?;
+    // What came before this moment answers nothing of ours; what slips through is drained before the first request.
+    let _ = stream.clear(tokio_serial::ClearBuffer::Input);
+    Ok(Box::new(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        match text.strip_prefix("tcp ") {
+            Some(to) => Address::Tcp(to.to_owned()),
+            None => Address::Serial {
+                path: text.to_owned(),
+                format: SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 },
+            },
+        }
+    }
+
+    async fn trouble(text: &str) -> String {
+        Outward(address(text)).open().await.err().unwrap().sentence()
+    }
+
+    #[tokio::test]
+    async fn trouble_is_told_in_words() {
+        let missing = trouble("/dev/ttyUSB9").await;
+        assert_eq!(missing, "cannot open /dev/ttyUSB9: No such file or directory");
+        let refused = trouble("tcp 127.0.0.1:1").await;
+        assert_eq!(refused, "cannot connect to 127.0.0.1:1: Connection refused");
+    }
 }

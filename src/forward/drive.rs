@@ -240,8 +240,9 @@ fn readings(reader: &Reader, span: Span, max: usize, late: bool) -> Result<Page,
     Ok(Page { parcel: Parcel::Readings { late, groups }, reached, more: false, damaged })
 }
 
+/// Monotonic time.
 #[expect(clippy::disallowed_methods, reason = "this is the port: pauses are monotonic time")]
-pub(crate) fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 

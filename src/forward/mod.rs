@@ -5,14 +5,14 @@
 //! key that makes a repeat harmless.
 //! Source: DESIGN promises 2, 3, 4 and section 9.
 
-pub mod lanes;
-pub mod sink;
 pub mod drive;
-pub mod line_protocol;
-pub mod payload;
-pub mod influx;
-pub mod mqtt;
 pub mod file;
+pub mod influx;
+pub mod lanes;
+pub mod line_protocol;
+pub mod mqtt;
+pub mod payload;
+pub mod sink;
 
 use std::fs::File;
 use std::io::Read;

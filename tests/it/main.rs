@@ -6,6 +6,7 @@
 )]
 
 mod crash;
+mod faults;
 mod journal;
 mod ask;
 mod check;

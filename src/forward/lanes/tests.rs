@@ -1,1 +1,350 @@
+use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
+use super::*;
+
+const PACE: Pace = Pace {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(30),
+    ask: Duration::from_secs(600),
+    hold: Duration::from_secs(60),
+};
+
+fn start() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "some instant to count from")]
+    Instant::now()
+}
+
+fn span(from: u64, to: u64) -> Span {
+    Span { from: Seq(from), to: Seq(to) }
+}
+
+fn whole(job: Job) -> Outcome {
+    let reached = match job {
+        Job::Alarms { after } => after,
+        Job::Live(span) | Job::Backlog(span) => span.to.0,
+    };
+    Outcome::Done { reached, more: false, records: 1, refused: 0 }
+}
+
+fn unreachable() -> Outcome {
+    Outcome::Failed(Refusal::Unreachable { why: "refused".to_owned() })
+}
+
+fn jobs(lanes: &mut Lanes, now: Instant) -> Vec<Job> {
+    std::iter::from_fn(|| lanes.take(now)).collect()
+}
+
+#[test]
+fn a_new_sink_starts_with_the_whole_journal_as_backlog() {
+    let now = start();
+    let mut lanes = Lanes::new(Progress::default(), Seq(9), PACE, 1);
+    assert_eq!(jobs(&mut lanes, now), [Job::Alarms { after: 0 }, Job::Backlog(span(1, 10))]);
+    lanes.committed(Seq(10));
+    assert_eq!(jobs(&mut lanes, now), [Job::Live(span(10, 11))]);
+    assert_eq!(lanes.backlog(), 10);
+}
+
+#[test]
+fn an_outage_leaves_its_commits_to_the_backlog_and_live_goes_on_at_the_newest() {
+    let mut now = start();
+    let progress = Progress { alarms: 3, live: Seq(9), gaps: Vec::new() };
+    let mut lanes = Lanes::new(progress, Seq(9), PACE, 1);
+    lanes.committed(Seq(10));
+    let [alarms, live] = jobs(&mut lanes, now)[..] else { panic!("two lanes have work") };
+    assert!(lanes.done(alarms, whole(alarms), now));
+    assert!(!lanes.done(live, unreachable(), now));
+    lanes.committed(Seq(500));
+    assert_eq!(lanes.take(now), None, "backoff");
+    now += PACE.base * 2;
+    // One probe while down, alarms first.
+    let probe = lanes.take(now).unwrap();
+    assert_eq!(probe, Job::Alarms { after: 3 });
+    assert_eq!(lanes.take(now), None);
+    assert!(lanes.done(probe, whole(probe), now));
+    // The newest goes before everything older, even before the backlog may start.
+    let live = lanes.take(now).unwrap();
+    assert_eq!(live, Job::Live(span(500, 501)));
+    assert_eq!(lanes.take(now), None);
+    assert!(lanes.done(live, whole(live), now));
+    assert_eq!(lanes.take(now), Some(Job::Backlog(span(10, 500))));
+    lanes.committed(Seq(501));
+    assert_eq!(jobs(&mut lanes, now)[1], Job::Live(span(501, 502)), "beside the backlog");
+}
+
+#[test]
+fn one_lanes_poison_does_not_starve_the_others() {
+    let mut now = start();
+    let mut lanes = Lanes::new(Progress::default(), Seq(0), PACE, 1);
+    let mut live_done = 0;
+    for seq in 1..200 {
+        lanes.committed(Seq(seq));
+        for job in jobs(&mut lanes, now) {
+            let busy = Outcome::Failed(Refusal::Busy { why: "500".to_owned(), after: None });
+            let outcome = if job.lane() == Lane::Alarms { busy } else { whole(job) };
+            live_done += u32::from(lanes.done(job, outcome, now) && job.lane() == Lane::Live);
+        }
+        now += Duration::from_secs(31);
+    }
+    assert!(live_done > 50, "{live_done}");
+}
+
+#[test]
+fn a_pause_grows_is_jittered_and_heeds_the_server() {
+    let now = start();
+    let mut spans = Vec::new();
+    let mut lanes = Lanes::new(Progress::default(), Seq(1), PACE, 7);
+    let mut at = now;
+    for _ in 0..20 {
+        let job = lanes.take(at).unwrap();
+        lanes.done(job, unreachable(), at);
+        let until = lanes.wake().unwrap();
+        spans.push(until - at);
+        at = until;
+    }
+    assert!(spans.iter().all(|pause| (PACE.base..=PACE.cap).contains(pause)), "{spans:?}");
+    assert!(spans[0] <= PACE.base * 2);
+    assert!(spans.iter().skip(7).any(|pause| *pause > Duration::from_secs(10)));
+    assert!(spans.windows(2).any(|pair| pair[1] < pair[0]), "full jitter: {spans:?}");
+    for (asked, least) in [(120, 120), (999_999, 600)] {
+        let job = lanes.take(at).unwrap();
+        let after = Some(Duration::from_secs(asked));
+        lanes.done(job, Outcome::Failed(Refusal::Busy { why: "429".to_owned(), after }), at);
+        let until = lanes.wake().unwrap();
+        assert_eq!(until - at, Duration::from_secs(least));
+        at = until;
+    }
+    assert!(lanes.limit(Lane::Backlog, 1000) == 1000 && lanes.limit(Lane::Alarms, 100) < 100);
+}
+
+#[test]
+fn a_refused_half_holds_its_lane_and_only_that() {
+    let now = start();
+    let mut lanes = Lanes::new(Progress::default(), Seq(5), PACE, 1);
+    let [alarms, backlog] = jobs(&mut lanes, now)[..] else { panic!("two lanes have work") };
+    lanes.done(alarms, whole(alarms), now);
+    assert!(!lanes.done(backlog, Outcome::Done { reached: 6, more: false, records: 10, refused: 6 }, now));
+    assert!(lanes.trouble().unwrap().contains("6 of 10"));
+    assert_eq!(lanes.backlog(), 5, "nothing is given up");
+    lanes.committed(Seq(6));
+    let [_, live] = jobs(&mut lanes, now)[..] else { panic!("the other lanes go on") };
+    assert_eq!(live, Job::Live(span(6, 7)));
+    lanes.done(live, whole(live), now);
+    let again = lanes.take(now + PACE.hold).unwrap();
+    assert_eq!(again, backlog);
+    assert!(lanes.done(again, Outcome::Done { reached: 6, more: false, records: 10, refused: 5 }, now));
+    assert_eq!(lanes.trouble(), None);
+}
+
+#[test]
+fn a_few_single_poisons_pass_and_a_row_of_them_holds() {
+    let now = start();
+    let mut lanes = Lanes::new(Progress::default(), Seq(0), PACE, 1);
+    let mut passed = Vec::new();
+    for seq in 1..=4 {
+        lanes.committed(Seq(seq));
+        let alarms = lanes.take(now).unwrap();
+        lanes.done(alarms, Outcome::Done { reached: 0, more: false, records: 0, refused: 0 }, now);
+        let live = lanes.take(now).unwrap();
+        passed.push(lanes.done(
+            live,
+            Outcome::Done { reached: seq + 1, more: false, records: 1, refused: 1 },
+            now,
+        ));
+    }
+    assert_eq!(passed, [true, true, true, false]);
+}
+
+#[test]
+fn an_empty_page_moves_no_report_and_ends_no_outage() {
+    let mut now = start();
+    let mut lanes = Lanes::new(Progress::default(), Seq(1), PACE, 1);
+    let job = lanes.take(now).unwrap();
+    lanes.done(job, unreachable(), now);
+    now += PACE.base * 2;
+    let job = lanes.take(now).unwrap();
+    lanes.done(job, Outcome::Done { reached: 0, more: false, records: 0, refused: 0 }, now);
+    assert!(!lanes.up());
+    assert_eq!(lanes.take_moved(), None, "a report would be a commit, and a commit an empty page");
+}
+
+#[test]
+fn sixty_four_gaps_at_most() {
+    let mut gaps = Vec::new();
+    for gap in 0..200_u64 {
+        let from = gap * 100 - gap % 7;
+        add(&mut gaps, span(from + 1, from + 3));
+    }
+    assert_eq!(gaps.len(), GAPS_MAX);
+    assert!(gaps.windows(2).all(|pair| pair[0].to < pair[1].from));
+    let covers = |seq: u64| gaps.iter().any(|gap| (gap.from.0..gap.to.0).contains(&seq));
+    assert!((0..200_u64).all(|gap| covers(gap * 100 - gap % 7 + 1) && covers(gap * 100 - gap % 7 + 2)));
+}
+
+/// What may happen to a sink.
+#[derive(Clone, Debug)]
+enum Step {
+    /// This many commits; whether the last has a transition.
+    Commit(u64, bool),
+    /// A request ends: which of those out, and how.
+    Land(usize, u8),
+    /// Time passes, in ms.
+    Pass(u64),
+    /// Progress is journaled.
+    Report,
+    /// The gateway starts anew from the progress journaled last.
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1_u64..60, any::<bool>()).prop_map(|(count, alarm)| Step::Commit(count, alarm)),
+        8 => (0_usize..3, 0_u8..9).prop_map(|(which, how)| Step::Land(which, how)),
+        3 => (0_u64..40_000).prop_map(Step::Pass),
+        2 => Just(Step::Report),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// The journal, the receiver, and a sink between them.
+struct World {
+    lanes: Lanes,
+    now: Instant,
+    newest: u64,
+    /// Commits with a transition, in order; the number is the place + 1.
+    transitions: Vec<u64>,
+    readings: BTreeSet<u64>,
+    alarms: BTreeSet<u64>,
+    journaled: Progress,
+    out: Vec<Job>,
+}
+
+/// Every third commit holds no readings.
+fn holds(seq: u64) -> bool {
+    !seq.is_multiple_of(3)
+}
+
+impl World {
+    fn new() -> Self {
+        let lanes = Lanes::new(Progress::default(), Seq(0), PACE, 3);
+        let (readings, alarms, out) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let journaled = Progress::default();
+        Self { lanes, now: start(), newest: 0, transitions: Vec::new(), readings, alarms, journaled, out }
+    }
+
+    fn fly(&mut self) {
+        while let Some(job) = self.lanes.take(self.now) {
+            assert!(self.out.iter().all(|out| out.lane() != job.lane()), "one request of a lane at a time");
+            if let Job::Live(span) = job {
+                assert_eq!(span.to.0, self.newest + 1, "live asks for the newest");
+                assert!(span.to.0 - span.from.0 <= LAG_MAX);
+            }
+            self.out.push(job);
+        }
+    }
+
+    /// `true`: something was received.
+    fn land(&mut self, which: usize, how: u8) {
+        if self.out.is_empty() {
+            return;
+        }
+        let job = self.out.remove(which % self.out.len());
+        let why = "no".to_owned();
+        let outcome = match how {
+            0 => unreachable(),
+            1 => Outcome::Failed(Refusal::Busy { why, after: Some(Duration::from_secs(3)) }),
+            2 => Outcome::Failed(Refusal::Denied { why }),
+            3 => Outcome::Failed(Refusal::Unfit { why }),
+            _ => self.receive(job),
+        };
+        // An answer that is lost: received, and failed all the same.
+        let lost = how == 4;
+        let outcome = if lost { unreachable() } else { outcome };
+        self.lanes.done(job, outcome, self.now);
+    }
+
+    fn receive(&mut self, job: Job) -> Outcome {
+        match job {
+            Job::Alarms { after } => {
+                let numbers: Vec<u64> =
+                    (after + 1..=u64::try_from(self.transitions.len()).unwrap()).take(2).collect();
+                self.alarms.extend(&numbers);
+                let records = u64::try_from(numbers.len()).unwrap();
+                let reached = numbers.last().copied().unwrap_or(after);
+                Outcome::Done { reached, more: records == 2, records, refused: 0 }
+            }
+            Job::Live(span) | Job::Backlog(span) => {
+                let reached = span.to.0.min(span.from.0 + 25);
+                let seqs: Vec<u64> = (span.from.0..reached).filter(|seq| holds(*seq)).collect();
+                let records = u64::try_from(seqs.len()).unwrap();
+                self.readings.extend(seqs);
+                Outcome::Done { reached, more: false, records, refused: 0 }
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Commit(count, alarm) => {
+                self.newest += count;
+                if alarm {
+                    self.transitions.push(self.newest);
+                }
+                self.lanes.committed(Seq(self.newest));
+            }
+            Step::Land(which, how) => self.land(which, how),
+            Step::Pass(ms) => self.now += Duration::from_millis(ms),
+            Step::Report => self.report(),
+            Step::Restart => {
+                self.out.clear();
+                self.lanes = Lanes::new(self.journaled.clone(), Seq(self.newest), PACE, 5);
+            }
+        }
+        self.fly();
+        self.check();
+    }
+
+    fn report(&mut self) {
+        if let Some(progress) = self.lanes.take_moved() {
+            self.journaled = progress;
+        }
+    }
+
+    /// What the progress calls delivered was received.
+    fn check(&self) {
+        let progress = &self.lanes.progress;
+        assert!(progress.gaps.len() <= GAPS_MAX);
+        assert!(progress.gaps.windows(2).all(|pair| pair[0].to < pair[1].from), "{:?}", progress.gaps);
+        let waits = |seq: u64| progress.gaps.iter().any(|gap| (gap.from.0..gap.to.0).contains(&seq));
+        let missing =
+            (1..=progress.live.0).find(|seq| holds(*seq) && !waits(*seq) && !self.readings.contains(seq));
+        assert_eq!(missing, None);
+        assert!((1..=progress.alarms).all(|number| self.alarms.contains(&number)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn everything_is_delivered_at_least_once(steps in prop::collection::vec(step(), 1..120)) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(step);
+        }
+        // The other side is well again: all that is missing arrives in bounded time.
+        for _ in 0..3000 {
+            if world.out.is_empty() && world.lanes.backlog() == 0 && world.lanes.wake().is_none() {
+                break;
+            }
+            world.step(Step::Land(0, 8));
+            world.step(Step::Pass(if world.out.is_empty() { 60_000 } else { 1 }));
+            world.step(Step::Report);
+        }
+        let wanted: BTreeSet<u64> = (1..=world.newest).filter(|seq| holds(*seq)).collect();
+        prop_assert_eq!(&world.readings, &wanted);
+        let numbers = u64::try_from(world.transitions.len()).unwrap();
+        prop_assert_eq!(&world.alarms, &(1..=numbers).collect());
+        prop_assert_eq!(world.lanes.backlog(), 0);
+        prop_assert!(world.journaled.gaps.len() <= GAPS_MAX);
+    }
+}

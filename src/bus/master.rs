@@ -1,0 +1,423 @@
+//! The master of one line: one request at a time; it opens and reopens the port itself.
+//!
+//! In: reads. Out: exchanges.
+//! Invariant: on a line without transaction ids nothing is sent after a failed or abandoned request before the line was
+//! quiet for that request's timeout, so a late answer is never taken for the next one; waiting and draining are bounded.
+//! Source: Modbus over Serial Line V1.02, 2.4 and 2.5; Modbus Messaging on TCP/IP Implementation Guide V1.0b, 4.
+
+use std::io;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use crate::bus::backoff::Backoff;
+use crate::bus::line::{Line, Verdict};
+use crate::bus::pdu::Answer;
+use crate::bus::port::{Outward, Port, Stream, plain};
+use crate::bus::{Address, Exchange, Failure, LineSettings, Read, Slave};
+use crate::loss::Losses;
+
+/// A damaged answer is given up after this much silence: longer than the 16 ms that USB adapters hold bytes back.
+const SILENCE_MIN: Duration = Duration::from_millis(20);
+/// The same through a serial server, whose packets come further apart.
+const SILENCE_OVER_TCP: Duration = Duration::from_millis(50);
+/// The longest quiet that a failed request asks of its line.
+const GUARD_MAX: Duration = Duration::from_secs(3);
+/// A line that talks on longer than its guard, twice, and this is opened anew.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// A line that says more than this between two requests is opened anew.
+const DRAIN_BYTES_MAX: usize = 16 * 1024;
+/// Timeouts in a row after which a connection counts as dead, although nobody closed it.
+const SILENT_MAX: u32 = 3;
+/// No answer is worth more time than this.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Exceptions that promise or allow a later real answer: acknowledge, and a gateway that gave up on its device.
+const EXCEPTIONS_BEFORE_ANSWER: [u8; 2] = [5, 11];
+
+/// The master of one line.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use lifeline_gateway::bus::master::Master;
+/// # use lifeline_gateway::bus::{Address, LineSettings, Read, Slave, Table};
+/// # use lifeline_gateway::loss::Losses;
+/// # async fn example() {
+/// let mut master = Master::new(LineSettings {
+///     name: "cabinet".to_owned(),
+///     address: Address::Tcp("10.0.0.5:502".to_owned()),
+///     timeout: Duration::from_secs(1),
+///     quiet: Duration::ZERO,
+/// });
+/// let read = Read { table: Table::Holding, address: 2, count: 2 };
+/// let exchange = master.read(Slave(12), read, Duration::from_secs(1), &mut Losses::default()).await;
+/// if let Ok(cells) = exchange.outcome {
+///     assert_eq!(cells.len(), 2);
+/// }
+/// # }
+/// ```
+pub struct Master {
+    address: Address,
+    port: Box<dyn Port>,
+    stream: Option<Box<dyn Stream>>,
+    line: Line,
+    backoff: Backoff,
+    /// Silence before each request.
+    pause: Duration,
+    suspect: Option<Suspect>,
+    /// A request was not written whole: its future was dropped.
+    writing: bool,
+    last_byte: Option<Instant>,
+    silent: u32,
+    trouble: Option<String>,
+    chunk: Vec<u8>,
+}
+
+/// A request that may still be answered: the line has to be quiet for `guard`, counted from `from`.
+#[derive(Clone, Copy)]
+struct Suspect {
+    from: Instant,
+    guard: Duration,
+}
+
+enum Got {
+    Bytes(usize),
+    Silence,
+    End(String),
+}
+
+enum Settled {
+    Ready,
+    OutOfStep(&'static str),
+    Lost(String),
+}
+
+impl Master {
+    /// A master that has not opened its port yet.
+    pub fn new(settings: LineSettings) -> Self {
+        let port = Outward(settings.address.clone());
+        Self::over(settings, Box::new(port))
+    }
+
+    /// A master over another port than the one that its address names; the address still says how to speak.
+    pub fn over(settings: LineSettings, port: Box<dyn Port>) -> Self {
+        // Without a random source gateways that start together may knock together; nothing else depends on it.
+        let seed = getrandom::u64().unwrap_or_default();
+        let [low, high, ..] = seed.to_le_bytes();
+        let (line, silence) = match &settings.address {
+            // An answer that a serial gateway kept from before our start must not meet its id again.
+            Address::Tcp(_) => (Line::mbap(&settings.name, u16::from_le_bytes([low, high])), Duration::ZERO),
+            Address::RtuOverTcp(_) => (Line::rtu(&settings.name, SILENCE_OVER_TCP), Duration::ZERO),
+            Address::Serial { format, .. } => {
+                let silence = format.silence();
+                (Line::rtu(&settings.name, silence.max(SILENCE_MIN)), silence)
+            }
+        };
+        Self {
+            address: settings.address,
+            port,
+            stream: None,
+            line,
+            backoff: Backoff::new(seed),
+            pause: silence + settings.quiet.min(TIMEOUT_MAX),
+            suspect: None,
+            writing: false,
+            last_byte: None,
+            silent: 0,
+            trouble: None,
+            chunk: vec![0; 512],
+        }
+    }
+
+    /// Why the line is down, in words for a person; `None` while it is up.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Sends one read and waits for its answer or `timeout`, counted from the end of the request (60 s at most). Never
+    /// panics, never hands up a foreign answer; what is discarded on the way is recorded in `losses` under the line's
+    /// name. A closed line is opened first; while it cannot be opened (backoff, jittered, at most 30 s) the answer is
+    /// `LineDown` at once. A read that no device may be asked is refused as one would do it, with exception 3.
+    ///
+    /// The future may be dropped at any time; the next read then treats its request as failed.
+    pub async fn read(
+        &mut self,
+        slave: Slave,
+        read: Read,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Exchange {
+        let begun = now();
+        let failed = |failure, ended| Exchange { outcome: Err(failure), sent: begun, ended };
+        if !read.is_legal() {
+            return failed(Failure::Exception(3), begun);
+        }
+        if !self.prepare(losses).await {
+            return failed(Failure::LineDown, now());
+        }
+        let timeout = timeout.min(TIMEOUT_MAX);
+        let Some(sent) = self.send(slave, read, timeout, losses).await else {
+            return failed(Failure::LineDown, now());
+        };
+        let deadline = sent + self.time_on_line(self.line.request().len()) + timeout;
+        let (outcome, at) = self.receive(deadline, losses).await;
+        let ended = if outcome == Err(Failure::Timeout) { deadline } else { at };
+        Exchange { outcome, sent, ended }
+    }
+
+    /// Opens the port when needed and lets the line fall quiet; `false` when there is no line.
+    async fn prepare(&mut self, losses: &mut Losses) -> bool {
+        if self.writing || self.line.is_torn() {
+            self.close(losses);
+        }
+        // Twice, because a peer may close an idle connection at any time; that must not cost a poll.
+        for _ in 0..2 {
+            if !self.open().await {
+                return false;
+            }
+            match self.settle(losses).await {
+                Settled::Ready => return true,
+                Settled::Lost(why) => self.lost(&why, losses),
+                Settled::OutOfStep(why) => {
+                    // The line was drained for longer than any guard.
+                    self.suspect = None;
+                    self.close(losses);
+                    self.trouble = Some(format!("{} {why}", self.place()));
+                }
+            }
+        }
+        false
+    }
+
+    async fn open(&mut self) -> bool {
+        if self.stream.is_some() {
+            return true;
+        }
+        if !self.backoff.is_over(now()) {
+            return false;
+        }
+        match self.port.open().await {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.trouble = None;
+                self.silent = 0;
+                true
+            }
+            Err(error) => {
+                self.trouble = Some(error.sentence());
+                self.backoff.refused(now());
+                false
+            }
+        }
+    }
+
+    /// Discards what came since the last request and waits until the line was quiet for long enough.
+    async fn settle(&mut self, losses: &mut Losses) -> Settled {
+        if !self.has_transactions() {
+            // Bytes that lie in the system's buffer are seen only after the runtime looked for them.
+            tokio::task::yield_now().await;
+        }
+        let guard = self.suspect.map_or(Duration::ZERO, |suspect| suspect.guard);
+        let bound = now() + guard * 2 + self.pause + DRAIN_MAX;
+        let mut bytes = 0;
+        loop {
+            let quiet_until = self.quiet_until();
+            let Some(stream) = &mut self.stream else { return Settled::Lost("it is closed".to_owned()) };
+            let got = match stream.read(&mut self.chunk).now_or_never() {
+                Some(result) => Got::of(result),
+                None => match quiet_until.map(|until| (until, now())) {
+                    Some((until, now)) if now < until && now < bound => {
+                        Got::of_timed(timeout_at(until.min(bound), stream.read(&mut self.chunk)).await)
+                    }
+                    Some((until, now)) if now < until => return Settled::OutOfStep("does not fall silent"),
+                    _ => break,
+                },
+            };
+            match got {
+                Got::Silence => {}
+                Got::End(why) => return Settled::Lost(why),
+                Got::Bytes(count) => {
+                    let at = now();
+                    self.last_byte = Some(at);
+                    self.line.step(self.chunk.get(..count).unwrap_or_default(), at, losses);
+                    bytes += count;
+                    if bytes > DRAIN_BYTES_MAX {
+                        return Settled::OutOfStep("does not fall silent");
+                    }
+                }
+            }
+        }
+        if self.line.is_torn() { Settled::OutOfStep("sent what is not Modbus TCP") } else { Settled::Ready }
+    }
+
+    /// When the line will have been quiet for long enough, if nothing more comes.
+    fn quiet_until(&self) -> Option<Instant> {
+        let paused = self.last_byte.filter(|_| !self.pause.is_zero()).map(|last| last + self.pause);
+        let guarded = self.suspect.map(|suspect| {
+            let last = self.last_byte.map_or(suspect.from, |last| last.max(suspect.from));
+            last + suspect.guard
+        });
+        paused.max(guarded)
+    }
+
+    /// Writes the request; when that was, or `None` when the line is gone.
+    async fn send(
+        &mut self,
+        slave: Slave,
+        read: Read,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Option<Instant> {
+        self.line.begin(slave, read, losses);
+        let begun = now();
+        if !self.has_transactions() {
+            // Before the first byte goes out: from here on this future may be dropped at any await.
+            self.suspect = Some(Suspect { from: begun + timeout, guard: timeout.min(GUARD_MAX) });
+        }
+        self.writing = true;
+        let stream = self.stream.as_mut()?;
+        let written = timeout_at(begun + timeout, stream.write_all(self.line.request())).await;
+        let why = match written {
+            Ok(Ok(())) => {
+                self.writing = false;
+                let sent = now();
+                let last_byte = sent + self.time_on_line(self.line.request().len());
+                self.last_byte = Some(last_byte);
+                self.line.sent(last_byte, timeout);
+                return Some(sent);
+            }
+            Ok(Err(error)) => plain(&error),
+            Err(_) => "takes no bytes".to_owned(),
+        };
+        self.lost(&why, losses);
+        None
+    }
+
+    /// Waits for the verdict on the open request.
+    async fn receive(
+        &mut self,
+        deadline: Instant,
+        losses: &mut Losses,
+    ) -> (Result<Vec<u16>, Failure>, Instant) {
+        loop {
+            let wake = self.line.wake().unwrap_or(deadline);
+            let Some(stream) = &mut self.stream else { return (Err(Failure::LineDown), now()) };
+            let got = Got::of_timed(timeout_at(wake, stream.read(&mut self.chunk)).await);
+            let at = now();
+            let verdict = match got {
+                Got::Silence => self.line.elapse(at, losses),
+                Got::Bytes(count) => {
+                    self.last_byte = Some(at);
+                    self.line.step(self.chunk.get(..count).unwrap_or_default(), at, losses)
+                }
+                Got::End(why) => {
+                    self.lost(&why, losses);
+                    return (Err(Failure::LineDown), at);
+                }
+            };
+            if let Some(verdict) = verdict {
+                let ended = if let Verdict::Answer { at, .. } = &verdict { *at } else { at };
+                return (self.conclude(verdict, at, losses), ended);
+            }
+        }
+    }
+
+    /// What a verdict means for the caller, and for the line.
+    fn conclude(&mut self, verdict: Verdict, at: Instant, losses: &mut Losses) -> Result<Vec<u16>, Failure> {
+        match verdict {
+            Verdict::Answer { answer, .. } => {
+                self.silent = 0;
+                self.backoff.answered();
+                let suspect = self.suspect.take();
+                match answer {
+                    Answer::Cells(cells) => Ok(cells),
+                    Answer::Exception(code) => {
+                        self.suspect = suspect
+                            .filter(|_| EXCEPTIONS_BEFORE_ANSWER.contains(&code))
+                            .map(|suspect| Suspect { from: at, ..suspect });
+                        Err(Failure::Exception(code))
+                    }
+                }
+            }
+            Verdict::Damaged => {
+                // What was taken for a damaged answer may have been noise before the answer.
+                self.suspect = self.suspect.map(|suspect| Suspect { from: at, ..suspect });
+                Err(Failure::BadFrame)
+            }
+            Verdict::Broken => {
+                self.lost("the other side does not speak Modbus TCP", losses);
+                Err(Failure::BadFrame)
+            }
+            Verdict::Expired { heard } => {
+                self.count_silence(heard);
+                if self.line.is_torn() || self.silent >= SILENT_MAX {
+                    self.close(losses);
+                }
+                Err(Failure::Timeout)
+            }
+        }
+    }
+
+    /// A peer that vanished without a word (a mobile modem does) keeps a connection open for a quarter of an hour, and
+    /// one whose answers are all one too late stays so until the connection is new.
+    fn count_silence(&mut self, heard: bool) {
+        self.silent = match self.address {
+            Address::Tcp(_) => self.silent + 1,
+            Address::RtuOverTcp(_) if !heard => self.silent + 1,
+            Address::RtuOverTcp(_) | Address::Serial { .. } => 0,
+        };
+    }
+
+    fn close(&mut self, losses: &mut Losses) {
+        self.stream = None;
+        self.writing = false;
+        self.silent = 0;
+        self.line.reset(losses);
+    }
+
+    fn lost(&mut self, why: &str, losses: &mut Losses) {
+        self.close(losses);
+        self.trouble = Some(format!("{}: {why}", self.place()));
+        self.backoff.lost(now());
+    }
+
+    fn place(&self) -> &str {
+        match &self.address {
+            Address::Tcp(to) | Address::RtuOverTcp(to) => to,
+            Address::Serial { path, .. } => path,
+        }
+    }
+
+    /// Whether each frame names its request.
+    fn has_transactions(&self) -> bool {
+        matches!(self.address, Address::Tcp(_))
+    }
+
+    /// A serial port takes bytes faster than it sends them.
+    fn time_on_line(&self, bytes: usize) -> Duration {
+        match &self.address {
+            Address::Serial { format, .. } => format.character() * u32::try_from(bytes).unwrap_or(u32::MAX),
+            Address::Tcp(_) | Address::RtuOverTcp(_) => Duration::ZERO,
+        }
+    }
+}
+
+impl Got {
+    fn of(result: io::Result<usize>) -> Self {
+        match result {
+            Ok(0) => Self::End("the other side closed".to_owned()),
+            Ok(count) => Self::Bytes(count),
+            Err(error) => Self::End(plain(&error)),
+        }
+    }
+
+    fn of_timed(result: Result<io::Result<usize>, tokio::time::error::Elapsed>) -> Self {
+        result.map_or(Self::Silence, Self::of)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the port to the line's time")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,256 @@
+//! MBAP framing: finds the frame with the open transaction id among the bytes of a connection.
+//!
+//! In: bytes as they arrive. Out: the PDU of the answer, or that the stream is out of step and must be closed.
+//! Invariant: never holds more than 260 bytes; a frame of another transaction or unit is passed over, and after an
+//! impossible header nothing of the stream is believed.
+//! Source: Modbus Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3.
+
+use crate::bus::{Read, Slave};
+use crate::loss::{Loss, Losses};
+
+/// The longest frame in bytes.
+pub const FRAME_MAX: usize = 260;
+
+/// The request's frame.
+pub fn emit(transaction: u16, slave: Slave, read: Read) -> [u8; 12] {
+    let [id_high, id_low] = transaction.to_be_bytes();
+    let [a, b, c, d, e] = read.emit();
+    [id_high, id_low, 0, 0, 0, 6, slave.0, a, b, c, d, e]
+}
+
+/// The open transaction's frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Its PDU is in [`Receiver::answer`].
+    Answer,
+    /// An impossible header: close the connection.
+    Broken,
+}
+
+/// The receive buffer of one connection.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    buffer: Vec<u8>,
+    expected: Option<(u16, Slave)>,
+    answer: Vec<u8>,
+    broken: bool,
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Receiver {
+    /// Of a fresh connection.
+    pub fn new() -> Self {
+        Self {
+            buffer: Vec::with_capacity(FRAME_MAX),
+            expected: None,
+            answer: Vec::with_capacity(FRAME_MAX),
+            broken: false,
+        }
+    }
+
+    /// Opens a transaction. What the buffer holds of a frame stays: it belongs to the stream.
+    pub fn expect(&mut self, transaction: u16, slave: Slave) {
+        self.expected = Some((transaction, slave));
+    }
+
+    /// Closes the open transaction: its answer is foreign from now on.
+    pub fn forget(&mut self) {
+        self.expected = None;
+    }
+
+    /// Whether half a frame or an impossible header stands in the stream.
+    pub fn is_torn(&self) -> bool {
+        self.broken || !self.buffer.is_empty()
+    }
+
+    /// The PDU after [`Found::Answer`].
+    pub fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+
+    /// Starts anew with a new connection; what was held is lost.
+    pub fn reset(&mut self, place: &str, losses: &mut Losses) {
+        losses.record(Loss::StrayBytes, place, length(self.buffer.len()));
+        self.buffer.clear();
+        self.expected = None;
+        self.broken = false;
+    }
+
+    /// Takes `bytes` in. What is discarded is recorded under `place`.
+    pub fn step(&mut self, mut bytes: &[u8], place: &str, losses: &mut Losses) -> Option<Found> {
+        let (mut found, mut foreign) = (None, 0);
+        while !bytes.is_empty() && !self.broken {
+            let room = FRAME_MAX.saturating_sub(self.buffer.len()).min(bytes.len());
+            let (first, later) = bytes.split_at(room);
+            self.buffer.extend_from_slice(first);
+            bytes = later;
+            found = self.scan(&mut foreign).or(found);
+        }
+        losses.record(Loss::ForeignFrame, place, foreign);
+        if self.broken {
+            losses.record(Loss::StrayBytes, place, length(bytes.len() + self.buffer.len()));
+            self.buffer.clear();
+        }
+        found
+    }
+
+    /// Cuts whole frames off the front of the buffer; what is left is shorter than one.
+    fn scan(&mut self, foreign: &mut u64) -> Option<Found> {
+        let (mut at, mut found) = (0, None);
+        while let Some(window) = self.buffer.get(at..) {
+            match cut(window) {
+                Cut::Frame { transaction, slave, pdu } => {
+                    if self.expected == Some((transaction, slave)) {
+                        self.expected = None;
+                        self.answer.clear();
+                        self.answer.extend_from_slice(pdu);
+                        found = Some(Found::Answer);
+                    } else {
+                        *foreign += 1;
+                    }
+                    at += 7 + pdu.len();
+                }
+                Cut::Partial => break,
+                Cut::Broken => {
+                    self.broken = true;
+                    found = found.or(Some(Found::Broken));
+                    break;
+                }
+            }
+        }
+        self.buffer.drain(..at);
+        found
+    }
+}
+
+enum Cut<'a> {
+    Frame { transaction: u16, slave: Slave, pdu: &'a [u8] },
+    Partial,
+    Broken,
+}
+
+/// What stands at the front of `window`. A header is refused as soon as its wrong field is there: nobody waits for
+/// 65,535 bytes that were never meant.
+fn cut(window: &[u8]) -> Cut<'_> {
+    match *window {
+        [_, _, high, low, ..] if (high, low) != (0, 0) => Cut::Broken,
+        [id_high, id_low, _, _, high, low, ref rest @ ..] => {
+            let announced = u16::from_be_bytes([high, low]);
+            if !(2..=254).contains(&announced) {
+                return Cut::Broken;
+            }
+            match rest.get(..usize::from(announced)) {
+                Some([unit, pdu @ ..]) => {
+                    let transaction = u16::from_be_bytes([id_high, id_low]);
+                    Cut::Frame { transaction, slave: Slave(*unit), pdu }
+                }
+                _ => Cut::Partial,
+            }
+        }
+        _ => Cut::Partial,
+    }
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: [u8; 11] = [0, 5, 0, 0, 0, 5, 1, 3, 2, 0, 7];
+    const LATE: [u8; 11] = [0, 4, 0, 0, 0, 5, 1, 3, 2, 0, 9];
+
+    fn run(chunks: &[&[u8]]) -> (Option<Found>, Receiver, Losses) {
+        let (mut receiver, mut losses) = (Receiver::new(), Losses::default());
+        receiver.expect(5, Slave(1));
+        let mut found = None;
+        for chunk in chunks {
+            found = found.or(receiver.step(chunk, "line", &mut losses));
+        }
+        (found, receiver, losses)
+    }
+
+    #[test]
+    fn frames_of_other_transactions_and_units_are_passed_over() {
+        let other_unit = [0, 5, 0, 0, 0, 5, 2, 3, 2, 0, 9];
+        let (found, receiver, mut losses) = run(&[&LATE, &other_unit, &GOOD]);
+        assert_eq!(found, Some(Found::Answer));
+        assert_eq!(receiver.answer(), [3, 2, 0, 7]);
+        assert!(!receiver.is_torn());
+        assert_eq!(losses.drain(), [(Loss::ForeignFrame, "line".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn an_impossible_header_breaks_the_stream() {
+        for header in [[0, 5, 0, 1], [0, 5, 1, 0], [0, 5, 0xFF, 0xFF]] {
+            assert_eq!(run(&[&header]).0, Some(Found::Broken), "protocol id {header:?}");
+        }
+        for length in [[0, 0], [0, 1], [0, 255], [0xFF, 0xFF]] {
+            let header = [[0, 5, 0, 0].as_slice(), &length].concat();
+            assert_eq!(run(&[&header]).0, Some(Found::Broken), "length {length:?}");
+        }
+        let (found, mut receiver, mut losses) = run(&[&[0, 5, 0, 1], &GOOD]);
+        assert_eq!(found, Some(Found::Broken), "nothing after it is believed");
+        assert!(receiver.is_torn());
+        receiver.reset("line", &mut losses);
+        assert!(!receiver.is_torn());
+    }
+
+    #[test]
+    fn what_follows_the_answer_is_seen_before_the_next_request() {
+        let (found, receiver, mut losses) = run(&[&[GOOD, GOOD].concat()]);
+        assert_eq!((found, receiver.is_torn()), (Some(Found::Answer), false));
+        assert_eq!(losses.drain(), [(Loss::ForeignFrame, "line".to_owned(), 1)], "a copy answers nothing");
+        let (found, receiver, _) = run(&[&[GOOD.as_slice(), &[0, 0]].concat()]);
+        assert_eq!((found, receiver.is_torn()), (Some(Found::Answer), true));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_stay_bounded(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let (_, receiver, _) = run(&[&bytes]);
+            prop_assert!(receiver.buffer.len() < FRAME_MAX);
+        }
+
+        #[test]
+        fn any_split_gives_the_same(
+            frames in prop::collection::vec(
+                prop_oneof![
+                    Just(GOOD.to_vec()),
+                    Just(LATE.to_vec()),
+                    Just(GOOD[..4].to_vec()),
+                    prop::collection::vec(0..6_u8, 0..9),
+                ],
+                0..5,
+            ),
+            cuts in prop::collection::vec(1..20_usize, 0..40),
+        ) {
+            let bytes = frames.concat();
+            let mut chunks = Vec::new();
+            let mut rest = bytes.as_slice();
+            for cut in cuts {
+                let (chunk, later) = rest.split_at(cut.min(rest.len()));
+                chunks.push(chunk);
+                rest = later;
+            }
+            chunks.push(rest);
+            let (found, receiver, losses) = run(&chunks);
+            let (whole, receiver_whole, losses_whole) = run(&[&bytes]);
+            prop_assert_eq!(found, whole);
+            prop_assert_eq!(receiver.answer(), receiver_whole.answer());
+            prop_assert_eq!(receiver.is_torn(), receiver_whole.is_torn());
+            if !receiver.broken {
+                prop_assert_eq!(losses, losses_whole);
+            }
+        }
+    }
+}
