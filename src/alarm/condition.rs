@@ -1,214 +1,299 @@
-//! Thresholds in up to four levels, with deadband and delays on the readings' time.
+//! The questions that rules ask: is a value over a threshold for long enough, is a device silent for too long.
 //!
-//! In: samples with their times. Out: the highest level that is reached.
-//! Invariant: a sample without a number, or one that its doubt forbids, changes nothing; a gap longer than `max_gap`
-//! restarts every delay in progress.
-//! Source: ISA-18.2 (deadband, on-delay, off-delay); the limit itself is in alarm.
+//! In: numbers with their time. Out: the highest severity reached.
+//! Invariant: a level above a reached level's threshold is never reached alone: reached levels are always the lowest ones. Delays count on the readings' own time,
+//! and a gap of more than `max_gap` between two readings that entered restarts them.
+//! Source: the limit itself is in alarm; in between the threshold and the deadband's end the state is held (ISA-18.2).
+
+use std::time::Duration;
 
 use crate::alarm::{Direction, Level, RuleState, Severity};
 use crate::clock::Timestamp;
 use crate::reading::{Doubt, Sample};
-use std::time::Duration;
 
-/// A threshold condition, borrowed from its rule.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Threshold<'a> {
-    pub(crate) direction: Direction,
-    pub(crate) levels: &'a [Level],
-    pub(crate) deadband: f64,
-    pub(crate) max_gap: Duration,
+/// Numbers that came through a conversion miss by an ulp or so: limits are met within this share of the rule's largest number.
+const TOLERANCE: f64 = 1e-9;
+
+/// What a sample may do to a threshold alarm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Entry {
+    /// Raise and clear.
+    Whole(f64),
+    /// Raise only.
+    Raise(f64),
+    /// Neither, and it says nothing of the alarm.
+    Ignored,
+    /// There is no number: all is kept as it is.
+    Frozen,
 }
 
-/// What a sample may do, by its doubt.
-fn rights(sample: &Sample, direction: Direction) -> Option<(f64, bool, bool)> {
-    let (value, doubt) = match sample {
-        Sample::Good(value) => return Some((*value, true, true)),
-        Sample::Uncertain(value, doubt) => (*value, doubt),
-        Sample::Bad(_) => return None,
-    };
-    match doubt {
-        Doubt::Clock | Doubt::Calibration => Some((value, true, true)),
-        Doubt::OverRange => Some((value, direction == Direction::Above, false)),
-        Doubt::UnderRange => Some((value, direction == Direction::Below, false)),
-        Doubt::Spike | Doubt::Step => None,
+impl Entry {
+    /// What `sample` may do to a rule that looks this way.
+    pub(crate) const fn of(sample: &Sample, direction: Direction) -> Self {
+        match (sample, direction) {
+            (Sample::Good(value) | Sample::Uncertain(value, Doubt::Clock | Doubt::Calibration), _) => {
+                Self::Whole(*value)
+            }
+            (Sample::Uncertain(value, Doubt::OverRange), Direction::Above)
+            | (Sample::Uncertain(value, Doubt::UnderRange), Direction::Below) => Self::Raise(*value),
+            (Sample::Uncertain(_, Doubt::OverRange), Direction::Below)
+            | (Sample::Uncertain(_, Doubt::UnderRange), Direction::Above)
+            | (Sample::Uncertain(_, Doubt::Spike | Doubt::Step), _) => Self::Ignored,
+            (Sample::Bad(_), _) => Self::Frozen,
+        }
     }
 }
 
-impl Threshold<'_> {
-    /// Takes one sample in; says whether a delay in progress or a reached level changed.
-    pub(crate) fn step(&self, state: &mut RuleState, sample: &Sample, at: Timestamp) -> bool {
-        let Some((value, may_raise, may_clear)) = rights(sample, self.direction) else { return false };
-        let gap = state.last.is_some_and(|last| self.max_gap < at.since(last));
-        if state.last.is_some_and(|last| at < last) {
+/// What a sample did to a [`Threshold`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing is reached or under way, and nothing is to be looked at.
+    Calm,
+    /// Delays and levels are as before.
+    Held,
+    /// A delay began or ended, or a level was reached or left.
+    Moved,
+}
+
+/// A value against levels. `Below` is turned round, so that inside all levels look upwards.
+#[derive(Clone, Debug)]
+pub(crate) struct Threshold {
+    pub(crate) direction: Direction,
+    /// The lowest number that begins anything, in the turned sense.
+    first: f64,
+    /// Nothing is reached, no delay is under way, nothing is to be looked at again.
+    calm: bool,
+    /// An alarm of an earlier run waits for the first reading.
+    waits: bool,
+    max_gap: Duration,
+    /// The last reading that entered.
+    last: Option<Timestamp>,
+    /// The newest reading of any quality.
+    newest: Option<Timestamp>,
+    levels: Vec<LevelState>,
+}
+
+#[derive(Clone, Debug)]
+struct LevelState {
+    level: Level,
+    /// At or over it the level's condition holds.
+    enter: f64,
+    /// At or under it, and not at `enter`, the level's condition is gone.
+    leave: f64,
+    raising: Option<Timestamp>,
+    clearing: Option<Timestamp>,
+    reached: bool,
+}
+
+impl Threshold {
+    /// Levels of rising severity; `deadband` in their unit.
+    pub(crate) fn new(direction: Direction, levels: &[Level], deadband: f64, max_gap: Duration) -> Self {
+        let largest = levels.iter().fold(deadband.abs(), |most, level| most.max(level.threshold.abs()));
+        let slack = largest * TOLERANCE;
+        let levels: Vec<LevelState> = levels
+            .iter()
+            .map(|&level| {
+                let limit = turned(direction, level.threshold);
+                let (enter, leave) = (limit - slack, limit - deadband + slack);
+                LevelState { level, enter, leave, raising: None, clearing: None, reached: false }
+            })
+            .collect();
+        let first = levels.iter().fold(f64::INFINITY, |least, state| least.min(state.enter));
+        Self { direction, first, calm: true, waits: false, max_gap, last: None, newest: None, levels }
+    }
+
+    /// Whether a reading of this time comes after all before it; it is the newest then.
+    pub(crate) fn is_newest(&mut self, at: Timestamp) -> bool {
+        if self.newest.is_some_and(|newest| at <= newest) {
             return false;
         }
-        state.last = Some(at);
-        let mut changed = state.raising.len() != self.levels.len();
-        state.raising.resize(self.levels.len(), None);
-        state.clearing.resize(self.levels.len(), None);
-        state.reached.resize(self.levels.len(), false);
-        let slots = state.raising.iter_mut().zip(&mut state.clearing).zip(&mut state.reached);
-        for (level, ((raising, clearing), reached)) in self.levels.iter().zip(slots) {
-            if gap {
-                changed |= raising.take().is_some() | clearing.take().is_some();
-            }
-            let (over, back) = self.sides(level, value);
-            if *reached {
-                changed |= timed(clearing, back && may_clear, level.off_delay, at, reached);
+        self.newest = Some(at);
+        true
+    }
+
+    /// Takes the number of a reading that enters.
+    pub(crate) fn step(&mut self, value: f64, may_clear: bool, at: Timestamp) -> Step {
+        let value = turned(self.direction, value);
+        if self.calm && value < self.first {
+            self.last = Some(at);
+            return Step::Calm;
+        }
+        let mut moved = self.forget_after_gap(at);
+        self.last = Some(at);
+        let mut higher_reached = false;
+        for level in self.levels.iter_mut().rev() {
+            moved |= level.step(value, may_clear, higher_reached, at);
+            higher_reached = level.reached;
+        }
+        self.waits = false;
+        self.settle();
+        if moved { Step::Moved } else { Step::Held }
+    }
+
+    /// Takes note that a reading without a number came; whether delays were given up for the gap.
+    pub(crate) fn freeze(&mut self, at: Timestamp) -> bool {
+        let moved = !self.calm && self.forget_after_gap(at);
+        self.settle();
+        moved
+    }
+
+    /// Whether nothing is reached and no delay is under way.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm
+    }
+
+    /// The highest level reached: its severity and threshold.
+    pub(crate) fn reached(&self) -> Option<(Severity, f64)> {
+        let highest = self.levels.iter().rev().find(|state| state.reached)?;
+        Some((highest.level.severity, highest.level.threshold))
+    }
+
+    /// Takes back what an earlier run kept. `active` is the severity of the alarm that is active; `same`: the rule has not changed;
+    /// `last`: the time up to which that run saw everything, `None` when that is unknown.
+    pub(crate) fn restore(
+        &mut self,
+        state: &RuleState,
+        active: Option<Severity>,
+        same: bool,
+        last: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        let last = last.filter(|&last| last <= now && now.since(last) <= self.max_gap);
+        let fits = same && state.reached.len() == self.levels.len();
+        let was_reached = |index: usize| state.reached.get(index).copied().unwrap_or(false);
+        let flags = fits && active.is_some() && state.reached.contains(&true);
+        for (index, level) in self.levels.iter_mut().enumerate() {
+            level.reached = match active {
+                Some(_) if flags => was_reached(index),
+                Some(severity) => level.level.severity <= severity,
+                None => false,
+            };
+            let kept = fits && last.is_some();
+            level.raising = state.raising.get(index).copied().flatten().filter(|_| kept && !level.reached);
+            level.clearing = state.clearing.get(index).copied().flatten().filter(|_| kept && level.reached);
+        }
+        self.last = last;
+        self.newest = state.last.filter(|&newest| newest <= now);
+        // An active alarm is looked at with the next reading, even when the rule has no level for it any more.
+        self.waits = active.is_some();
+        self.settle();
+    }
+
+    /// Moves all times by a step of the wall clock.
+    pub(crate) fn shift(&mut self, by_ms: i64) {
+        for state in &mut self.levels {
+            state.raising = state.raising.map(|at| at.shifted(by_ms));
+            state.clearing = state.clearing.map(|at| at.shifted(by_ms));
+        }
+        self.last = self.last.map(|at| at.shifted(by_ms));
+        self.newest = self.newest.map(|at| at.shifted(by_ms));
+    }
+
+    /// Writes delays and flags down.
+    pub(crate) fn save(&self, state: &mut RuleState) {
+        state.raising = self.levels.iter().map(|level| level.raising).collect();
+        state.clearing = self.levels.iter().map(|level| level.clearing).collect();
+        state.reached = self.levels.iter().map(|level| level.reached).collect();
+        state.last = self.newest;
+    }
+
+    fn forget_after_gap(&mut self, at: Timestamp) -> bool {
+        if self.last.is_some_and(|last| at.since(last) <= self.max_gap) {
+            return false;
+        }
+        let mut moved = false;
+        for state in &mut self.levels {
+            moved |= state.raising.take().is_some();
+            moved |= state.clearing.take().is_some();
+        }
+        moved
+    }
+
+    fn settle(&mut self) {
+        let busy = |state: &LevelState| state.reached || state.raising.is_some() || state.clearing.is_some();
+        self.calm = !self.waits && !self.levels.iter().any(busy);
+    }
+}
+
+impl LevelState {
+    /// One number for this level; whether anything moved. A higher level that is reached holds this one.
+    fn step(&mut self, value: f64, may_clear: bool, higher_reached: bool, at: Timestamp) -> bool {
+        let before = (self.raising, self.clearing, self.reached);
+        if higher_reached && !self.reached {
+            (self.reached, self.clearing) = (true, None);
+        }
+        if value >= self.enter {
+            self.clearing = None;
+            self.reached |= at.since(*self.raising.get_or_insert(at)) >= self.level.on_delay;
+        } else {
+            self.raising = None;
+            // A doubtful number ends the run of numbers that prove the condition gone.
+            if self.reached && may_clear && value <= self.leave {
+                let since = *self.clearing.get_or_insert(at);
+                self.reached = higher_reached || at.since(since) < self.level.off_delay;
             } else {
-                changed |= timed(raising, over && may_raise, level.on_delay, at, reached);
+                self.clearing = None;
             }
         }
-        changed
-    }
-
-    /// Whether `value` is in alarm, and whether it is back over the deadband. The tolerance keeps decimal noise out.
-    fn sides(&self, level: &Level, value: f64) -> (bool, bool) {
-        let noise = 1e-9 * level.threshold.abs().max(1.0);
-        match self.direction {
-            Direction::Above => (
-                value >= level.threshold - noise,
-                value <= level.threshold - self.deadband + noise && value < level.threshold - noise,
-            ),
-            Direction::Below => (
-                value <= level.threshold + noise,
-                value >= level.threshold + self.deadband - noise && value > level.threshold + noise,
-            ),
+        if self.reached {
+            self.raising = None;
+        } else {
+            self.clearing = None;
         }
-    }
-
-    /// The highest level reached.
-    pub(crate) fn severity(&self, state: &RuleState) -> Option<(Severity, f64)> {
-        let reached = self.levels.iter().zip(&state.reached).filter(|(_, reached)| **reached);
-        reached.map(|(level, _)| (level.severity, level.threshold)).max_by_key(|(severity, _)| *severity)
+        before != (self.raising, self.clearing, self.reached)
     }
 }
 
-/// Counts a delay while `holds`; flips `reached` when it is over. Says whether anything changed.
-fn timed(
-    since: &mut Option<Timestamp>,
-    holds: bool,
-    delay: Duration,
-    at: Timestamp,
-    reached: &mut bool,
-) -> bool {
-    if !holds {
-        return since.take().is_some();
-    }
-    let begun = since.is_none();
-    if delay <= at.since(*since.get_or_insert(at)) {
-        *since = None;
-        *reached = !*reached;
-        return true;
-    }
-    begun
+/// The silence of a device.
+#[derive(Clone, Debug)]
+pub(crate) struct Stale {
+    pub(crate) after: Duration,
+    pub(crate) severity: Severity,
+    /// The last number of any of its points, or the start.
+    seen: Timestamp,
+    /// It is silent; otherwise a timer is under way.
+    pub(crate) raised: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reading::Reason;
-
-    /// Times (s) at which the level turns on and off over `samples`; NaN stands for a bad sample.
-    fn turns(
-        direction: Direction,
-        limit: f64,
-        deadband: f64,
-        on_s: u64,
-        off_s: u64,
-        gap_s: u64,
-        samples: &[(i64, f64)],
-    ) -> Vec<(i64, bool)> {
-        let level = Level {
-            severity: Severity::Red,
-            threshold: limit,
-            on_delay: Duration::from_secs(on_s),
-            off_delay: Duration::from_secs(off_s),
-        };
-        let threshold =
-            Threshold { direction, levels: &[level], deadband, max_gap: Duration::from_secs(gap_s) };
-        let mut state = RuleState::default();
-        let mut found = Vec::new();
-        for (s, value) in samples {
-            let sample = if value.is_nan() { Sample::Bad(Reason::Timeout) } else { Sample::Good(*value) };
-            let before = threshold.severity(&state).is_some();
-            threshold.step(&mut state, &sample, Timestamp::from_millis(s * 1000));
-            let after = threshold.severity(&state).is_some();
-            if before != after {
-                found.push((*s, after));
-            }
-        }
-        found
+impl Stale {
+    /// A device that nothing was heard of.
+    pub(crate) fn new(after: Duration, severity: Severity) -> Self {
+        Self { after, severity, seen: Timestamp::default(), raised: false }
     }
 
-    const BAD: f64 = f64::NAN;
-
-    #[test]
-    fn worked_a_high_with_deadband_and_one_bad_sample() {
-        let samples = [
-            (0, 14.9),
-            (10, 15.0),
-            (20, 15.2),
-            (30, 14.8),
-            (40, 15.1),
-            (50, 15.3),
-            (60, 15.6),
-            (70, 15.5),
-            (80, 14.0),
-            (90, 13.0),
-            (100, 12.9),
-            (110, BAD),
-            (120, 12.8),
-            (130, 12.7),
-            (140, 12.7),
-            (150, 12.6),
-        ];
-        assert_eq!(turns(Direction::Above, 15.0, 2.0, 30, 60, 30, &samples), [(70, true), (150, false)]);
+    /// Counts from `now` on.
+    pub(crate) fn restart(&mut self, now: Timestamp) {
+        self.seen = now;
     }
 
-    #[test]
-    fn worked_b_a_long_gap_restarts_the_delay() {
-        let samples = [
-            (0, 14.9),
-            (40, 15.1),
-            (50, 15.3),
-            (60, 15.6),
-            (70, 15.5),
-            (80, 14.0),
-            (90, 13.0),
-            (100, 12.9),
-            (110, BAD),
-            (120, BAD),
-            (130, BAD),
-            (140, 12.7),
-            (150, 12.6),
-            (160, 12.6),
-            (170, 12.5),
-            (180, 12.5),
-            (190, 12.5),
-            (200, 12.4),
-        ];
-        assert_eq!(turns(Direction::Above, 15.0, 2.0, 30, 60, 30, &samples), [(70, true), (200, false)]);
+    /// A number of this time was heard; whether that ends the silence.
+    pub(crate) fn hear(&mut self, at: Timestamp, now: Timestamp) -> bool {
+        self.seen = self.seen.max(at);
+        let ends = self.raised && self.due() > now;
+        self.raised &= !ends;
+        ends
     }
 
-    #[test]
-    fn worked_c_low() {
-        let samples =
-            [(0, 1.6), (10, 1.5), (20, 1.49), (30, 1.4), (40, 1.58), (50, 1.6), (60, 1.61), (70, 1.62)];
-        assert_eq!(turns(Direction::Below, 1.5, 0.1, 20, 20, 30, &samples), [(30, true), (70, false)]);
+    /// The first moment at which the last number is older than `after`: a number of exactly that age is still fresh.
+    pub(crate) fn due(&self) -> Timestamp {
+        self.seen.plus(self.after).shifted(1)
     }
 
-    #[test]
-    fn doubts_have_the_rights_of_the_table() {
-        let value = |doubt| Sample::Uncertain(1.0, doubt);
-        let of = |doubt, direction| rights(&value(doubt), direction).map(|(_, raise, clear)| (raise, clear));
-        for direction in [Direction::Above, Direction::Below] {
-            assert_eq!(of(Doubt::Clock, direction), Some((true, true)));
-            assert_eq!(of(Doubt::Calibration, direction), Some((true, true)));
-            assert_eq!(of(Doubt::Spike, direction), None);
-            assert_eq!(of(Doubt::Step, direction), None);
-            assert_eq!(of(Doubt::OverRange, direction), Some((direction == Direction::Above, false)));
-            assert_eq!(of(Doubt::UnderRange, direction), Some((direction == Direction::Below, false)));
-        }
+    /// Moves all times by a step of the wall clock.
+    pub(crate) fn shift(&mut self, by_ms: i64) {
+        self.seen = self.seen.shifted(by_ms);
+    }
+
+    /// Writes the flag down.
+    pub(crate) fn save(&self, state: &mut RuleState) {
+        state.reached = vec![self.raised];
+        state.last = Some(self.seen);
+    }
+}
+
+fn turned(direction: Direction, value: f64) -> f64 {
+    match direction {
+        Direction::Above => value,
+        Direction::Below => -value,
     }
 }

@@ -1,70 +1,257 @@
-//! The base machine of an alarm as one total function.
+//! The base machine of an alarm: one total function of state and event.
 //!
-//! In: base state, event, whether the rule latches. Out: the next state and what to record.
-//! Invariant: every pair of state and event is decided; an acknowledgement never clears, a clearing never acknowledges.
-//! Source: ISA-18.2-2016 / IEC 62682, state model.
+//! In: a [`Base`] state and an [`Event`]. Out: what comes [`Next`].
+//! Invariant: every pair is decided here; an acknowledgement never clears, a clearing never acknowledges, and no event about the quality of the input
+//! moves the state.
+//! Source: ISA-18.2-2016 and IEC 62682, the states without overlays.
+
+use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::alarm::{Base, Change};
 
-/// What can happen to an alarm.
+/// A return of the condition within this time belongs to the same occurrence.
+pub const RERAISE_WINDOW: Duration = Duration::from_secs(600);
+
+/// What can happen to an alarm. A closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// The condition holds after its on-delay.
-    Raise,
-    /// The condition is gone after its off-delay.
-    Clear,
+pub enum Event {
+    /// The condition became true and its on-delay is over.
+    Raise {
+        /// Within [`RERAISE_WINDOW`] of the last return.
+        recent: bool,
+    },
+    /// The condition became false and its off-delay is over.
+    Clear {
+        /// The rule latches.
+        latched: bool,
+    },
     /// A person has seen it.
     Acknowledge,
-    /// A person resets a latched alarm.
+    /// A person ends a latched alarm.
     Reset,
     /// Severity went up.
-    Rise,
+    Escalate,
     /// Severity went down.
-    Fall,
+    Deescalate,
+    /// The input is bad or silent.
+    Bad,
+    /// The input is good again.
+    Good,
 }
 
-/// Why a person's act is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refused {
-    /// There is nothing to acknowledge.
-    Nothing,
-    /// Somebody has acknowledged already.
-    Already,
-    /// The condition still holds.
-    Active,
-    /// To be acknowledged first.
-    AcknowledgeFirst,
-}
+impl Event {
+    /// All events with all their circumstances, in the order of the table.
+    pub const ALL: [Self; 10] = [
+        Self::Raise { recent: true },
+        Self::Raise { recent: false },
+        Self::Clear { latched: false },
+        Self::Clear { latched: true },
+        Self::Acknowledge,
+        Self::Reset,
+        Self::Escalate,
+        Self::Deescalate,
+        Self::Bad,
+        Self::Good,
+    ];
 
-/// The next state and the change to record (`None`: nothing happened).
-///
-/// # Errors
-/// A person's act that the state does not allow.
-pub fn next(state: Base, step: Step, latched: bool) -> Result<(Base, Option<Change>), Refused> {
-    use Base::{ActiveAcknowledged as AA, ActiveUnacknowledged as UA, LatchedAcknowledged as LA};
-    use Base::{LatchedUnacknowledged as LU, Normal as N, ReturnedUnacknowledged as UR};
-    Ok(match (state, step) {
-        (N, Step::Raise) => (UA, Some(Change::Raised)),
-        (UR | LU | LA, Step::Raise) => (UA, Some(Change::Reraised)),
-        (UA, Step::Clear) if latched => (LU, Some(Change::Cleared)),
-        (UA, Step::Clear) => (UR, Some(Change::Cleared)),
-        (AA, Step::Clear) if latched => (LA, Some(Change::Cleared)),
-        (AA, Step::Clear) => (N, Some(Change::Cleared)),
-        (UA, Step::Acknowledge) => (AA, Some(Change::Acknowledged)),
-        (UR, Step::Acknowledge) => (N, Some(Change::Acknowledged)),
-        (LU, Step::Acknowledge) => (LA, Some(Change::Acknowledged)),
-        (LA, Step::Reset) => (N, Some(Change::Reset)),
-        (UA | AA | UR | LU | LA, Step::Rise) => (UA, Some(Change::Rose)),
-        (UA | AA, Step::Fall) => (state, Some(Change::Fell)),
-        (UA | AA, Step::Raise) | (N | UR | LU | LA, Step::Clear | Step::Fall) | (N, Step::Rise) => {
-            (state, None)
+    /// The name in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raise { recent: true } => "raise",
+            Self::Raise { recent: false } => "raise, late",
+            Self::Clear { latched: false } => "clear",
+            Self::Clear { latched: true } => "clear, latched",
+            Self::Acknowledge => "acknowledge",
+            Self::Reset => "reset",
+            Self::Escalate => "severity up",
+            Self::Deescalate => "severity down",
+            Self::Bad => "input bad",
+            Self::Good => "input good",
         }
-        (N, Step::Acknowledge | Step::Reset) => return Err(Refused::Nothing),
-        (AA | LA, Step::Acknowledge) => return Err(Refused::Already),
-        (UA | AA, Step::Reset) => return Err(Refused::Active),
-        (UR | LU, Step::Reset) => return Err(Refused::AcknowledgeFirst),
-    })
+    }
 }
+
+/// Why a person's act is refused. A closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// No open alarm has this id.
+    #[error("no such alarm is open")]
+    NoSuchAlarm,
+    /// The severity is higher than the one that the person saw.
+    #[error("changed: the severity has risen since")]
+    Changed,
+    /// Another person was first.
+    #[error("already acknowledged")]
+    AlreadyAcknowledged,
+    /// There is no alarm to see.
+    #[error("nothing to acknowledge")]
+    NothingToAcknowledge,
+    /// Only a latched alarm whose condition is gone can be reset.
+    #[error("the alarm is still active")]
+    StillActive,
+    /// A latched alarm is seen first and reset then.
+    #[error("acknowledge it first")]
+    AcknowledgeFirst,
+    /// The alarm does not wait for a reset.
+    #[error("nothing to reset")]
+    NothingToReset,
+}
+
+/// What an event leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Next {
+    /// Nothing changes.
+    Same,
+    /// A new occurrence, active and unacknowledged; an open one is closed first.
+    New,
+    /// The same occurrence in this state after this change. In `Normal` it is over.
+    To(Base, Change),
+    /// A person's act that is not possible here.
+    Refused(Refusal),
+}
+
+/// What `event` does in `state`.
+///
+/// ```
+/// use lifeline_gateway::alarm::{Base, Change, lifecycle::{Event, Next, next}};
+/// let seen = Next::To(Base::ActiveAcknowledged, Change::Acknowledged);
+/// assert_eq!(next(Base::ActiveUnacknowledged, Event::Acknowledge), seen);
+/// ```
+pub const fn next(state: Base, event: Event) -> Next {
+    use Base::{
+        ActiveAcknowledged as Aa, ActiveUnacknowledged as Ua, LatchedAcknowledged as La,
+        LatchedUnacknowledged as Lu, Normal as N, ReturnedUnacknowledged as Ur,
+    };
+    match (state, event) {
+        (N, Event::Raise { .. }) | (Ur, Event::Raise { recent: false }) => Next::New,
+        (Ua | Aa, Event::Raise { .. }) => Next::Same,
+        (Ur, Event::Raise { recent: true }) | (Lu | La, Event::Raise { .. }) => {
+            Next::To(Ua, Change::Reraised)
+        }
+
+        (Ua, Event::Clear { latched: false }) => Next::To(Ur, Change::Cleared),
+        (Ua, Event::Clear { latched: true }) => Next::To(Lu, Change::Cleared),
+        (Aa, Event::Clear { latched: false }) => Next::To(N, Change::Cleared),
+        (Aa, Event::Clear { latched: true }) => Next::To(La, Change::Cleared),
+        (N | Ur | Lu | La, Event::Clear { .. }) => Next::Same,
+
+        (N, Event::Acknowledge) => Next::Refused(Refusal::NothingToAcknowledge),
+        (Ua, Event::Acknowledge) => Next::To(Aa, Change::Acknowledged),
+        (Ur, Event::Acknowledge) => Next::To(N, Change::Acknowledged),
+        (Lu, Event::Acknowledge) => Next::To(La, Change::Acknowledged),
+        (Aa | La, Event::Acknowledge) => Next::Refused(Refusal::AlreadyAcknowledged),
+
+        (N | Ur, Event::Reset) => Next::Refused(Refusal::NothingToReset),
+        (Ua | Aa, Event::Reset) => Next::Refused(Refusal::StillActive),
+        (Lu, Event::Reset) => Next::Refused(Refusal::AcknowledgeFirst),
+        (La, Event::Reset) => Next::To(N, Change::Reset),
+
+        (Ua | Aa | Ur | Lu | La, Event::Escalate) => Next::To(Ua, Change::Rose),
+        (Ua, Event::Deescalate) => Next::To(Ua, Change::Fell),
+        (Aa, Event::Deescalate) => Next::To(Aa, Change::Fell),
+        (N, Event::Escalate) | (N | Ur | Lu | La, Event::Deescalate) => Next::Same,
+
+        (Ua, Event::Bad) => Next::To(Ua, Change::Unverified),
+        (Aa, Event::Bad) => Next::To(Aa, Change::Unverified),
+        (Ua, Event::Good) => Next::To(Ua, Change::Verified),
+        (Aa, Event::Good) => Next::To(Aa, Change::Verified),
+        (N | Ur | Lu | La, Event::Bad | Event::Good) => Next::Same,
+    }
+}
+
+impl Base {
+    /// All states, in the order of the table.
+    pub const ALL: [Self; 6] = [
+        Self::Normal,
+        Self::ActiveUnacknowledged,
+        Self::ActiveAcknowledged,
+        Self::ReturnedUnacknowledged,
+        Self::LatchedUnacknowledged,
+        Self::LatchedAcknowledged,
+    ];
+
+    /// The kebab-case name, as in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::ActiveUnacknowledged => "active-unacknowledged",
+            Self::ActiveAcknowledged => "active-acknowledged",
+            Self::ReturnedUnacknowledged => "returned-unacknowledged",
+            Self::LatchedUnacknowledged => "latched-unacknowledged",
+            Self::LatchedAcknowledged => "latched-acknowledged",
+        }
+    }
+
+    /// Whether the condition holds.
+    pub const fn is_active(self) -> bool {
+        matches!(self, Self::ActiveUnacknowledged | Self::ActiveAcknowledged)
+    }
+}
+
+impl Change {
+    /// The kebab-case name, as in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Reraised => "reraised",
+            Self::Rose => "rose",
+            Self::Fell => "fell",
+            Self::Acknowledged => "acknowledged",
+            Self::Cleared => "cleared",
+            Self::Closed => "closed",
+            Self::Unverified => "unverified",
+            Self::Verified => "verified",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// The reference page of the lifecycle, in Markdown, printed from [`next`].
+pub fn reference() -> String {
+    let mut page = String::from(ABOVE);
+    page.push_str("\n| event |");
+    for state in Base::ALL {
+        page.push_str(&format!(" {} |", state.name()));
+    }
+    page.push_str("\n| --- |");
+    page.push_str(&" --- |".repeat(Base::ALL.len()));
+    for event in Event::ALL {
+        page.push_str(&format!("\n| {} |", event.name()));
+        for state in Base::ALL {
+            page.push_str(&format!(" {} |", cell(next(state, event))));
+        }
+    }
+    page.push('\n');
+    let _ = write!(page, "{BELOW}");
+    page
+}
+
+fn cell(next: Next) -> String {
+    match next {
+        Next::Same => "=".to_owned(),
+        Next::New => format!("**{}**, a new occurrence: raised", Base::ActiveUnacknowledged.name()),
+        Next::To(state, change) => format!("**{}**: {}", state.name(), change.name()),
+        Next::Refused(refusal) => format!("refused: {refusal}"),
+    }
+}
+
+const ABOVE: &str = "# Alarm lifecycle
+
+Generated from the code: `UPDATE=1 cargo test reference` writes it anew.
+
+A row is an event, a column the state it meets.
+The cell names the state after it in bold and the change that is journaled; `=` changes nothing.
+";
+
+const BELOW: &str = "
+- The condition is true for `raise` and false for `clear` only after the level's delay, counted on the readings' own times.
+- `raise, late` is a return of the condition more than 10 minutes after it went: the open occurrence is closed and a new one is raised.
+- A rise in severity voids the acknowledgement; an acknowledgement names the severity that was seen and is refused when it has risen since.
+- The same person may acknowledge twice; the second one changes nothing.
+- `input bad` and `input good` set and remove the mark `unverified`.
+- An alarm in `normal` is over. `closed` is written when its rule was removed, when its rule looks at another point, and before a late raise.
+";
 
 #[cfg(test)]
 mod tests {
@@ -72,58 +259,76 @@ mod tests {
 
     use super::*;
 
-    const STATES: [Base; 6] = [
-        Base::Normal,
-        Base::ActiveUnacknowledged,
-        Base::ActiveAcknowledged,
-        Base::ReturnedUnacknowledged,
-        Base::LatchedUnacknowledged,
-        Base::LatchedAcknowledged,
-    ];
-    const STEPS: [Step; 6] =
-        [Step::Raise, Step::Clear, Step::Acknowledge, Step::Reset, Step::Rise, Step::Fall];
+    #[test]
+    fn every_pair_follows_the_table() {
+        // Rows as in the source's table; R a refusal, * a new occurrence, = no change.
+        let table = "
+            N   UA* UA* =  =  R  R  =  =  =  =
+            UA  =   =   UR LU AA R  UA UA UA UA
+            AA  =   =   N  LA R  R  UA AA AA AA
+            UR  UA  UA* =  =  N  R  UA =  =  =
+            LU  UA  UA  =  =  LA R  UA =  =  =
+            LA  UA  UA  =  =  R  N  UA =  =  =";
+        let short = ["N", "UA", "AA", "UR", "LU", "LA"];
+        let rows: Vec<Vec<&str>> =
+            table.lines().skip(1).map(|row| row.split_whitespace().collect()).collect();
+        for (row, state) in rows.iter().zip(Base::ALL) {
+            for (&expected, event) in row[1..].iter().zip(Event::ALL) {
+                let seen = match next(state, event) {
+                    Next::Same => "=".to_owned(),
+                    Next::New => "UA*".to_owned(),
+                    Next::Refused(_) => "R".to_owned(),
+                    Next::To(to, _) => {
+                        short[Base::ALL.iter().position(|&base| base == to).unwrap()].to_owned()
+                    }
+                };
+                assert_eq!(seen, expected, "{} on {}", event.name(), state.name());
+            }
+            assert_eq!(row.len(), Event::ALL.len() + 1);
+        }
+        assert_eq!(rows.len(), Base::ALL.len());
+    }
 
     #[test]
-    fn the_reference_page_is_the_table() {
-        let mut page = String::from(
-            "# Alarm lifecycle\n\nPrinted from `alarm::lifecycle`; each cell is the next state and what is recorded.\n",
-        );
-        for latched in [false, true] {
-            page += if latched { "\n## Latched rules\n" } else { "\n## Other rules\n" };
-            page += "| state | raise | clear | acknowledge | reset | rise | fall |\n| --- | --- | --- | --- | --- | --- | --- |\n";
-            for state in STATES {
-                page += &format!("| {state:?} |");
-                for step in STEPS {
-                    page += &match next(state, step, latched) {
-                        Ok((same, None)) if same == state => " = |".to_owned(),
-                        Ok((to, change)) => format!(" {to:?}, {:?} |", change.unwrap()),
-                        Err(refused) => format!(" refused: {refused:?} |"),
-                    };
-                }
-                page += "\n";
-            }
+    fn names_are_those_of_the_outputs() {
+        for state in Base::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
-        let path = "docs/reference/alarm.md";
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::create_dir_all("docs/reference").unwrap();
-            std::fs::write(path, &page).unwrap();
-        }
-        assert_eq!(std::fs::read_to_string(path).unwrap(), page, "run the tests with UPDATE=1");
+        assert_eq!(serde_json::to_value(Change::Reraised).unwrap(), Change::Reraised.name());
+    }
+
+    fn acknowledged(state: Base) -> bool {
+        matches!(state, Base::Normal | Base::ActiveAcknowledged | Base::LatchedAcknowledged)
     }
 
     proptest! {
+        /// Walks as long as any alarm's life: what each event may do and what it may never do.
         #[test]
-        fn walks_stay_sound(latched: bool, steps in prop::collection::vec(0..6_usize, 0..60)) {
+        fn walks_keep_the_rules(walk in prop::collection::vec(0..Event::ALL.len(), 0..200)) {
             let mut state = Base::Normal;
-            for step in steps {
-                let Ok((to, change)) = next(state, STEPS[step], latched) else { continue };
-                prop_assert!(change.is_some() || to == state, "a silent change");
-                if STEPS[step] == Step::Acknowledge {
-                    let active = |base| matches!(base, Base::ActiveAcknowledged | Base::ActiveUnacknowledged);
-                    prop_assert_eq!(active(to), active(state), "acknowledging never clears");
+            let mut condition = false;
+            for event in walk.into_iter().map(|index| Event::ALL[index]) {
+                // A level can only move while one is reached.
+                if matches!(event, Event::Escalate | Event::Deescalate) && !condition {
+                    continue;
                 }
-                prop_assert!(latched || !matches!(to, Base::LatchedAcknowledged | Base::LatchedUnacknowledged));
-                state = to;
+                let before = state;
+                match next(state, event) {
+                    Next::Same | Next::Refused(_) => {}
+                    Next::New => state = Base::ActiveUnacknowledged,
+                    Next::To(to, _) => state = to,
+                }
+                match event {
+                    Event::Raise { .. } => condition = true,
+                    Event::Clear { .. } => condition = false,
+                    Event::Acknowledge | Event::Reset => prop_assert_eq!(state.is_active(), before.is_active()),
+                    Event::Bad | Event::Good | Event::Deescalate => prop_assert_eq!(state, before),
+                    Event::Escalate => prop_assert_eq!(state, Base::ActiveUnacknowledged),
+                }
+                prop_assert_eq!(state.is_active(), condition);
+                if acknowledged(state) && !acknowledged(before) {
+                    prop_assert_eq!(event, Event::Acknowledge);
+                }
             }
         }
     }

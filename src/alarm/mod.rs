@@ -3,9 +3,10 @@
 //! In: readings in the point's canonical unit, time, acknowledgements. Out: [`Transition`]s.
 //! Invariant: output follows from rules, states, readings and `now` alone; a reading without a number neither raises nor clears.
 
-mod condition;
+pub mod condition;
 pub mod engine;
 pub mod lifecycle;
+pub mod watch;
 
 use std::time::Duration;
 
@@ -158,7 +159,7 @@ pub struct Alarm {
     pub unverified: bool,
     /// When it was raised.
     pub since: Timestamp,
-    /// The value that made the last change.
+    /// The value that made the last change of severity or the return.
     pub value: Option<f64>,
     /// The threshold of the present severity.
     pub threshold: Option<f64>,
@@ -170,7 +171,8 @@ pub struct Alarm {
     pub acknowledged: Option<(String, Timestamp)>,
 }
 
-/// What a transition is.
+/// What a transition is. It names what happened; the occurrence is over exactly when the alarm's state is `normal` after it, be it by `cleared`, `acknowledged`,
+/// `reset` or `closed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
@@ -182,11 +184,11 @@ pub enum Change {
     Rose,
     /// Severity went down.
     Fell,
-    /// A person has seen it.
+    /// A person has seen it. A returned alarm that does not latch is over then.
     Acknowledged,
-    /// Condition gone.
+    /// Condition gone. An acknowledged alarm that does not latch is over then.
     Cleared,
-    /// Occurrence over.
+    /// Occurrence over for another reason: its rule is gone or looks at another point, or the condition came back late.
     Closed,
     /// Input went bad.
     Unverified,
@@ -222,6 +224,12 @@ pub struct RuleState {
     pub clearing: Vec<Option<Timestamp>>,
     /// For each level: whether it is reached (on-delay over, not yet cleared).
     pub reached: Vec<bool>,
-    /// Last reading that entered the condition.
+    /// The newest reading of the rule's point when this was written.
     pub last: Option<Timestamp>,
+    /// When the condition of the open alarm went.
+    #[serde(default)]
+    pub returned: Option<Timestamp>,
+    /// Version of the rule that this was written under; empty when unknown.
+    #[serde(default)]
+    pub version: String,
 }

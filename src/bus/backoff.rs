@@ -65,6 +65,7 @@ mod tests {
     use super::*;
 
     fn pauses(mut backoff: Backoff, mut end: impl FnMut(&mut Backoff, Instant), count: usize) -> Vec<u128> {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
         let now = Instant::from_std(std::time::Instant::now());
         (0..count)
             .map(|_| {

@@ -63,7 +63,7 @@ pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, 
             }
         }
         show(&lanes, &ports);
-        let (wake, report) = (lanes.wake(), lanes.moved());
+        let (wake, report) = (lanes.wake(now()), lanes.moved());
         tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
@@ -73,8 +73,8 @@ pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, 
             }
             flight = landed(&mut slots) => land(&mut lanes, flight, name, &ports),
             newest = next_commit(&mut ports.committed) => lanes.committed(newest),
-            () = sleep_until(wake.unwrap_or(report_at)), if wake.is_some() => {}
             () = &mut keep => {}
+            () = sleep_until(wake.unwrap_or(report_at)), if wake.is_some() => {}
         }
     }
     if let Some(progress) = lanes.take_moved() {

@@ -1,18 +1,21 @@
 //! The core: `apply(event, now) -> effects`, pure.
 //!
-//! In: one closed [`Event`] at a time, with `now`. Out: [`Effects`] to journal and to tell.
-//! Invariant: timers due by `now` fire before the event; the same events at the same times give the same effects.
+//! In: one [`Event`] and the time. Out: [`Effects`]: what to journal, what to tell, why a person was refused.
+//! Invariant: every timer due by `now` fires before the event, in order of (due, rule); the same events give the same effects.
+//! Source: DESIGN section 3.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::alarm::engine::Engine;
+use crate::alarm::lifecycle::Refusal;
 use crate::alarm::{Alarm, RuleState, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::decode::RawBatch;
 use crate::derive::Derived;
 use crate::normalize::Normalizer;
 use crate::point::{Catalog, DeviceId};
-use crate::reading::Batch;
+use crate::reading::{Batch, Reading};
 use crate::site::Site;
 
 /// All that can happen to the core. A closed list.
@@ -40,7 +43,7 @@ pub enum Event {
         /// Who.
         by: String,
     },
-    /// The wall clock was stepped by this many milliseconds.
+    /// The wall clock was stepped by this many milliseconds; `now` is already the new time.
     ClockStepped(i64),
     /// Time passed.
     Tick,
@@ -61,9 +64,9 @@ pub struct Effects {
 
 /// The pure middle of the gateway.
 pub struct Core {
-    catalog: std::sync::Arc<Catalog>,
-    /// By device number; with the end of the calibration's validity.
-    normalizers: Vec<Option<(Normalizer, Option<Timestamp>)>>,
+    catalog: Arc<Catalog>,
+    /// What turns raw numbers of a device into readings, and when its calibration ends.
+    devices: BTreeMap<DeviceId, (Normalizer, Option<Timestamp>)>,
     derived: Derived,
     engine: Engine,
 }
@@ -71,44 +74,39 @@ pub struct Core {
 impl Core {
     /// A core for these documents.
     pub fn new(site: &Site) -> Self {
-        let mut normalizers: Vec<_> = site.catalog.devices.iter().map(|_| None).collect();
-        for device in &site.devices {
-            if let Some(slot) = normalizers.get_mut(place(device.id)) {
-                let normalizer = Normalizer::new(device.id, &device.profile, &device.points);
-                *slot = Some((normalizer, device.calibration_due));
-            }
-        }
+        let device = |device: &crate::site::DeviceSpec| {
+            let normalizer = Normalizer::new(device.id, &device.profile, &device.points);
+            (device.id, (normalizer, device.calibration_due))
+        };
         Self {
-            catalog: std::sync::Arc::clone(&site.catalog),
-            normalizers,
+            catalog: Arc::clone(&site.catalog),
+            devices: site.devices.iter().map(device).collect(),
             derived: Derived::new(site.derived.clone(), &site.catalog),
             engine: Engine::new(&site.catalog.site, site.rules.clone(), &site.catalog),
         }
     }
 
-    /// Takes rule states of an earlier run; `last` is the time of its last commit (`None`: unknown, counts as a long gap).
+    /// Takes rule states of an earlier run; `last` is the time of its last commit (`None`: unknown, counts as a long gap). What changes by it (alarms of rules that
+    /// are gone) comes with the effects of the next event.
     pub fn restore(&mut self, states: Vec<(String, RuleState)>, last: Option<Timestamp>, now: Timestamp) {
         self.engine.restore(states, last, now);
     }
 
-    /// Fires every timer due by `now` in order of (due, rule), then takes the event.
+    /// Fires every timer due by `now` in order of (due, rule), then takes the event. A step of the clock is taken before the timers, so that none fires for
+    /// time that never passed.
     pub fn apply(&mut self, event: Event, now: Timestamp, clock_trusted: bool) -> Effects {
-        let mut effects = Effects::default();
         if let Event::ClockStepped(by_ms) = event {
             self.engine.shifted(by_ms);
         }
         self.engine.tick(now);
-        let acted = match event {
+        let mut effects = Effects::default();
+        let done = match event {
             Event::Polled(raw) => {
-                let known = self.normalizers.get(place(raw.device)).and_then(Option::as_ref);
-                if let Some((normalizer, due)) = known {
-                    let overdue = due.is_some_and(|due| due < now);
-                    effects.batches.push(normalizer.normalize(&raw, overdue, !clock_trusted));
-                }
+                effects.batches = self.polled(&raw, now, clock_trusted);
                 Ok(())
             }
             Event::Read(batch) => {
-                effects.batches.push(batch);
+                effects.batches = self.read(batch, now);
                 Ok(())
             }
             Event::Acknowledge { id, seen, by, note } => {
@@ -117,32 +115,10 @@ impl Core {
             Event::Reset { id, by } => self.engine.reset(&id, &by, now),
             Event::ClockStepped(_) | Event::Tick => Ok(()),
         };
-        effects.refused = acted.err();
-        self.derive(&mut effects.batches, now);
-        for reading in effects.batches.iter().flat_map(|batch| &batch.readings) {
-            self.engine.reading(reading, now);
-        }
+        effects.refused = done.err().map(|refusal: Refusal| refusal.to_string());
         effects.transitions = self.engine.drain();
         effects.states = self.engine.dirty();
         effects
-    }
-
-    /// Appends the derived readings, as batches of the devices that their points belong to.
-    fn derive(&mut self, batches: &mut Vec<Batch>, now: Timestamp) {
-        let mut made: BTreeMap<DeviceId, Batch> = BTreeMap::new();
-        for batch in batches.iter() {
-            for reading in self.derived.apply(batch, now) {
-                let Some(point) = self.catalog.point(reading.point) else { continue };
-                let empty = || Batch {
-                    device: point.device,
-                    start: batch.start,
-                    end: batch.end,
-                    readings: Vec::new(),
-                };
-                made.entry(point.device).or_insert_with(empty).readings.push(reading);
-            }
-        }
-        batches.extend(made.into_values());
     }
 
     /// When the next timer is due.
@@ -154,8 +130,267 @@ impl Core {
     pub fn alarms(&self) -> Vec<Alarm> {
         self.engine.alarms()
     }
+
+    /// The state of every rule, for the core of a reloaded site.
+    pub fn states(&self) -> Vec<(String, RuleState)> {
+        self.engine.states()
+    }
+
+    /// Readings of one poll; none for a device that these documents do not have.
+    fn polled(&mut self, raw: &RawBatch, now: Timestamp, clock_trusted: bool) -> Vec<Batch> {
+        let Some((normalizer, calibration_due)) = self.devices.get(&raw.device) else { return Vec::new() };
+        let overdue = calibration_due.is_some_and(|due| due <= now);
+        let batch = normalizer.normalize(raw, overdue, !clock_trusted);
+        self.read(batch, now)
+    }
+
+    /// Adds what is derived from the batch, and asks the rules.
+    fn read(&mut self, batch: Batch, now: Timestamp) -> Vec<Batch> {
+        let derived = self.derived.apply(&batch, now);
+        let batches = gather(batch, derived, &self.catalog);
+        for reading in batches.iter().flat_map(|batch| &batch.readings) {
+            self.engine.reading(reading, now);
+        }
+        batches
+    }
 }
 
-fn place(device: DeviceId) -> usize {
-    usize::try_from(device.0).unwrap_or(usize::MAX)
+/// The batch and what was derived from it, one batch for each device, in the order in which they came.
+fn gather(batch: Batch, derived: Vec<Reading>, catalog: &Catalog) -> Vec<Batch> {
+    let (device, start, end) = (batch.device, batch.start, batch.end);
+    let mut batches = vec![batch];
+    for reading in derived {
+        let home = catalog.point(reading.point).map_or(device, |point| point.device);
+        match batches.iter_mut().find(|batch| batch.device == home) {
+            Some(batch) => batch.readings.push(reading),
+            None => batches.push(Batch { device: home, start, end, readings: vec![reading] }),
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::alarm::{Change, Condition, Direction, Kind, Level, Rule, RuleId};
+    use crate::decode::Raw;
+    use crate::derive::Settings;
+    use crate::point::{Device, Point, PointId};
+    use crate::profile::{Field, Limits, Profile};
+    use crate::reading::{Doubt, Reason, Sample};
+    use crate::site::DeviceSpec;
+    use crate::{bus, journal, profile};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000 + seconds * 1000)
+    }
+
+    fn field() -> Field {
+        Field {
+            name: "level".into(),
+            table: bus::Table::Holding,
+            address: 0,
+            count: 1,
+            kind: profile::Kind::U16,
+            order: profile::Order::default(),
+            scale: 0.1,
+            offset: 0.0,
+            decimals_from: None,
+            pre_offset_from: None,
+            current_loop: None,
+            unit: None,
+            range: None,
+            tolerance: 0.0,
+            faults: vec![],
+            invert: false,
+            one_hot: false,
+            states: vec![],
+            valid_when: None,
+            destructive: false,
+            hidden: false,
+            decimals: 1,
+        }
+    }
+
+    fn rules() -> Vec<Rule> {
+        let level = Level {
+            severity: Severity::Orange,
+            threshold: 15.0,
+            on_delay: Duration::from_secs(10),
+            off_delay: Duration::ZERO,
+        };
+        let high = Condition::Threshold {
+            direction: Direction::Above,
+            levels: vec![level],
+            deadband: 2.0,
+            max_gap: Duration::from_secs(30),
+        };
+        let points = vec![PointId(0)];
+        let stale = Condition::Stale { after: Duration::from_secs(60), severity: Severity::Yellow, points };
+        let rule = |id, name: &str, point, kind, condition| Rule {
+            id: RuleId(id),
+            name: name.into(),
+            version: "1".into(),
+            point: PointId(point),
+            kind,
+            condition,
+            advice: String::new(),
+            basis: String::new(),
+            latched: false,
+        };
+        vec![rule(0, "twice-high", 1, Kind::Process, high), rule(1, "gauge-stale", 0, Kind::Sensor, stale)]
+    }
+
+    fn catalog() -> Catalog {
+        let point = |id: u32, name: &str, device: u32| Point {
+            id: PointId(id),
+            name: name.into(),
+            short: name.into(),
+            device: DeviceId(device),
+            unit: None,
+            decimals: 1,
+            states: vec![],
+        };
+        let device = |id: u32, name: &str| Device {
+            id: DeviceId(id),
+            name: name.into(),
+            line: None,
+            class: "waterlogging".into(),
+            risk_point: None,
+            town: None,
+        };
+        Catalog {
+            site: "test".into(),
+            version: "1".into(),
+            lines: vec![],
+            devices: vec![device(0, "gauge"), device(1, "underpass")],
+            points: vec![point(0, "gauge.level", 0), point(1, "underpass.twice", 1)],
+        }
+    }
+
+    fn gauge() -> DeviceSpec {
+        let profile = Profile {
+            name: "gauge".into(),
+            class: "waterlogging".into(),
+            maker: String::new(),
+            source: String::new(),
+            serial: None,
+            limits: Limits::default(),
+            fields: vec![field()],
+            vectors: vec![],
+        };
+        DeviceSpec {
+            id: DeviceId(0),
+            slave: bus::Slave(1),
+            profile,
+            points: vec![Some(PointId(0))],
+            every: Duration::from_secs(10),
+            timeout: Duration::from_secs(1),
+            calibration_due: Some(at(1000)),
+        }
+    }
+
+    /// One polled gauge, and a derived point of another device that is twice its level.
+    fn site() -> Site {
+        let derived = Settings {
+            point: PointId(1),
+            inputs: vec![("level".into(), PointId(0))],
+            value: "level * 2.0".into(),
+            factor: 1.0,
+        };
+        let journal = journal::Settings {
+            path: "journal".into(),
+            commit_every: Duration::from_secs(1),
+            keep: Duration::ZERO,
+            max_bytes: 0,
+        };
+        Site {
+            catalog: Arc::new(catalog()),
+            timezone: "Asia/Shanghai".into(),
+            lines: vec![],
+            devices: vec![gauge()],
+            derived: vec![derived],
+            rules: rules(),
+            risk_points: vec![],
+            journal,
+            sinks: vec![],
+            listen: ([127, 0, 0, 1], 0).into(),
+            documents: vec![],
+        }
+    }
+
+    fn polled(seconds: i64, raw: Result<Raw, Reason>) -> Event {
+        let (start, end) = (at(seconds), at(seconds));
+        Event::Polled(RawBatch { device: DeviceId(0), start, end, raws: vec![(end, raw)] })
+    }
+
+    #[test]
+    fn a_poll_becomes_readings_derived_ones_and_an_alarm() {
+        let mut core = Core::new(&site());
+        core.restore(Vec::new(), None, at(0));
+        let effects = core.apply(polled(10, Ok(Raw::Number(80.0))), at(10), true);
+        let seen: Vec<_> = effects.batches.iter().map(|b| (b.device, b.readings[0].sample.clone())).collect();
+        assert_eq!(seen, [(DeviceId(0), Sample::Good(8.0)), (DeviceId(1), Sample::Good(16.0))]);
+        assert!(effects.transitions.is_empty());
+        assert_eq!(effects.states[0].1.raising, [Some(at(10))], "a delay under way is kept");
+
+        let effects = core.apply(polled(20, Ok(Raw::Number(80.0))), at(20), false);
+        assert_eq!(effects.batches[0].readings[0].sample, Sample::Uncertain(8.0, Doubt::Clock));
+        assert_eq!(effects.transitions[0].change, Change::Raised);
+        assert_eq!(effects.transitions[0].alarm.point, "underpass.twice");
+        assert_eq!(core.alarms().len(), 1);
+    }
+
+    #[test]
+    fn overdue_calibration_is_a_doubt_from_its_day_on() {
+        let mut core = Core::new(&site());
+        let mut doubt = |seconds| {
+            let effects = core.apply(polled(seconds, Ok(Raw::Number(1.0))), at(seconds), true);
+            effects.batches[0].readings[0].sample.clone()
+        };
+        assert_eq!(doubt(999), Sample::Good(0.1));
+        assert_eq!(doubt(1000), Sample::Uncertain(0.1, Doubt::Calibration));
+    }
+
+    #[test]
+    fn persons_are_answered() {
+        let mut core = Core::new(&site());
+        core.apply(Event::Tick, at(0), true);
+        assert_eq!(core.next_due(), Some(at(60).plus(Duration::from_millis(1))));
+        let raised = core.apply(Event::Tick, at(61), true).transitions.remove(0).alarm;
+        let ack = |seen| Event::Acknowledge { id: raised.id.clone(), seen, by: "duty".into(), note: None };
+        let refused = core.apply(ack(Severity::Blue), at(62), true).refused;
+        assert_eq!(refused.as_deref(), Some("changed: the severity has risen since"));
+        let effects = core.apply(ack(Severity::Yellow), at(63), true);
+        assert_eq!((effects.refused, effects.transitions.len()), (None, 1));
+        let reset = Event::Reset { id: raised.id, by: "duty".into() };
+        assert!(core.apply(reset, at(64), true).refused.is_some());
+    }
+
+    #[test]
+    fn a_step_of_the_clock_is_no_silence() {
+        let mut core = Core::new(&site());
+        core.apply(polled(0, Ok(Raw::Number(1.0))), at(0), true);
+        let hour = 3_600;
+        let effects = core.apply(Event::ClockStepped(hour * 1000), at(hour + 1), true);
+        assert!(effects.transitions.is_empty());
+        assert!(core.apply(Event::Tick, at(hour + 60), true).transitions.is_empty());
+        assert_eq!(core.apply(Event::Tick, at(hour + 61), true).transitions.len(), 1);
+    }
+
+    #[test]
+    fn a_poll_of_an_unknown_device_is_nothing() {
+        let mut core = Core::new(&site());
+        let raws = vec![(at(0), Err(Reason::Timeout))];
+        let raw = RawBatch { device: DeviceId(7), start: at(0), end: at(0), raws };
+        assert_eq!(core.apply(Event::Polled(raw), at(0), true), Effects::default());
+    }
+
+    #[test]
+    fn the_core_can_live_in_a_task() {
+        fn goes_between_threads<T: Send>(_: &T) {}
+        goes_between_threads(&Core::new(&site()));
+    }
 }

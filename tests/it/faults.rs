@@ -105,10 +105,16 @@ fn read_of(step: &Value, transport: &str) -> Option<(Slave, Read)> {
     Some((Slave(body[0]), Read { table, address: word(2), count: word(4) }))
 }
 
+/// The slave's end of one connection.
+type Connection = Arc<tokio::sync::Mutex<WriteHalf<DuplexStream>>>;
+
+/// Transaction ids by step.
+type Sent = Arc<Mutex<Vec<(usize, [u8; 2])>>>;
+
 /// The slave's side: connections in order of opening, requests in order of arrival.
 #[derive(Clone)]
 struct World {
-    connections: Arc<Mutex<Vec<Arc<tokio::sync::Mutex<WriteHalf<DuplexStream>>>>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
     requests: mpsc::Sender<(usize, Vec<u8>)>,
     /// Bytes that a connection says as soon as it's open.
     greeting: Arc<Mutex<Vec<u8>>>,
@@ -156,7 +162,7 @@ async fn hear(
 struct Story {
     world: World,
     serial: bool,
-    sent: Arc<Mutex<Vec<(usize, [u8; 2])>>>,
+    sent: Sent,
     ended: watch::Receiver<usize>,
 }
 
@@ -343,10 +349,10 @@ fn judge(case: &Value, step: &Value, exchange: &Exchange) -> Result<(), String> 
     if !found.iter().any(|class| accepted.contains(class)) {
         return says("wrong class");
     }
-    if let (Err(Failure::Exception(code)), Some(detail)) = (outcome, step["detail"].as_u64()) {
-        if u64::from(*code) != detail {
-            return says("wrong code");
-        }
+    if let (Err(Failure::Exception(code)), Some(detail)) = (outcome, step["detail"].as_u64())
+        && u64::from(*code) != detail
+    {
+        return says("wrong code");
     }
     if exchange.ended < exchange.sent {
         return says("ended before it was sent");

@@ -91,6 +91,7 @@ fn state(transition: &Transition) -> RuleState {
         clearing: vec![Some(transition.at), None],
         reached: vec![true, false],
         last: Some(transition.at),
+        ..RuleState::default()
     }
 }
 

@@ -8,11 +8,13 @@
 mod crash;
 mod faults;
 mod journal;
+mod alarm;
 mod ask;
 mod check;
 mod console;
 mod profiles;
 mod pymodbus;
+mod reference;
 mod running;
 mod sim;
 mod vectors;

@@ -1,6 +1,8 @@
 //! The whole gateway as a process: it is killed at random moments under load, and it is stopped.
 //! These tests run in real time on loopback sockets.
 
+#![expect(clippy::disallowed_methods, reason = "processes live in real time")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;

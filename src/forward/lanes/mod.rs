@@ -257,10 +257,11 @@ impl Lanes {
         }
     }
 
-    /// When [`Lanes::take`] may have something although nothing else happens.
-    pub fn wake(&self) -> Option<Instant> {
+    /// The next moment after `now` at which [`Lanes::take`] may have something although nothing else happens.
+    pub fn wake(&self, now: Instant) -> Option<Instant> {
         let outage = self.outage.iter().map(|outage| outage.until);
-        self.posts.iter().filter_map(|post| post.until).chain(outage).min()
+        let pauses = self.posts.iter().filter_map(|post| post.until).chain(outage);
+        pauses.filter(|until| now < *until).min()
     }
 
     /// Whether there is progress to hand on.

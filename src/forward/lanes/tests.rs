@@ -99,7 +99,7 @@ fn a_pause_grows_is_jittered_and_heeds_the_server() {
     for _ in 0..20 {
         let job = lanes.take(at).unwrap();
         lanes.done(job, unreachable(), at);
-        let until = lanes.wake().unwrap();
+        let until = lanes.wake(at).unwrap();
         spans.push(until - at);
         at = until;
     }
@@ -111,7 +111,7 @@ fn a_pause_grows_is_jittered_and_heeds_the_server() {
         let job = lanes.take(at).unwrap();
         let after = Some(Duration::from_secs(asked));
         lanes.done(job, Outcome::Failed(Refusal::Busy { why: "429".to_owned(), after }), at);
-        let until = lanes.wake().unwrap();
+        let until = lanes.wake(at).unwrap();
         assert_eq!(until - at, Duration::from_secs(least));
         at = until;
     }
@@ -333,7 +333,7 @@ proptest! {
         }
         // The other side is well again: all that is missing arrives in bounded time.
         for _ in 0..3000 {
-            if world.out.is_empty() && world.lanes.backlog() == 0 && world.lanes.wake().is_none() {
+            if world.out.is_empty() && world.lanes.backlog() == 0 && world.lanes.wake(world.now).is_none() {
                 break;
             }
             world.step(Step::Land(0, 8));

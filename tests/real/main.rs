@@ -1,0 +1,14 @@
+//! Against real servers: a broker, two databases. These run in real time, on loopback, with servers of their own.
+//!
+//! A server that is not installed is skipped and named; with `LIFELINE_REQUIRE_SERVERS=1` it is a failure.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test panics when it is wrong; the lint's own exception misses helpers"
+)]
+
+mod feed;
+mod influxdb;
+mod mosquitto;
+mod server;
+mod victoria_metrics;
