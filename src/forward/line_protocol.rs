@@ -319,6 +319,7 @@ mod tests {
             prop_assume!(value.is_finite());
             let mut text = String::new();
             number(&mut text, value);
+            // Bit for bit, but for the sign of 0.
             prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), (value + 0.0).to_bits());
             prop_assert!(text.len() <= 25, "{}", text);
         }

@@ -5,8 +5,10 @@
 //! key that makes a repeat harmless.
 //! Source: DESIGN promises 2, 3, 4 and section 9.
 
+pub mod backoff;
 pub mod drive;
 pub mod file;
+pub mod gaps;
 pub mod influx;
 pub mod lanes;
 pub mod line_protocol;
@@ -22,9 +24,9 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
+use crate::forward::backoff::Pace;
 use crate::forward::file::Folder;
 use crate::forward::influx::Influx;
-use crate::forward::lanes::Pace;
 use crate::forward::mqtt::Mqtt;
 use crate::journal::{Progress, Seq};
 

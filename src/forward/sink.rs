@@ -91,7 +91,8 @@ impl Refused {
 
 /// The first [`Refused::TEXT_MAX`] bytes of `text`, in whole characters.
 pub fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(Refused::TEXT_MAX)).unwrap_or(text)
+    let most = text.len().min(Refused::TEXT_MAX);
+    (0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 /// What became of a parcel.

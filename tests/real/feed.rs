@@ -145,18 +145,15 @@ impl Running {
         assert!(status.up && status.rejected == 0 && status.trouble.is_none(), "{status:?}");
     }
 
-    pub(crate) async fn up(&self, most: Duration) {
+    /// Waits for a status; fails after `most`.
+    pub(crate) async fn until(&self, most: Duration, enough: impl Fn(&Status) -> bool) -> Status {
         let until = now() + most;
-        while !self.status.lock().unwrap().up {
-            assert!(now() < until, "{:?}", self.status.lock().unwrap());
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    pub(crate) async fn down(&self, most: Duration) {
-        let until = now() + most;
-        while self.status.lock().unwrap().trouble.is_none() {
-            assert!(now() < until, "{:?}", self.status.lock().unwrap());
+        loop {
+            let status = self.status.lock().unwrap().clone();
+            if enough(&status) {
+                return status;
+            }
+            assert!(now() < until, "{status:?}");
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -253,10 +250,10 @@ pub(crate) async fn through_an_outage(server: &mut Server, end: fn(&mut Server),
     feed.load(Duration::from_millis(300)).await;
     let mut sink = feed.sink(target.clone());
     feed.load(Duration::from_secs(1)).await;
-    sink.up(Duration::from_secs(3)).await;
+    sink.until(Duration::from_secs(3), |status| status.up).await;
     end(server);
     let killed = feed.load(Duration::from_millis(1500)).await.as_millis();
-    sink.down(Duration::from_secs(3)).await;
+    sink.until(Duration::from_secs(3), |status| status.trouble.is_some()).await;
     if let Some(progress) = sink.progress() {
         feed.keep(progress);
     }

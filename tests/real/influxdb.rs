@@ -34,7 +34,7 @@ async fn every_committed_record_arrives_once() {
         let point = series["tags"]["point"].as_str().unwrap();
         for row in series["values"].as_array().unwrap() {
             let expected = point.trim_start_matches('p').parse::<f64>().unwrap() + 0.5;
-            assert!((row[1].as_f64().unwrap() - expected).abs() < 1e-12);
+            assert_eq!(row[1].as_f64(), Some(expected));
             found.push((point.to_owned(), row[0].as_i64().unwrap()));
         }
     }

@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::time::sleep;
 
-use crate::feed::{through_an_outage, wanted};
+use crate::feed::{Feed, through_an_outage, wanted};
 use crate::server::Server;
 
 /// Topic and payload, in order of arrival.
@@ -53,8 +53,8 @@ async fn every_committed_record_arrives_and_live_before_the_backlog() {
         }
     }
     assert_eq!(found, wanted(&story.feed));
-    let alarms: BTreeSet<_> =
-        heard.iter().filter(|(topic, _)| topic.ends_with("/alarm/outlet-pressure-high")).collect_numbers();
+    let alarms = heard.iter().filter(|(topic, _)| topic.ends_with("/alarm/outlet-pressure-high"));
+    let alarms: BTreeSet<_> = alarms.map(|(_, payload)| payload["seq"].as_u64().unwrap()).collect();
     assert_eq!(alarms, (1..=story.feed.alarms).collect());
     let last_birth =
         heard.iter().rposition(|(topic, body)| topic.ends_with("/status") && body["online"] == true);
@@ -65,14 +65,28 @@ async fn every_committed_record_arrives_and_live_before_the_backlog() {
     assert_eq!(heard.last().unwrap().1["online"], false, "the last will");
 }
 
-trait Numbers {
-    fn collect_numbers(self) -> BTreeSet<u64>;
-}
-
-impl<'a, I: Iterator<Item = &'a (String, serde_json::Value)>> Numbers for I {
-    fn collect_numbers(self) -> BTreeSet<u64> {
-        self.map(|(_, payload)| payload["seq"].as_u64().unwrap()).collect()
-    }
+/// rumqttc alone would reconnect with the oversized message for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_with_small_packets_gets_small_messages() {
+    let arguments = |port, folder: &std::path::Path| {
+        let path = folder.join("mosquitto.conf");
+        let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 400\n");
+        std::fs::write(&path, text).unwrap();
+        vec!["-c".to_owned(), path.display().to_string()]
+    };
+    let Some(mut server) = Server::new("mosquitto", arguments) else { return };
+    server.start();
+    let mut feed = Feed::new();
+    let address = format!("127.0.0.1:{}", server.port);
+    let target = Target::Mqtt { address, client_id: "lifeline-nanan-01".into(), user: None, password: None };
+    let sink = feed.sink(target);
+    feed.load(Duration::from_secs(1)).await;
+    let readings = u64::try_from(wanted(&feed).len()).unwrap();
+    let status = sink.until(Duration::from_secs(5), |status| status.readings >= readings).await;
+    // No alarm fits and none is given up: the lane says so and waits.
+    assert_eq!((status.readings, status.failures), (readings, 1), "{status:?}");
+    assert!(status.trouble.as_ref().is_some_and(|why| why.contains("alarms held")), "{status:?}");
+    sink.stop().await;
 }
 
 /// Subscribes to everything, again after each lost connection, until aborted.

@@ -5,15 +5,13 @@
 //! delivered; after an outage the newest commit is asked for before any older one.
 //! Source: DESIGN promises 2, 3, 4 and section 9.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
+use crate::forward::backoff::{Backoff, Pace};
+use crate::forward::gaps::{add, remove};
 use crate::forward::sink::Refusal;
 use crate::journal::{Progress, Seq, Span};
 
-/// Gaps kept at most; beyond it the two nearest become one, which repeats what lies between them.
-const GAPS_MAX: usize = 64;
 /// Commits that the live lane may be behind before it leaves them to the backlog.
 const LAG_MAX: u64 = 30;
 /// Whole requests refused in a row before the lane takes it for a wrong setting and not for poison.
@@ -24,30 +22,6 @@ const REFUSED_FROM: u64 = 4;
 const SHRINK_FROM: u32 = 3;
 /// A request shrinks to this power of a half at most.
 const SHRINK_MAX: u32 = 10;
-
-/// How fast a failing sink is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// Shortest pause after a failure, and the first upper bound of the jitter.
-    pub base: Duration,
-    /// Longest pause of our own.
-    pub cap: Duration,
-    /// Longest pause that the server may ask for.
-    pub ask: Duration,
-    /// Pause while a person has to change something (credentials, database, schema).
-    pub hold: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            base: Duration::from_millis(500),
-            cap: Duration::from_secs(30),
-            ask: Duration::from_secs(600),
-            hold: Duration::from_secs(60),
-        }
-    }
-}
 
 /// One of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +128,7 @@ struct Outage {
 pub struct Lanes {
     progress: Progress,
     newest: Seq,
-    pace: Pace,
-    dice: u64,
+    backoff: Backoff,
     posts: [Post; 3],
     outage: Option<Outage>,
     /// The newest commit that the alarms lane has looked behind.
@@ -182,8 +155,7 @@ impl Lanes {
         let mut lanes = Self {
             progress,
             newest,
-            pace,
-            dice: seed | 1,
+            backoff: Backoff::new(pace, seed),
             posts: Default::default(),
             outage: None,
             alarms_seen: Seq(0),
@@ -389,7 +361,7 @@ impl Lanes {
     }
 
     fn hold(&mut self, lane: Lane, why: String, now: Instant) {
-        let until = now.checked_add(self.pace.hold);
+        let until = now.checked_add(self.backoff.pace.hold);
         let post = self.post(lane);
         (post.until, post.trouble) = (until, Some(why));
         self.jump |= lane == Lane::Live;
@@ -404,13 +376,13 @@ impl Lanes {
                 self.outage = None;
                 return self.hold(lane, why, now);
             }
-            Refusal::Denied { why } => (why, Some(self.pace.hold), true),
+            Refusal::Denied { why } => (why, Some(self.backoff.pace.hold), true),
             Refusal::Unreachable { why } => (why, None, false),
-            Refusal::Busy { why, after } => (why, after.map(|asked| asked.min(self.pace.ask)), true),
+            Refusal::Busy { why, after } => (why, after.map(|asked| asked.min(self.backoff.pace.ask)), true),
         };
         self.failures = self.failures.saturating_add(1);
         let (attempts, turn) = self.outage.as_ref().map_or((0, 0), |outage| (outage.attempts, outage.turn));
-        let pause = self.pause(attempts).max(asked.unwrap_or_default());
+        let pause = self.backoff.pause(attempts).max(asked.unwrap_or_default());
         self.outage = Some(Outage {
             until: now.checked_add(pause).unwrap_or(now),
             why,
@@ -420,54 +392,10 @@ impl Lanes {
         self.jump = true;
         self.fresh = false;
     }
-
-    /// Full jitter: anything between `base` and the doubled bound, so that gateways do not come back together.
-    fn pause(&mut self, attempts: u32) -> Duration {
-        let factor = 1_u32.checked_shl(attempts.saturating_add(1).min(16)).unwrap_or(u32::MAX);
-        let bound = self.pace.base.saturating_mul(factor).min(self.pace.cap).max(self.pace.base);
-        let room = bound.saturating_sub(self.pace.base).as_millis();
-        // xorshift64: the state is never 0, because the seed is odd.
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
-        let part = u128::from(self.dice) % room.saturating_add(1);
-        self.pace.base.saturating_add(Duration::from_millis(u64::try_from(part).unwrap_or(0)))
-    }
 }
 
 const fn after(seq: Seq) -> Seq {
     Seq(seq.0.saturating_add(1))
-}
-
-/// Puts `span` into `gaps` (oldest first, disjoint), merging what touches; bounded by [`GAPS_MAX`].
-fn add(gaps: &mut Vec<Span>, span: Span) {
-    gaps.push(span);
-    gaps.sort_by_key(|gap| gap.from);
-    gaps.dedup_by(|later, earlier| {
-        let touch = later.from <= earlier.to;
-        if touch {
-            earlier.to = earlier.to.max(later.to);
-        }
-        touch
-    });
-    while gaps.len() > GAPS_MAX {
-        let holes = gaps.iter().zip(gaps.iter().skip(1)).map(|(a, b)| b.from.0.saturating_sub(a.to.0));
-        let Some((nearest, _)) = holes.enumerate().min_by_key(|(_, hole)| *hole) else { return };
-        let next = gaps.remove(nearest.saturating_add(1));
-        if let Some(gap) = gaps.get_mut(nearest) {
-            gap.to = next.to;
-        }
-    }
-}
-
-/// Takes `span` out of `gaps`.
-fn remove(gaps: &mut Vec<Span>, span: Span) {
-    let rest = std::mem::take(gaps).into_iter().flat_map(|gap| {
-        let left = Span { from: gap.from, to: gap.to.min(span.from) };
-        let right = Span { from: gap.from.max(span.to), to: gap.to };
-        [left, right].into_iter().filter(|part| part.from < part.to)
-    });
-    *gaps = rest.collect();
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::forward::gaps::GAPS_MAX;
 
 const PACE: Pace = Pace {
     base: Duration::from_millis(500),
@@ -71,6 +73,17 @@ fn an_outage_leaves_its_commits_to_the_backlog_and_live_goes_on_at_the_newest() 
     assert_eq!(lanes.take(now), Some(Job::Backlog(span(10, 500))));
     lanes.committed(Seq(501));
     assert_eq!(jobs(&mut lanes, now)[1], Job::Live(span(501, 502)), "beside the backlog");
+}
+
+#[test]
+fn what_does_not_fit_a_live_request_is_left_to_the_backlog() {
+    let now = start();
+    let mut lanes = Lanes::new(Progress::default(), Seq(0), PACE, 1);
+    lanes.committed(Seq(20));
+    let [_, live] = jobs(&mut lanes, now)[..] else { panic!("two lanes have work") };
+    lanes.committed(Seq(25));
+    lanes.done(live, Outcome::Done { reached: 8, more: false, records: 7, refused: 0 }, now);
+    assert_eq!(jobs(&mut lanes, now), [Job::Live(span(25, 26)), Job::Backlog(span(8, 25))]);
 }
 
 #[test]
@@ -217,7 +230,14 @@ struct World {
     readings: BTreeSet<u64>,
     alarms: BTreeSet<u64>,
     journaled: Progress,
-    out: Vec<Job>,
+    /// Requests that are out, with the page each read when it was made.
+    out: Vec<(Job, Page)>,
+}
+
+/// What a request holds: transitions or commits, and how it ends when it is acknowledged.
+struct Page {
+    numbers: Vec<u64>,
+    outcome: Outcome,
 }
 
 /// Every third commit holds no readings.
@@ -235,12 +255,16 @@ impl World {
 
     fn fly(&mut self) {
         while let Some(job) = self.lanes.take(self.now) {
-            assert!(self.out.iter().all(|out| out.lane() != job.lane()), "one request of a lane at a time");
+            assert!(
+                self.out.iter().all(|(out, _)| out.lane() != job.lane()),
+                "one request of a lane at a time"
+            );
             if let Job::Live(span) = job {
                 assert_eq!(span.to.0, self.newest + 1, "live asks for the newest");
                 assert!(span.to.0 - span.from.0 <= LAG_MAX);
             }
-            self.out.push(job);
+            let page = self.read(job);
+            self.out.push((job, page));
         }
     }
 
@@ -249,14 +273,14 @@ impl World {
         if self.out.is_empty() {
             return;
         }
-        let job = self.out.remove(which % self.out.len());
+        let (job, page) = self.out.remove(which % self.out.len());
         let why = "no".to_owned();
         let outcome = match how {
             0 => unreachable(),
             1 => Outcome::Failed(Refusal::Busy { why, after: Some(Duration::from_secs(3)) }),
             2 => Outcome::Failed(Refusal::Denied { why }),
             3 => Outcome::Failed(Refusal::Unfit { why }),
-            _ => self.receive(job),
+            _ => self.receive(job, page),
         };
         // An answer that is lost: received, and failed all the same.
         let lost = how == 4;
@@ -264,24 +288,27 @@ impl World {
         self.lanes.done(job, outcome, self.now);
     }
 
-    fn receive(&mut self, job: Job) -> Outcome {
-        match job {
+    fn receive(&mut self, job: Job, page: Page) -> Outcome {
+        let got = if job.lane() == Lane::Alarms { &mut self.alarms } else { &mut self.readings };
+        got.extend(page.numbers);
+        page.outcome
+    }
+
+    fn read(&self, job: Job) -> Page {
+        let (numbers, reached, more) = match job {
             Job::Alarms { after } => {
-                let numbers: Vec<u64> =
-                    (after + 1..=u64::try_from(self.transitions.len()).unwrap()).take(2).collect();
-                self.alarms.extend(&numbers);
-                let records = u64::try_from(numbers.len()).unwrap();
-                let reached = numbers.last().copied().unwrap_or(after);
-                Outcome::Done { reached, more: records == 2, records, refused: 0 }
+                let last = u64::try_from(self.transitions.len()).unwrap();
+                let numbers: Vec<u64> = (after + 1..=last).take(2).collect();
+                let (reached, more) = (numbers.last().copied().unwrap_or(after), numbers.len() == 2);
+                (numbers, reached, more)
             }
             Job::Live(span) | Job::Backlog(span) => {
                 let reached = span.to.0.min(span.from.0 + 25);
-                let seqs: Vec<u64> = (span.from.0..reached).filter(|seq| holds(*seq)).collect();
-                let records = u64::try_from(seqs.len()).unwrap();
-                self.readings.extend(seqs);
-                Outcome::Done { reached, more: false, records, refused: 0 }
+                ((span.from.0..reached).filter(|seq| holds(*seq)).collect(), reached, false)
             }
-        }
+        };
+        let records = u64::try_from(numbers.len()).unwrap();
+        Page { numbers, outcome: Outcome::Done { reached, more, records, refused: 0 } }
     }
 
     fn step(&mut self, step: Step) {

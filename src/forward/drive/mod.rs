@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::forward::lanes::{Job, Lane, Lanes, Outcome, Pace};
+use crate::forward::backoff::Pace;
+use crate::forward::lanes::{Job, Lane, Lanes, Outcome};
 use crate::forward::sink::{Parcel, Refusal, Refused, Sink, told};
 use crate::forward::{Ports, Status};
 use crate::journal::{Reader, Seq, Span};
@@ -250,3 +251,6 @@ pub fn now() -> Instant {
 fn seed() -> u64 {
     getrandom::u64().unwrap_or(1)
 }
+
+#[cfg(test)]
+mod tests;

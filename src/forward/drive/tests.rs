@@ -1,0 +1,238 @@
+use std::cell::Cell;
+use std::sync::Mutex;
+
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::alarm::{Alarm, Base, Change, Kind, Severity, Transition};
+use crate::clock::{SystemClock, Timestamp};
+use crate::forward::sink::Receipt;
+use crate::journal::{Group, Journal, Progress, Settings};
+use crate::point::{Catalog, DeviceId, PointId};
+use crate::reading::{Batch, Reading, Sample};
+
+/// What arrived, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Got {
+    Alarm(u64),
+    Live(u64),
+    Late(u64),
+}
+
+/// A sink of the tests: takes `delay` for a parcel, fails while it is down, keeps what it got.
+struct Paper {
+    down: Mutex<bool>,
+    delay: Duration,
+    got: Mutex<Vec<Got>>,
+    attempts: Mutex<u32>,
+}
+
+impl Paper {
+    fn new(delay: Duration) -> Self {
+        let (down, got, attempts) = (Mutex::new(false), Mutex::new(Vec::new()), Mutex::new(0));
+        Self { down, delay, got, attempts }
+    }
+}
+
+impl Sink for Paper {
+    async fn deliver(&self, parcel: Parcel) -> Result<Receipt, Refusal> {
+        *self.attempts.lock().unwrap() += 1;
+        tokio::time::sleep(self.delay).await;
+        if *self.down.lock().unwrap() {
+            return Err(Refusal::Unreachable { why: "down".to_owned() });
+        }
+        let mut got = self.got.lock().unwrap();
+        match parcel {
+            Parcel::Alarms(alarms) => got.extend(alarms.iter().map(|told| Got::Alarm(told.number))),
+            Parcel::Readings { late: true, groups } => {
+                got.extend(groups.iter().map(|group| Got::Late(group.seq.0)))
+            }
+            Parcel::Readings { groups, .. } => got.extend(groups.iter().map(|group| Got::Live(group.seq.0))),
+        }
+        Ok(Receipt::default())
+    }
+
+    async fn keep(&self) {}
+}
+
+/// A journal, its writer's side of the ports, and the sink's status.
+struct Desk {
+    journal: Journal,
+    committed: watch::Sender<Seq>,
+    stop: watch::Sender<bool>,
+    reports: mpsc::Receiver<(String, Progress)>,
+    status: Arc<Mutex<Status>>,
+    now: Cell<i64>,
+    _folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new(progress: Progress) -> (Self, Ports) {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = Duration::from_secs(86_400);
+        let settings =
+            Settings { path: folder.path().to_owned(), commit_every: keep, keep, max_bytes: 1 << 30 };
+        let mut journal = Journal::open(&settings).unwrap();
+        let catalog = Catalog { version: "v1".into(), ..Catalog::default() };
+        journal.keep_site(&catalog, &[], Timestamp::default()).unwrap();
+        let (committed, newest) = watch::channel(Seq(0));
+        let (stop, stopped) = watch::channel(false);
+        let (confirmed, reports) = mpsc::channel(1);
+        let status = Arc::<Mutex<Status>>::default();
+        let ports = Ports {
+            site: "nanan-01".into(),
+            journal: folder.path().to_owned(),
+            progress,
+            committed: newest,
+            confirmed,
+            status: Arc::clone(&status),
+            clock: Arc::new(SystemClock::new()),
+            stop: stopped,
+        };
+        let now = Cell::new(0);
+        (Self { journal, committed, stop, reports, status, now, _folder: folder }, ports)
+    }
+
+    fn commit(&mut self, alarm: bool) -> u64 {
+        self.now.set(self.now.get() + 1000);
+        let now = Timestamp::from_millis(self.now.get());
+        let readings = vec![Reading { point: PointId(0), at: now, sample: Sample::Good(1.0) }];
+        let batches = vec![Batch { device: DeviceId(0), start: now, end: now, readings }];
+        let transitions = alarm.then(|| transition(now)).into_iter().collect();
+        let group = Group { now, version: "v1".into(), batches, transitions, ..Group::default() };
+        let seq = self.journal.commit(&group).unwrap();
+        self.committed.send_replace(seq);
+        seq.0
+    }
+}
+
+fn transition(at: Timestamp) -> Transition {
+    let alarm = Alarm {
+        id: "0".into(),
+        kind: Kind::Process,
+        rule: "high".into(),
+        rule_version: "1".into(),
+        point: "a.b".into(),
+        risk_point: None,
+        town: None,
+        severity: Severity::Red,
+        state: Base::ActiveUnacknowledged,
+        unverified: false,
+        since: at,
+        value: None,
+        threshold: None,
+        unit: None,
+        advice: String::new(),
+        acknowledged: None,
+    };
+    Transition { alarm, change: Change::Raised, at, by: None, note: None }
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// A quarter of an hour's outage with a commit each second; virtual time.
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_alarms_come_first_then_the_newest_then_the_rest() {
+    let (mut desk, ports) = Desk::new(Progress::default());
+    let paper = Paper::new(Duration::from_millis(200));
+    let story = async {
+        desk.commit(false);
+        pass(2).await;
+        *paper.down.lock().unwrap() = true;
+        for second in 0..900 {
+            desk.commit(second == 450);
+            pass(1).await;
+        }
+        assert!(*paper.attempts.lock().unwrap() < 150, "{:?} attempts", paper.attempts);
+        let status = desk.status.lock().unwrap().clone();
+        assert!(
+            !status.up && status.trouble.as_deref() == Some("down") && status.backlog >= 900,
+            "{status:?}"
+        );
+        *paper.down.lock().unwrap() = false;
+        let before = paper.got.lock().unwrap().len();
+        for _ in 0..60 {
+            desk.commit(false);
+            pass(1).await;
+        }
+        let last = desk.commit(false);
+        pass(1).await;
+        desk.stop.send_replace(true);
+        (before, last)
+    };
+    let ((before, last), ()) = tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+    let got = paper.got.into_inner().unwrap();
+    let after = &got[before..];
+    assert_eq!(after[0], Got::Alarm(1));
+    let Got::Live(newest) = after[1] else { panic!("{:?}", &after[..4]) };
+    assert!(newest > 900, "the newest, not the oldest: {newest}");
+    let lives: Vec<_> = after.iter().filter(|got| matches!(got, Got::Live(_))).collect();
+    assert_eq!(lives.len(), usize::try_from(last - newest + 1).unwrap(), "each commit since goes out live");
+    let mut seqs: Vec<_> = got
+        .iter()
+        .filter_map(|got| if let Got::Live(seq) | Got::Late(seq) = got { Some(*seq) } else { None })
+        .collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=last).collect::<Vec<_>>(), "everything, once");
+    let mut reported = None;
+    while let Ok((name, progress)) = desk.reports.try_recv() {
+        assert_eq!(name, "paper");
+        reported = Some(progress);
+    }
+    // Its queue of one was full with the first report; what did not fit is a repeat after the next start.
+    assert!(reported.is_some_and(|progress| progress.live.0 >= 1));
+}
+
+/// Reports at most twice a second, and a last one at the stop; a request that is out does not delay the stop.
+#[tokio::test(start_paused = true)]
+async fn progress_is_reported_twice_a_second_and_at_the_stop() {
+    let (mut desk, ports) = Desk::new(Progress::default());
+    let paper = Paper::new(Duration::from_millis(10));
+    let story = async {
+        let mut reports = Vec::new();
+        for _ in 0..500 {
+            desk.commit(false);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            while let Ok((_, progress)) = desk.reports.try_recv() {
+                reports.push(progress);
+            }
+        }
+        assert!((15..=25).contains(&reports.len()), "{} in 10 s", reports.len());
+        assert!(reports.windows(2).all(|pair| pair[0].live < pair[1].live));
+        let last = desk.commit(false);
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        desk.stop.send_replace(true);
+        let told = now();
+        let mut progress = Progress::default();
+        while let Some((_, report)) = desk.reports.recv().await {
+            progress = report;
+        }
+        assert!(now() - told < Duration::from_secs(1));
+        assert_eq!(progress, Progress { alarms: 0, live: Seq(last), gaps: Vec::new() });
+    };
+    tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stops_while_a_request_hangs_and_without_a_journal() {
+    let (mut desk, ports) = Desk::new(Progress::default());
+    let paper = Paper::new(Duration::from_secs(3600));
+    desk.commit(true);
+    let story = async {
+        pass(60).await;
+        desk.stop.send_replace(true);
+        now()
+    };
+    let (told, ()) = tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+    assert!(now() - told < Duration::from_secs(1));
+    let (desk, mut ports) = Desk::new(Progress::default());
+    ports.journal = ports.journal.join("nowhere");
+    let story = async {
+        pass(60).await;
+        assert!(desk.status.lock().unwrap().trouble.as_ref().unwrap().contains("journal"));
+        desk.stop.send_replace(true);
+    };
+    tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+}
