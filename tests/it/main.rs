@@ -13,7 +13,6 @@ mod ask;
 mod check;
 mod console;
 mod profiles;
-mod pymodbus;
 mod reference;
 mod running;
 mod sim;

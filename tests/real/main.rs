@@ -1,4 +1,4 @@
-//! Against real servers: a broker, two databases. These run in real time, on loopback, with servers of their own.
+//! Against real servers: a broker, two databases, and an independent Modbus implementation. These run in real time, on loopback, with servers of their own.
 //!
 //! A server that is not installed is skipped and named; with `LIFELINE_REQUIRE_SERVERS=1` it is a failure.
 
@@ -10,5 +10,6 @@
 mod feed;
 mod influxdb;
 mod mosquitto;
+mod pymodbus;
 mod server;
 mod victoria_metrics;

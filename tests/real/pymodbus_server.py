@@ -1,0 +1,42 @@
+"""An independent Modbus server for the tests: register n of each table holds what `values` says.
+
+Arguments: a TCP port, a port for RTU frames over TCP, a serial path. Prints `ready` when all of them listen.
+"""
+import asyncio
+import logging
+import sys
+
+from pymodbus import FramerType
+from pymodbus.datastore import ModbusDeviceContext, ModbusSequentialDataBlock, ModbusServerContext
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+
+COUNT = 300
+
+
+def values(first, step):
+    # The library numbers a block's cells from 1 where the wire counts from 0.
+    return ModbusSequentialDataBlock(1, [(first + step * n) % 65536 for n in range(COUNT)])
+
+
+def bits(period):
+    return ModbusSequentialDataBlock(1, [n % period == 0 for n in range(COUNT)])
+
+
+async def main():
+    # The last read asks for a slave that is not there, which is no news.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+    device = ModbusDeviceContext(di=bits(3), co=bits(2), ir=values(7, 257), hr=values(65000, 11))
+    context = ModbusServerContext(devices={17: device}, single=False)
+    tcp, rtu_over_tcp, serial = sys.argv[1:]
+    servers = [
+        ModbusTcpServer(context, framer=FramerType.SOCKET, address=("127.0.0.1", int(tcp))),
+        ModbusTcpServer(context, framer=FramerType.RTU, address=("127.0.0.1", int(rtu_over_tcp))),
+        ModbusSerialServer(context, framer=FramerType.RTU, port=serial, baudrate=115200),
+    ]
+    for server in servers:
+        await server.serve_forever(background=True)
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+asyncio.run(main())
