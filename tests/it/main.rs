@@ -8,6 +8,7 @@
 mod crash;
 mod faults;
 mod journal;
+mod measured;
 mod alarm;
 mod ask;
 mod check;
@@ -15,6 +16,7 @@ mod console;
 mod profiles;
 mod reference;
 mod running;
+mod shared;
 mod sim;
 mod vectors;
 mod view;

@@ -26,12 +26,10 @@ impl Drop for Pymodbus {
 
 /// `None`: pymodbus is not installed.
 fn start(tcp: u16, rtu_over_tcp: u16, serial: &str) -> Option<Pymodbus> {
-    let known = Command::new("python3").args(["-c", "import pymodbus, serial"]).stderr(Stdio::null()).status();
+    let known =
+        Command::new("python3").args(["-c", "import pymodbus, serial"]).stderr(Stdio::null()).status();
     if !known.is_ok_and(|status| status.success()) {
-        assert!(
-            std::env::var("LIFELINE_REQUIRE_SERVERS").is_err(),
-            "pymodbus is required and not installed"
-        );
+        assert!(std::env::var("LIFELINE_REQUIRE_SERVERS").is_err(), "pymodbus is required and not installed");
         println!("skipped: pymodbus not installed");
         return None;
     }
@@ -74,8 +72,7 @@ async fn pymodbus_is_read_as_it_means_it() {
 
 async fn read_all(address: Address) {
     let place = format!("{address:?}");
-    let settings =
-        LineSettings { name: "line".to_owned(), address, timeout: TIMEOUT, quiet: Duration::ZERO };
+    let settings = LineSettings { name: "line".to_owned(), address, timeout: TIMEOUT, quiet: Duration::ZERO };
     let (mut master, mut losses) = (Master::new(settings), Losses::default());
     for (table, address, count) in [
         (Table::Holding, 0, 1),
