@@ -1,7 +1,9 @@
 //! Mistakes in documents that people write, each with its place.
 //!
 //! In: findings of `site`. Out: the same findings sorted by place, for a person (`check`) or a program (`--json`).
-//! Invariant: a document is read to its end; one mistake never hides another.
+//! Invariant: a document is read to its end; one mistake never hides another; a secret is never shown.
+
+mod secret;
 
 /// Where in a document: 1-based line and column (in characters), and the byte range of the text that is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,7 +93,7 @@ pub fn render(found: &Diagnostics, texts: &[(String, String)]) -> String {
             out += &format!(" --> {}:{}:{}\n", place.file, place.line, place.column);
             let text = texts.iter().find(|(name, _)| *name == place.file).map(|(_, text)| text);
             if let Some(line) = text.and_then(|text| text.lines().nth(place.line - 1)) {
-                out += &marked(line, place);
+                out += &marked(&secret::blotted(line), place);
             }
         } else if !place.file.is_empty() {
             out += &format!(" --> {}\n", place.file);

@@ -159,8 +159,20 @@ fn sink(section: &Section<'_>) -> Option<forward::Settings> {
     Some(forward::Settings { name: name?, target: target?, batch_max })
 }
 
-fn influx(section: &Section<'_>) -> Option<Target> {
+/// The address of a sink, without a user and password in it.
+fn url(section: &Section<'_>) -> Option<String> {
     let url = section.need("url", section.text("url"))?;
+    let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    if host.split('/').next().is_some_and(|host| host.contains('@')) {
+        let help =
+            "write user = \"...\" and the password as { file = \"...\" } or { env = \"NAME\" }".to_owned();
+        section.error("url", "secret-in-document", "an address holds no user and password", Some(help));
+    }
+    Some(url)
+}
+
+fn influx(section: &Section<'_>) -> Option<Target> {
+    let url = url(section)?;
     if !url.starts_with("http://") && !url.starts_with("https://") {
         section.error(
             "url",
@@ -183,7 +195,7 @@ fn influx(section: &Section<'_>) -> Option<Target> {
 }
 
 fn mqtt(section: &Section<'_>) -> Option<Target> {
-    let url = section.need("url", section.text("url"))?;
+    let url = url(section)?;
     let address = url.strip_prefix("mqtt://").unwrap_or(&url).to_owned();
     if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
         section.error(
