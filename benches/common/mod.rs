@@ -4,14 +4,20 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio_modbus::prelude::*;
 use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
 
-/// Answers every holding-register read with register = address.
+/// When each connection's requests arrived.
+pub type Arrivals = Arc<Mutex<Vec<Vec<Instant>>>>;
+
+/// Answers every holding-register read with register = address, and keeps when that was for its connection.
 #[derive(Clone)]
-pub struct Registers;
+pub struct Registers {
+    watch: Option<(Arrivals, usize)>,
+}
 
 impl tokio_modbus::server::Service for Registers {
     type Request = SlaveRequest<'static>;
@@ -20,6 +26,9 @@ impl tokio_modbus::server::Service for Registers {
     type Future = std::future::Ready<Result<Response, ExceptionCode>>;
 
     fn call(&self, request: Self::Request) -> Self::Future {
+        if let Some((arrivals, connection)) = &self.watch {
+            arrivals.lock().unwrap()[*connection].push(Instant::now());
+        }
         std::future::ready(match request.request {
             Request::ReadHoldingRegisters(address, count) => {
                 Ok(Response::ReadHoldingRegisters((address..address + count).collect()))
@@ -31,6 +40,15 @@ impl tokio_modbus::server::Service for Registers {
 
 /// Serves [`Registers`] on a loopback port, on a thread of its own.
 pub fn serve() -> SocketAddr {
+    serve_as(None)
+}
+
+/// The same, and keeps the time of each request by connection.
+pub fn serve_watched(arrivals: Arrivals) -> SocketAddr {
+    serve_as(Some(arrivals))
+}
+
+fn serve_as(arrivals: Option<Arrivals>) -> SocketAddr {
     let (to, from) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -38,9 +56,16 @@ pub fn serve() -> SocketAddr {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             to.send(listener.local_addr().unwrap()).unwrap();
             let server = Server::new(listener);
-            let on_connected = |stream: tokio::net::TcpStream, address| async move {
-                stream.set_nodelay(true)?;
-                accept_tcp_connection(stream, address, |_| Ok(Some(Registers)))
+            let on_connected = |stream: tokio::net::TcpStream, address| {
+                let watch = arrivals.as_ref().map(|arrivals| {
+                    let mut connections = arrivals.lock().unwrap();
+                    connections.push(Vec::new());
+                    (Arc::clone(arrivals), connections.len() - 1)
+                });
+                async move {
+                    stream.set_nodelay(true)?;
+                    accept_tcp_connection(stream, address, |_| Ok(Some(Registers { watch: watch.clone() })))
+                }
             };
             server.serve(&on_connected, |error| eprintln!("{error}")).await.unwrap();
         });
