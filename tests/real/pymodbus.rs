@@ -107,7 +107,7 @@ fn cell(table: Table, n: u16) -> u16 {
     match table {
         Table::Holding => 65_000_u16.wrapping_add(11 * n),
         Table::Input => 257_u16.wrapping_mul(n).wrapping_add(7),
-        Table::Coil => u16::from(n % 2 == 0),
-        Table::Discrete => u16::from(n % 3 == 0),
+        Table::Coil => u16::from(n.is_multiple_of(2)),
+        Table::Discrete => u16::from(n.is_multiple_of(3)),
     }
 }
