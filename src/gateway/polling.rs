@@ -1,0 +1,278 @@
+//! One device of a line: what it is asked, and what its answers teach.
+//!
+//! In: a master, the device's plan. Out: one [`RawBatch`] for each poll, whether the device answered at all.
+//! Invariant: a failed request drops only its own fields; a refused one is divided at once, so that its other fields are still read in the same
+//! poll; one dead device costs one timeout, one that was well two.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::bus::master::Master;
+use crate::bus::{Address, Exchange, Failure, Slave};
+use crate::clock::{Clock, Timestamp};
+use crate::decode::{Raw, RawBatch, decode};
+use crate::loss::Losses;
+use crate::point::DeviceId;
+use crate::poll::cost::Cost;
+use crate::poll::divide::{Divisions, Refusals};
+use crate::poll::plan::{Plan, PlannedRead, wanted};
+use crate::poll::timeout::{FLOOR_SERIAL, FLOOR_TCP, Timeout};
+use crate::poll::turn::Costs;
+use crate::profile::Profile;
+use crate::reading::Reason;
+use crate::site::DeviceSpec;
+
+/// A gateway on the way says that its device is silent.
+const SILENT_BEHIND: [u8; 2] = [10, 11];
+/// So many polls lie between two looks at the turnaround that the plan was made for.
+const LOOK_EVERY: u64 = 64;
+
+/// How a device is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It was well: one silence may be an accident of the line.
+    Well,
+    /// It was silent before: the first silence ends the poll.
+    Doubtful,
+    /// It is dead: the cheapest request goes first, too.
+    Probe,
+    /// The same, and it has to be over by then.
+    Until(Instant),
+}
+
+/// What a poll came to.
+pub(crate) struct Said {
+    pub(crate) batch: RawBatch,
+    /// The first failure.
+    pub(crate) failure: Option<Reason>,
+    /// Whether the device said anything.
+    pub(crate) answered: bool,
+}
+
+/// One device of a line.
+pub(crate) struct Polling {
+    pub(crate) id: DeviceId,
+    pub(crate) name: String,
+    pub(crate) every: Duration,
+    pub(crate) every_in_alarm: Option<Duration>,
+    slave: Slave,
+    profile: Profile,
+    wanted: Vec<usize>,
+    plan: Plan,
+    cost: Cost,
+    refusals: Refusals,
+    timeout: Timeout,
+    polls: u64,
+}
+
+impl Polling {
+    pub(crate) fn new(spec: &DeviceSpec, name: String, address: &Address, quiet: Duration) -> Self {
+        let serial = matches!(address, Address::Serial { .. });
+        let wanted = wanted(&spec.profile.fields);
+        let mut device = Self {
+            id: spec.id,
+            name,
+            every: spec.every,
+            every_in_alarm: spec.every_in_alarm,
+            slave: spec.slave,
+            wanted,
+            plan: Plan::default(),
+            cost: Cost::new(address, quiet),
+            refusals: Refusals::default(),
+            timeout: Timeout::new(spec.timeout, if serial { FLOOR_SERIAL } else { FLOOR_TCP }),
+            profile: spec.profile.clone(),
+            polls: 0,
+        };
+        device.plan();
+        device
+    }
+
+    fn plan(&mut self) {
+        let Profile { fields, limits, .. } = &self.profile;
+        self.plan = Plan::new(fields, &self.wanted, limits, &self.cost, self.refusals.cuts());
+    }
+
+    /// What its polls and probes cost.
+    pub(crate) fn costs(&self) -> Costs {
+        let first = self.plan.cheapest(&self.cost).and_then(|index| self.plan.0.get(index));
+        let wire = first.map_or(Duration::ZERO, |planned| self.cost.answer(planned.read));
+        Costs {
+            answered: self.plan.time(&self.cost),
+            silent: self.cost.silent(self.timeout.of(wire)),
+            brief: self.cost.silent(self.timeout.brief(wire)),
+        }
+    }
+
+    /// What a person should know of the device: a timeout that gives up answers, blocks that it refuses.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let longest = self.plan.0.iter().map(|planned| self.cost.answer(planned.read)).max()?;
+        if let Some(p99) = self.timeout.too_short(longest) {
+            return Some(format!(
+                "its timeout is below twice the time of its answers ({} ms for 99 %): raise `timeout`",
+                p99.as_millis()
+            ));
+        }
+        let cuts = self.refusals.cuts().len();
+        let requests = self.plan.0.len();
+        (cuts > 0).then(|| format!("it refuses larger blocks: {requests} requests in each poll"))
+    }
+
+    /// Asks all requests of the plan. After too many silences the rest is not tried.
+    pub(crate) async fn poll(
+        &mut self,
+        master: &mut Master,
+        patience: Patience,
+        clock: &dyn Clock,
+        losses: &mut Losses,
+    ) -> Said {
+        let start = clock.now();
+        let mut said = Said {
+            batch: RawBatch {
+                device: self.id,
+                start,
+                end: start,
+                raws: vec![(start, Err(Reason::NotPolled)); self.profile.fields.len()],
+            },
+            failure: None,
+            answered: false,
+        };
+        let mut silences_left = if patience == Patience::Well { 2 } else { 1 };
+        let mut divisions = Divisions::default();
+        let mut open = self.requests(patience);
+        while let Some((planned, parent)) = open.pop_front() {
+            if silences_left == 0 {
+                let reason = said.failure.clone().unwrap_or(Reason::Timeout);
+                self.place(&mut said, &planned, clock.now(), &Err(reason));
+                continue;
+            }
+            let wire = self.cost.answer(planned.read);
+            let wait = match patience {
+                // Once it has answered it is live.
+                Patience::Until(end) if !said.answered => {
+                    let left = end.saturating_duration_since(clock.instant());
+                    self.cost.patience(left).clamp(self.timeout.brief(wire), self.timeout.of(wire))
+                }
+                _ => self.timeout.of(wire),
+            };
+            let exchange = master.read(self.slave, planned.read, wait, losses).await;
+            said.answered |= self.hear(&planned, &exchange, patience);
+            match exchange.outcome {
+                Ok(_) => divisions.answered(parent),
+                Err(Failure::Exception(code)) => {
+                    let fields = &self.profile.fields;
+                    let (number, parts) =
+                        self.refusals.divide(&planned, code, fields, &mut divisions, parent);
+                    if !parts.is_empty() {
+                        parts.into_iter().rev().for_each(|part| open.push_front((part, Some(number))));
+                        continue;
+                    }
+                }
+                Err(Failure::Timeout) => silences_left -= 1,
+                Err(Failure::LineDown) => silences_left = 0,
+                Err(Failure::BadFrame) => {}
+            }
+            self.place(&mut said, &planned, clock.at(exchange.ended), &exchange.outcome.map_err(reason_of));
+        }
+        said.batch.end = clock.now();
+        self.learn(divisions);
+        said
+    }
+
+    /// The requests of the plan; for a probe the cheapest one first.
+    fn requests(&self, patience: Patience) -> VecDeque<(PlannedRead, Option<usize>)> {
+        let mut open: VecDeque<_> = self.plan.0.iter().map(|planned| (planned.clone(), None)).collect();
+        let first = self
+            .plan
+            .cheapest(&self.cost)
+            .filter(|_| matches!(patience, Patience::Probe | Patience::Until(_)));
+        if let Some(first) = first.and_then(|first| open.remove(first)) {
+            open.push_front(first);
+        }
+        open
+    }
+
+    /// Learns the device's answer time; whether it said anything.
+    fn hear(&mut self, planned: &PlannedRead, exchange: &Exchange, patience: Patience) -> bool {
+        match exchange.outcome {
+            Ok(_) => {
+                let took = exchange.ended.saturating_duration_since(exchange.sent);
+                self.timeout.answered(took.saturating_sub(self.cost.wire(planned.read)));
+                true
+            }
+            Err(Failure::Exception(code)) if !SILENT_BEHIND.contains(&code) => {
+                self.timeout.heard();
+                true
+            }
+            Err(Failure::Timeout) => {
+                // Only a dead device is waited for longer and longer: while many die at once, each costs little.
+                if patience == Patience::Probe {
+                    self.timeout.silent();
+                }
+                false
+            }
+            Err(Failure::Exception(_) | Failure::BadFrame | Failure::LineDown) => false,
+        }
+    }
+
+    /// Makes the plan anew where blocks were refused, or where the device's turnaround is another than the plan was made for.
+    fn learn(&mut self, divisions: Divisions) {
+        self.polls = self.polls.wrapping_add(1);
+        let divided = self.refusals.learn(divisions);
+        let measured = self.timeout.median().filter(|_| self.polls.is_multiple_of(LOOK_EVERY));
+        let differs = measured.filter(|measured| {
+            let (less, more) = (self.cost.turnaround.min(*measured), self.cost.turnaround.max(*measured));
+            more >= less * 2 && more - less >= Duration::from_millis(2)
+        });
+        if let Some(turnaround) = differs {
+            self.cost.turnaround = turnaround;
+        }
+        if divided || differs.is_some() {
+            self.plan();
+            tracing::info!(
+                device = %self.name,
+                requests = self.plan.0.len(),
+                divided,
+                turnaround_ms = self.cost.turnaround.as_millis(),
+                "another plan"
+            );
+        }
+    }
+
+    /// Puts what one answer says of its fields into their places.
+    fn place(
+        &self,
+        said: &mut Said,
+        planned: &PlannedRead,
+        at: Timestamp,
+        outcome: &Result<Vec<u16>, Reason>,
+    ) {
+        if let Err(reason) = outcome {
+            said.failure.get_or_insert_with(|| reason.clone());
+        }
+        for (index, offset) in &planned.fields {
+            let raws = &mut said.batch.raws;
+            let (Some(field), Some(slot)) = (self.profile.fields.get(*index), raws.get_mut(*index)) else {
+                continue;
+            };
+            let cells = |cells: &Vec<u16>| -> Option<Raw> {
+                Some(decode(field, cells.get(*offset..offset + usize::from(field.count))?))
+            };
+            let raw = match outcome {
+                Ok(all) => cells(all).ok_or(Reason::BadFrame),
+                Err(reason) => Err(reason.clone()),
+            };
+            *slot = (at, raw);
+        }
+    }
+}
+
+fn reason_of(failure: Failure) -> Reason {
+    match failure {
+        Failure::Timeout => Reason::Timeout,
+        Failure::BadFrame => Reason::BadFrame,
+        Failure::Exception(code) => Reason::Exception(code),
+        Failure::LineDown => Reason::LineDown,
+    }
+}
