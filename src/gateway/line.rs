@@ -111,9 +111,12 @@ impl LineTask {
                     self.wait(until).await;
                     continue;
                 }
-                Turn::Poll { device, missed } => {
-                    let well = self.turns.is_well(device);
-                    let patience = if well { Patience::Well } else { Patience::Doubtful };
+                Turn::Poll { device, missed, first } => {
+                    let patience = match self.turns.is_well(device) {
+                        true => Patience::Well,
+                        false if first => Patience::Until(now),
+                        false => Patience::Doubtful,
+                    };
                     Asked { device, missed, patience, due: true, at: None }
                 }
                 Turn::Probe { device, missed, due, at } => {

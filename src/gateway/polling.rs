@@ -10,13 +10,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::bus::master::Master;
-use crate::bus::{Address, Exchange, Failure, Slave};
+use crate::bus::{Address, Exchange, Failure, Read, Slave};
 use crate::clock::{Clock, Timestamp};
 use crate::decode::{Raw, RawBatch, decode};
 use crate::loss::Losses;
 use crate::point::DeviceId;
 use crate::poll::cost::Cost;
 use crate::poll::divide::{Divisions, Refusals};
+use crate::poll::hush::Hushed;
 use crate::poll::plan::{Plan, PlannedRead, wanted};
 use crate::poll::timeout::{FLOOR_SERIAL, FLOOR_TCP, Timeout};
 use crate::poll::turn::Costs;
@@ -38,7 +39,7 @@ pub(crate) enum Patience {
     Doubtful,
     /// It is dead: the cheapest request goes first, too.
     Probe,
-    /// The same, and it has to be over by then.
+    /// The same, and it should be over by then, as far as that leaves time for a quick answer.
     Until(Instant),
 }
 
@@ -64,6 +65,7 @@ pub(crate) struct Polling {
     cost: Cost,
     refusals: Refusals,
     timeout: Timeout,
+    hushed: Hushed,
     polls: u64,
 }
 
@@ -82,6 +84,7 @@ impl Polling {
             cost: Cost::new(address, quiet),
             refusals: Refusals::default(),
             timeout: Timeout::new(spec.timeout, if serial { FLOOR_SERIAL } else { FLOOR_TCP }),
+            hushed: Hushed::default(),
             profile: spec.profile.clone(),
             polls: 0,
         };
@@ -96,10 +99,12 @@ impl Polling {
 
     /// What its polls and probes cost.
     pub(crate) fn costs(&self) -> Costs {
-        let first = self.plan.cheapest(&self.cost).and_then(|index| self.plan.0.get(index));
+        let first = self.first().and_then(|index| self.plan.0.get(index));
         let wire = first.map_or(Duration::ZERO, |planned| self.cost.answer(planned.read));
+        // What is measured says it better than what the plan was made for.
+        let turnaround = self.timeout.median().unwrap_or(self.cost.turnaround);
         Costs {
-            answered: self.plan.time(&self.cost),
+            answered: self.plan.time(&Cost { turnaround, ..self.cost }),
             silent: self.cost.silent(self.timeout.of(wire)),
             brief: self.cost.silent(self.timeout.brief(wire)),
         }
@@ -113,6 +118,9 @@ impl Polling {
                 "its timeout is below twice the time of its answers ({} ms for 99 %): raise `timeout`",
                 p99.as_millis()
             ));
+        }
+        if self.hushed.is_any() {
+            return Some("it leaves some requests unanswered: they are asked less often".to_owned());
         }
         let cuts = self.refusals.cuts().len();
         let requests = self.plan.0.len();
@@ -139,7 +147,7 @@ impl Polling {
             answered: false,
         };
         let mut silences_left = if patience == Patience::Well { 2 } else { 1 };
-        let mut divisions = Divisions::default();
+        let (mut divisions, mut silent) = (Divisions::default(), Vec::new());
         let mut open = self.requests(patience);
         while let Some((planned, parent)) = open.pop_front() {
             if silences_left == 0 {
@@ -147,50 +155,82 @@ impl Polling {
                 self.place(&mut said, &planned, clock.now(), &Err(reason));
                 continue;
             }
-            let wire = self.cost.answer(planned.read);
-            let wait = match patience {
-                // Once it has answered it is live.
-                Patience::Until(end) if !said.answered => {
-                    let left = end.saturating_duration_since(clock.instant());
-                    self.cost.patience(left).clamp(self.timeout.brief(wire), self.timeout.of(wire))
-                }
-                _ => self.timeout.of(wire),
-            };
+            let wait = self.wait(planned.read, patience, said.answered, clock);
             let exchange = master.read(self.slave, planned.read, wait, losses).await;
             said.answered |= self.hear(&planned, &exchange, patience);
             match exchange.outcome {
                 Ok(_) => divisions.answered(parent),
-                Err(Failure::Exception(code)) => {
-                    let fields = &self.profile.fields;
-                    let (number, parts) =
-                        self.refusals.divide(&planned, code, fields, &mut divisions, parent);
-                    if !parts.is_empty() {
-                        parts.into_iter().rev().for_each(|part| open.push_front((part, Some(number))));
-                        continue;
-                    }
+                Err(Failure::Exception(_) | Failure::BadFrame) => {}
+                Err(Failure::Timeout) => {
+                    silences_left -= 1;
+                    silent.push(planned.read);
                 }
-                Err(Failure::Timeout) => silences_left -= 1,
                 Err(Failure::LineDown) => silences_left = 0,
-                Err(Failure::BadFrame) => {}
+            }
+            let parts = self.divided(&planned, &exchange, &mut divisions, parent);
+            if !parts.is_empty() {
+                parts.into_iter().rev().for_each(|part| open.push_front(part));
+                continue;
             }
             self.place(&mut said, &planned, clock.at(exchange.ended), &exchange.outcome.map_err(reason_of));
         }
         said.batch.end = clock.now();
+        if said.answered {
+            silent.into_iter().for_each(|read| self.hushed.silent(read));
+        }
         self.learn(divisions);
         said
     }
 
-    /// The requests of the plan; for a probe the cheapest one first.
-    fn requests(&self, patience: Patience) -> VecDeque<(PlannedRead, Option<usize>)> {
+    /// The requests of the plan; for a probe all of them, the cheapest one first.
+    fn requests(&mut self, patience: Patience) -> VecDeque<(PlannedRead, Option<usize>)> {
         let mut open: VecDeque<_> = self.plan.0.iter().map(|planned| (planned.clone(), None)).collect();
-        let first = self
-            .plan
-            .cheapest(&self.cost)
-            .filter(|_| matches!(patience, Patience::Probe | Patience::Until(_)));
-        if let Some(first) = first.and_then(|first| open.remove(first)) {
+        if matches!(patience, Patience::Well | Patience::Doubtful) {
+            open.retain(|(planned, _)| self.hushed.is_due(planned.read));
+        } else if let Some(first) = self.first().and_then(|first| open.remove(first)) {
             open.push_front(first);
         }
         open
+    }
+
+    /// The request that a probe begins with: the cheapest of those that were ever answered; until one was, each in its turn, because a device
+    /// may be silent on some.
+    fn first(&self) -> Option<usize> {
+        let proven = |planned: &&PlannedRead| self.hushed.is_proven(planned.read);
+        let cheapest =
+            self.plan.0.iter().filter(proven).min_by_key(|planned| self.cost.answered(planned.read));
+        let turn = usize::try_from(self.polls % 0x1_0000).unwrap_or_default().checked_rem(self.plan.0.len());
+        cheapest.and_then(|cheapest| self.plan.0.iter().position(|planned| planned == cheapest)).or(turn)
+    }
+
+    /// How long to wait for the answer to `read`.
+    fn wait(&self, read: Read, patience: Patience, answered: bool, clock: &dyn Clock) -> Duration {
+        let wire = self.cost.answer(read);
+        match patience {
+            // Once it has answered it is live.
+            Patience::Until(end) if !answered => {
+                let left = end.saturating_duration_since(clock.instant());
+                self.cost.patience(left).clamp(self.timeout.brief(wire), self.timeout.of(wire))
+            }
+            _ => self.timeout.of(wire),
+        }
+    }
+
+    /// The requests to ask instead of one that was refused, or that is left unanswered again and again.
+    fn divided(
+        &self,
+        planned: &PlannedRead,
+        exchange: &Exchange,
+        divisions: &mut Divisions,
+        parent: Option<usize>,
+    ) -> Vec<(PlannedRead, Option<usize>)> {
+        let code = match exchange.outcome {
+            Err(Failure::Exception(code)) => code,
+            Err(Failure::Timeout) if self.hushed.is_suspect(planned.read) => 0,
+            Ok(_) | Err(Failure::Timeout | Failure::BadFrame | Failure::LineDown) => return Vec::new(),
+        };
+        let (number, parts) = self.refusals.divide(planned, code, &self.profile.fields, divisions, parent);
+        parts.into_iter().map(|part| (part, Some(number))).collect()
     }
 
     /// Learns the device's answer time; whether it said anything.
@@ -199,6 +239,7 @@ impl Polling {
             Ok(_) => {
                 let took = exchange.ended.saturating_duration_since(exchange.sent);
                 self.timeout.answered(took.saturating_sub(self.cost.wire(planned.read)));
+                self.hushed.answered(planned.read);
                 true
             }
             Err(Failure::Exception(code)) if !SILENT_BEHIND.contains(&code) => {

@@ -45,8 +45,8 @@ impl Refusals {
         &self.cuts
     }
 
-    /// The requests to ask at once instead of `refused`, which came from the division `parent` of this poll; empty when there is
-    /// nothing to divide or dividing would not help. The division's number goes with the parts.
+    /// The requests to ask at once instead of `refused` (with this exception, or 0: silently), which came from the division `parent` of this
+    /// poll; empty when there is nothing to divide or dividing would not help. The division's number goes with the parts.
     pub fn divide(
         &self,
         refused: &PlannedRead,

@@ -39,6 +39,11 @@ impl Health {
         self.failures >= if self.answered { FAILURES_MAX } else { 1 }
     }
 
+    /// Whether it was never polled.
+    pub const fn is_new(&self) -> bool {
+        !self.answered && self.failures == 0
+    }
+
     /// Whether its last poll was answered.
     pub const fn is_well(&self) -> bool {
         self.answered && self.failures == 0
@@ -61,10 +66,12 @@ impl Health {
         was_dead
     }
 
-    /// It answered nothing of a poll that ended at `now`. A `brief` one had little patience and says little.
+    /// It answered nothing of a poll that ended at `now`. A `brief` one had little patience and says little: it makes nobody dead who has answered
+    /// before, and puts off no patient probe.
     pub fn failed(&mut self, period: Duration, brief: bool, now: Instant) {
-        self.failures = self.failures.saturating_add(u32::from(!brief));
-        if self.is_dead() {
+        let new = self.is_new();
+        self.failures = self.failures.saturating_add(u32::from(!brief || new));
+        if self.is_dead() && !new {
             self.spare = now + self.jittered((period / 2).clamp(SPARE_PAUSE.0, SPARE_PAUSE.1));
         }
         if self.is_dead() && !brief {
@@ -140,8 +147,8 @@ mod tests {
     fn a_device_that_never_answered_is_given_up_at_once() {
         let now = start();
         let mut health = Health::new(1, now);
-        health.failed(PERIOD, false, now);
-        assert!(health.is_dead());
+        health.failed(PERIOD, true, now);
+        assert!(health.is_dead() && health.probe_from() == now, "a patient probe follows a brief first poll");
         health.failed(PERIOD, false, now);
         let full = health.probe_from();
         health.failed(PERIOD, true, now);

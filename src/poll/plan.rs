@@ -104,12 +104,6 @@ impl Plan {
     pub fn time(&self, cost: &Cost) -> Duration {
         self.0.iter().map(|planned| cost.answered(planned.read)).sum()
     }
-
-    /// The index of the request that costs least.
-    pub fn cheapest(&self, cost: &Cost) -> Option<usize> {
-        let times = self.0.iter().map(|planned| cost.answered(planned.read)).enumerate();
-        times.min_by_key(|(_, time)| *time).map(|(index, _)| index)
-    }
 }
 
 /// The fields that a poll must read: the visible ones and those that they need.

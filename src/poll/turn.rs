@@ -29,6 +29,8 @@ pub enum Turn {
         device: usize,
         /// Missed periods.
         missed: u64,
+        /// Whether it is the first poll. With little patience, the first round of a line with many dead devices is over soon.
+        first: bool,
     },
     /// Poll this dead device, its cheapest request first, and give up at the first silence.
     Probe {
@@ -95,12 +97,13 @@ struct Place {
 /// # let now = tokio::time::Instant::from_std(std::time::Instant::now());
 /// let demand = Demand { every: Duration::from_secs(10), cost: Duration::from_millis(50) };
 /// let mut turns = Turns::new(&[demand], 7, now);
-/// assert_eq!(turns.next(now), Turn::Poll { device: 0, missed: 0 });
+/// assert_eq!(turns.next(now), Turn::Poll { device: 0, missed: 0, first: true });
 /// let ended = now + Duration::from_secs(1);
 /// turns.ended(0, Outcome::Failed, None, ended);
 /// assert!(turns.is_dead(0));
+/// assert!(matches!(turns.next(ended), Turn::Probe { device: 0, at: Price::Free, .. }));
+/// turns.ended(0, Outcome::Failed, Some(Price::Free), ended);
 /// assert!(matches!(turns.next(ended), Turn::Wait(_)));
-/// assert!(matches!(turns.next(ended + Duration::from_secs(5)), Turn::Probe { device: 0, at: Price::Free, .. }));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Turns {
@@ -160,8 +163,9 @@ impl Turns {
             own.is_none_or(|(first, own)| deadline < &first && *index != own) && self.has_slack(*cost, now)
         });
         if let Some(device) = dense.map(|(_, index, _)| index).or(own.map(|(_, index)| index)) {
+            let first = self.places.get(device).is_some_and(|place| place.health.is_new());
             let missed = self.places.get_mut(device).map_or(0, |place| place.slot.take(now));
-            return Turn::Poll { device, missed };
+            return Turn::Poll { device, missed, first };
         }
         match self.spared(now) {
             Some((device, at)) => self.probe(device, at, now),
@@ -183,7 +187,7 @@ impl Turns {
                 }
             }
             Outcome::Failed => {
-                let brief = matches!(at, Some(Price::FreeUntil(_)));
+                let brief = place.health.is_new() || matches!(at, Some(Price::FreeUntil(_)));
                 place.health.failed(place.slot.every(), brief, now);
                 if at == Some(Price::Charged) {
                     self.debt += place.costs.silent;
@@ -309,7 +313,7 @@ mod tests {
                     now = until;
                     continue;
                 }
-                Turn::Poll { device, missed } => {
+                Turn::Poll { device, missed, .. } => {
                     assert!(!turns.is_dead(device));
                     tally.missed[device] += missed;
                     (device, None)

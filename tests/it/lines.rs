@@ -316,6 +316,36 @@ async fn one_refused_register_does_not_take_the_others_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_block_that_is_never_answered_costs_less_and_less() {
+    let mut documents = Documents::new(9600, 0, 1, "every = \"1s\"");
+    documents.points = vec![(0, "f32"), (2, "u16"), (6, "u16"), (100, "u16"), (200, "u16")];
+    let wire = Wire::new(9600, Duration::from_millis(10));
+    // A hole and a whole block: the device says nothing where it should refuse.
+    wire.manners.lock().unwrap().mute = [4, 100].into();
+    let mut bench = Bench::new(&documents.site(), &wire);
+    bench.run(s(60)).await;
+    wire.heard();
+    let polled = bench.run(s(320)).await;
+    let heard = wire.heard();
+    let silent: Vec<_> = heard.iter().filter(|one| one.answer == Answer::Silence).collect();
+    assert!((9..=12).contains(&silent.len()) && silent.iter().all(|one| one.address == 100), "{silent:?}");
+    assert!(polled.iter().all(|polled| good(polled) == 4), "the hole is not read over any more");
+    assert!((318..=321).contains(&polled.len()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_round_of_a_line_with_many_dead_devices_is_over_soon() {
+    let wire = Wire::new(9600, Duration::from_millis(10));
+    wire.manners.lock().unwrap().dead = (1..=31).collect();
+    let mut bench = Bench::new(&Documents::new(9600, 10, 32, "every = \"10s\"").site(), &wire);
+    bench.run(s(8)).await;
+    let heard = wire.heard();
+    let live = heard.iter().find(|one| one.slave == 32).unwrap().at - heard[0].at;
+    println!("behind 31 dead devices the first reading comes after {live:?}");
+    assert!(live < s(8), "31 timeouts and drains of 1 s would be a minute: {live:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_step_of_the_wall_clock_neither_stalls_nor_hurries_a_poll() {
     let wire = Wire::new(9600, Duration::from_millis(10));
     wire.manners.lock().unwrap().dead = [2].into();

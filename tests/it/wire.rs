@@ -43,6 +43,8 @@ pub(crate) struct Manners {
     pub(crate) dead: BTreeSet<u8>,
     /// Registers that nobody has: a request that touches one is refused with exception 2.
     pub(crate) missing: BTreeSet<u16>,
+    /// Registers that the slaves are silent on.
+    pub(crate) mute: BTreeSet<u16>,
     /// All that was asked.
     pub(crate) heard: Vec<Heard>,
 }
@@ -81,9 +83,10 @@ impl Wire {
 
     fn answer(&self, slave: u8, address: u16, count: u16) -> Answer {
         let manners = self.manners.lock().unwrap();
-        if manners.dead.contains(&slave) {
+        let touches = |registers: &BTreeSet<u16>| registers.range(address..address + count).next().is_some();
+        if manners.dead.contains(&slave) || touches(&manners.mute) {
             Answer::Silence
-        } else if manners.missing.range(address..address + count).next().is_some() {
+        } else if touches(&manners.missing) {
             Answer::Exception(2)
         } else {
             Answer::Registers
