@@ -2,7 +2,7 @@
 //!
 //! In: a master, the device's plan. Out: one [`RawBatch`] for each poll, whether the device answered at all.
 //! Invariant: a failed request drops only its own fields; a refused one is divided at once, so that its other fields are still read in the same
-//! poll; one dead device costs one timeout, one that was well two.
+//! poll. A device that says nothing costs one timeout, or two when it was well and they are learnt, short ones.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,7 +33,7 @@ const LOOK_EVERY: u64 = 64;
 /// How a device is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// It was well: one silence may be an accident of the line.
+    /// It was well: one silence may be an accident of the line, and costs little once its answer time is known.
     Well,
     /// It was silent before: the first silence ends the poll.
     Doubtful,
@@ -146,7 +146,8 @@ impl Polling {
             failure: None,
             answered: false,
         };
-        let mut silences_left = if patience == Patience::Well { 2 } else { 1 };
+        let spare = patience == Patience::Well && self.timeout.median().is_some();
+        let mut silences_left = if spare { 2 } else { 1 };
         let (mut divisions, mut silent) = (Divisions::default(), Vec::new());
         let mut open = self.requests(patience);
         while let Some((planned, parent)) = open.pop_front() {
@@ -159,7 +160,10 @@ impl Polling {
             let exchange = master.read(self.slave, planned.read, wait, losses).await;
             said.answered |= self.hear(&planned, &exchange, patience);
             match exchange.outcome {
-                Ok(_) => divisions.answered(parent),
+                Ok(_) => {
+                    divisions.answered(parent);
+                    silences_left = silences_left.max(2);
+                }
                 Err(Failure::Exception(_) | Failure::BadFrame) => {}
                 Err(Failure::Timeout) => {
                     silences_left -= 1;
@@ -182,9 +186,10 @@ impl Polling {
         said
     }
 
-    /// The requests of the plan; for a probe all of them, the cheapest one first.
+    /// The requests of the plan, those last that the device was silent on; for a probe all of them, the cheapest one first.
     fn requests(&mut self, patience: Patience) -> VecDeque<(PlannedRead, Option<usize>)> {
         let mut open: VecDeque<_> = self.plan.0.iter().map(|planned| (planned.clone(), None)).collect();
+        open.make_contiguous().sort_by_key(|(planned, _)| self.hushed.silences(planned.read));
         if matches!(patience, Patience::Well | Patience::Doubtful) {
             open.retain(|(planned, _)| self.hushed.is_due(planned.read));
         } else if let Some(first) = self.first().and_then(|first| open.remove(first)) {

@@ -35,9 +35,14 @@ impl Hushed {
         }
     }
 
+    /// How often in a row `read` was not answered.
+    pub fn silences(&self, read: Read) -> u32 {
+        self.0.get(&key(read)).map_or(0, |hush| hush.silences)
+    }
+
     /// Whether `read` was silent so often that it is about to be left out.
     pub fn is_suspect(&self, read: Read) -> bool {
-        self.0.get(&key(read)).is_some_and(|hush| hush.silences + 1 >= FREE)
+        self.silences(read) + 1 >= FREE
     }
 
     /// `read` was answered.

@@ -208,6 +208,11 @@ impl Turns {
         has_slack(self.live().map(|(_, place)| &place.slot), time, now)
     }
 
+    /// Whether a denser poll would be missed until `at`: what is in alarm goes before what is dead.
+    fn is_hurried(&self, at: Instant) -> bool {
+        self.live().filter_map(|(_, place)| place.slot.dense()).any(|(_, deadline)| deadline < at)
+    }
+
     /// A dead device that found no spare time for too long, once what probes took before is worked off.
     fn unfairly_kept(&self, now: Instant) -> Option<usize> {
         if !self.debt.is_zero() {
@@ -226,7 +231,8 @@ impl Turns {
         // Who waits longest for a patient probe takes the slack before others take what is left for brief ones.
         let patient = waiting.iter().find(|(_, place)| {
             let time = place.costs.silent;
-            place.health.probe_from() <= now && (idle(time) || self.has_slack(time, now))
+            place.health.probe_from() <= now
+                && (idle(time) || (self.has_slack(time, now) && !self.is_hurried(now + time)))
         });
         if let Some((index, _)) = patient {
             return Some((*index, Price::Free));
