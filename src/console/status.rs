@@ -81,6 +81,9 @@ pub struct DeviceView {
     /// Why the last poll failed; absent when it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What a person should know of it although it answers; absent when there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
     /// When it last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<String>,
@@ -224,6 +227,7 @@ fn device_view(catalog: &Catalog, picture: &Picture, device: &Device, points: Ve
         polls: status.polls,
         failed: status.failed,
         trouble: status.trouble,
+        advice: status.advice,
         answered: status.answered.map(|at| at.to_string()),
         points,
     }

@@ -9,12 +9,14 @@
 //! line tasks ──Polled──▶ keeper (core, pure) ──Group──▶ writer thread (journal) ──Committed──▶ keeper ──▶ board, sinks
 //! ```
 
+mod attention;
 pub mod board;
 pub mod core;
 pub mod keeper;
-mod line;
+pub mod line;
 mod notify;
 mod pending;
+mod polling;
 mod start;
 mod writer;
 
@@ -90,10 +92,15 @@ pub async fn run(
     let (confirmed_to, confirmed) = mpsc::channel(256);
     let (seq_to, seq) = watch::channel(begun.last);
     let (lines_stop_to, lines_stop) = watch::channel(false);
+    let (dense_to, dense) = watch::channel(begun.core.dense().clone());
 
     let mut lines = JoinSet::new();
     for spec in &site.lines {
-        let task = line::LineTask::new(spec, &site, Arc::clone(&clock), polled_to.clone());
+        let mut dense = dense.clone();
+        // What was near its threshold when the last run ended is told to the new tasks, too.
+        dense.mark_changed();
+        let ports = line::Ports { clock: Arc::clone(&clock), polled: polled_to.clone(), dense };
+        let task = line::LineTask::new(spec, &site, ports);
         spawn(&mut lines, line::supervise(task, lines_stop.clone()));
     }
     drop(polled_to);
@@ -117,7 +124,8 @@ pub async fn run(
         spawn(&mut beside, task(Arc::clone(&board), stop.clone()));
     }
 
-    let keeper = keeper::Keeper::new(&site, begun, Arc::clone(&board), Arc::clone(&clock), seq_to);
+    let outlets = keeper::Outlets { committed: seq_to, dense: dense_to };
+    let keeper = keeper::Keeper::new(&site, begun, Arc::clone(&board), Arc::clone(&clock), outlets);
     let (last_to, last) = watch::channel(false);
     let mut keeper_task = JoinSet::new();
     spawn(&mut keeper_task, keeper.run(keeper::Inlets { polled, commands, confirmed, stop: last }));

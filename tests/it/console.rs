@@ -103,12 +103,19 @@ fn picture() -> Picture {
         cleared: 4,
         devices: vec![
             DeviceStatus {
+                advice: None,
                 polls: 10,
                 failed: 1,
                 trouble: None,
                 answered: Some(at("2026-11-23T08:00:00.123Z")),
             },
-            DeviceStatus { polls: 9, failed: 9, trouble: Some("timeout".to_owned()), answered: None },
+            DeviceStatus {
+                polls: 9,
+                failed: 9,
+                trouble: Some("timeout".to_owned()),
+                answered: None,
+                advice: None,
+            },
         ],
         lines: vec![None],
         journal: JournalStatus {

@@ -147,7 +147,13 @@ fn picture() -> Picture {
             ..alarm("underpass-2-stale", "underpass-2.level", Severity::Yellow, None, None)
         },
     ];
-    let trouble = DeviceStatus { polls: 15, failed: 4, trouble: Some("timeout".to_owned()), answered: None };
+    let trouble = DeviceStatus {
+        polls: 15,
+        failed: 4,
+        trouble: Some("timeout".to_owned()),
+        answered: None,
+        advice: None,
+    };
     let fine = DeviceStatus { polls: 15, ..DeviceStatus::default() };
     Picture {
         started: at(0),
