@@ -113,10 +113,10 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// The turns of devices with these demands; `seed` feeds the jitter of probes.
+    /// The turns of devices with these demands; `seed`, another one for each line, feeds phases and the jitter of probes.
     pub fn new(demands: &[Demand], seed: u64, now: Instant) -> Self {
         let place = |(index, demand): (usize, &Demand)| Place {
-            slot: Slot::new(*demand, index, demands.len(), now),
+            slot: Slot::new(*demand, (index, demands.len()), seed, now),
             health: Health::new(seed ^ u64::try_from(index).unwrap_or_default().rotate_left(32), now),
             costs: Costs { answered: demand.cost, silent: demand.cost, brief: demand.cost },
         };
