@@ -3,7 +3,7 @@
 //! In: [`Options`]. Out: a [`Site`] when no error was found. Invariant: numbers follow the order of the documents, so the same
 //! documents give the same site.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +31,12 @@ pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String
     let profile_documents = folder_documents(&folder, "profiles", &report);
     let mut models: BTreeMap<String, Model> = BTreeMap::new();
     for document in &profile_documents {
-        if let Some(model) = profiles::read(document, &report) {
-            models.insert(model.profile.name.clone(), model);
+        let Some(model) = profiles::read(document, &report) else { continue };
+        let name = model.profile.name.clone();
+        if models.insert(name.clone(), model).is_some() {
+            let place = Place { file: document.name.clone(), ..Place::default() };
+            let help = Some("each document of the folder needs a name of its own".to_owned());
+            report.error(&place, "duplicate-name", format!("another profile is called `{name}` too"), help);
         }
     }
     let site_documents = folder_documents(&options.site, "site", &report);
@@ -92,6 +96,10 @@ struct Build<'a> {
     rules: Vec<Rule>,
     risk_points: Vec<RiskPoint>,
     known: Vec<Known>,
+    /// Devices and derived points that are named and could not be read.
+    broken: BTreeSet<String>,
+    /// All derived points that are named.
+    derivable: BTreeSet<String>,
 }
 
 impl<'a> Build<'a> {
@@ -109,6 +117,8 @@ impl<'a> Build<'a> {
             rules: Vec::new(),
             risk_points: Vec::new(),
             known: Vec::new(),
+            broken: BTreeSet::new(),
+            derivable: BTreeSet::new(),
         }
     }
 
@@ -124,6 +134,7 @@ impl<'a> Build<'a> {
             names.named("line", &section);
             self.lines.extend(devices::line(&section, &self.options.lines));
         }
+        self.check_elsewhere(&each("line"));
         for section in each("risk_point") {
             if let Some((point, place)) = devices::risk_point(&section) {
                 names.take("risk point", &point.code, &place, self.report);
@@ -135,22 +146,56 @@ impl<'a> Build<'a> {
             if let Some(draft) = devices::device(&section, &self.lines, models, self.options.now) {
                 self.check_risk_point(&section, &draft);
                 self.drafts.push(draft);
+            } else {
+                self.broken.extend(section.text("name"));
             }
         }
         self.check_slaves();
         self.number_lines_and_devices();
         budget::check(&self.lines, &self.drafts, self.report);
+        self.derivable = each("derived").iter().filter_map(|section| section.text("name")).collect();
         for section in each("derived") {
             self.derived(&section, &mut names);
         }
         for section in each("rule") {
             names.named("rule", &section);
-            self.rules.extend(rules::rule(&section, &self.known));
+            self.rules.extend(rules::rule(&section, self.points()));
         }
         self.check_denser();
         self.implicit();
+        self.check_reserved(&each("rule"));
         for top in &tops {
             top.finish();
+        }
+    }
+
+    fn points(&self) -> rules::Points<'_> {
+        rules::Points { known: &self.known, broken: &self.broken, derived: &self.derivable }
+    }
+
+    /// `--line NAME=ADDRESS` for a line that isn't there would leave the real device polled.
+    fn check_elsewhere(&self, lines: &[Section<'_>]) {
+        let names: Vec<String> = lines.iter().filter_map(|line| line.text("name")).collect();
+        for (name, to) in self.options.lines.iter().filter(|(name, _)| !names.contains(name)) {
+            let place = Place { file: format!("--line {name}={to}"), ..Place::default() };
+            let help = nearest(name, names.iter().map(String::as_str));
+            self.report.error(&place, "unknown-line", format!("there is no line `{name}`"), help);
+        }
+    }
+
+    /// A rule of the documents may not be called like one that the gateway has of its own.
+    fn check_reserved(&self, written: &[Section<'_>]) {
+        let own = |name: &str| self.rules.iter().any(|rule| rule.basis == IMPLICIT && rule.name == name);
+        for section in written {
+            if section.text("name").is_some_and(|name| own(&name)) {
+                let help = Some("use another name".to_owned());
+                section.error(
+                    "name",
+                    "reserved-name",
+                    "the gateway has a rule of its own of this name",
+                    help,
+                );
+            }
         }
     }
 
@@ -272,7 +317,10 @@ impl<'a> Build<'a> {
                 name.split('.').next().and_then(|name| devices.iter().find(|device| device.name == name));
             device.map_or_else(|| "derived".to_owned(), |device| device.class.clone())
         };
-        let Some(mut draft) = rules::derived(section, &self.known, class_of) else { return };
+        let Some(mut draft) = rules::derived(section, self.points(), class_of) else {
+            self.broken.extend(section.text("name"));
+            return;
+        };
         let class = class_of(&draft.name);
         let place = section.place("name");
         if self.known.iter().any(|point| point.name == draft.name) {
@@ -394,9 +442,12 @@ impl<'a> Build<'a> {
     }
 }
 
+/// The basis of the gateway's own rules.
+const IMPLICIT: &str = "implicit";
+
 fn implicit_rule(name: String, point: PointId, kind: Kind, condition: Condition, advice: &str) -> Rule {
     let version = hash(&format!("{name} {condition:?}"));
-    let (advice, basis) = (advice.to_owned(), "implicit".to_owned());
+    let (advice, basis) = (advice.to_owned(), IMPLICIT.to_owned());
     Rule { id: RuleId(0), name, version, point, kind, condition, advice, basis, latched: false }
 }
 

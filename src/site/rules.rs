@@ -3,6 +3,7 @@
 //! In: `[[rule]]` and `[[derived]]` sections with the points that devices gave. Out: compiled rules in canonical units.
 //! Invariant: thresholds of a compiled rule rise (fall) with severity and are farther apart than the deadband.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -37,25 +38,40 @@ pub(crate) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn find<'k>(
-    section: &Section<'_>,
-    key: &'static str,
-    name: &str,
-    known: &'k [Known],
-) -> Option<&'k Known> {
-    let found = known.iter().find(|point| point.name == name);
-    if found.is_none() {
-        let help = nearest(name, known.iter().map(|point| point.name.as_str()));
-        section.error(key, "unknown-point", format!("there is no point `{name}`"), help);
+/// What a document may name as a point, and what it can't for a reason that is told elsewhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Points<'a> {
+    pub(crate) known: &'a [Known],
+    /// Names of devices and derived points that are broken themselves: one mistake is told once.
+    pub(crate) broken: &'a BTreeSet<String>,
+    /// Names of all derived points, also of those further down.
+    pub(crate) derived: &'a BTreeSet<String>,
+}
+
+impl<'a> Points<'a> {
+    fn find(self, section: &Section<'_>, key: &'static str, name: &str) -> Option<&'a Known> {
+        let found = self.known.iter().find(|point| point.name == name);
+        let device = name.split('.').next().unwrap_or(name);
+        if found.is_some() || self.broken.contains(device) || self.broken.contains(name) {
+            return found;
+        }
+        if self.derived.contains(name) {
+            let text = format!("`{name}` is derived further down");
+            let help = "a derived point uses points that stand above it, never itself".to_owned();
+            section.error(key, "derived-order", text, Some(help));
+        } else {
+            let help = nearest(name, self.known.iter().map(|point| point.name.as_str()));
+            section.error(key, "unknown-point", format!("there is no point `{name}`"), help);
+        }
+        None
     }
-    found
 }
 
 /// Reads one rule.
-pub(crate) fn rule(section: &Section<'_>, known: &[Known]) -> Option<Rule> {
+pub(crate) fn rule(section: &Section<'_>, points: Points<'_>) -> Option<Rule> {
     let name = section.name("name");
     let point =
-        section.need("point", section.text("point")).and_then(|name| find(section, "point", &name, known));
+        section.need("point", section.text("point")).and_then(|name| points.find(section, "point", &name));
     let unit = section.unit("unit");
     let to_point = point.map_or(Some((1.0, 0.0)), |point| convert(section, unit, point));
     let deadband = section.float("deadband").unwrap_or(0.0);
@@ -70,13 +86,13 @@ pub(crate) fn rule(section: &Section<'_>, known: &[Known]) -> Option<Rule> {
         Some("sensor") => Kind::Sensor,
         _ => Kind::Process,
     };
-    let basis = section.need("basis", section.text("basis")).unwrap_or_default();
-    let advice = section.need("advice", section.text("advice")).unwrap_or_default();
+    let (basis, advice) = (words(section, "basis"), words(section, "advice"));
     section.finish();
     let (name, point, (factor, offset), (direction, mut levels)) = (name?, point?, to_point?, found?);
     for level in &mut levels {
         level.threshold = level.threshold * factor + offset;
         suspicious(section, point, level);
+        clears(section, point, direction, level.threshold, deadband * factor.abs());
     }
     let condition = Condition::Threshold { direction, levels, deadband: deadband * factor.abs(), max_gap };
     let version = hash(&format!("{name} {} {condition:?} {latched}", point.name));
@@ -129,6 +145,28 @@ fn convert(section: &Section<'_>, unit: Option<Unit>, point: &Known) -> Option<(
     }
 }
 
+/// A text that a person needs at night.
+fn words(section: &Section<'_>, key: &'static str) -> String {
+    let text = section.need(key, section.text(key));
+    if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+        section.warning(key, "empty-text", format!("`{key}` says nothing"), None);
+    }
+    text.unwrap_or_default()
+}
+
+/// Whether a point in its range can come back far enough to end the alarm.
+fn clears(section: &Section<'_>, point: &Known, direction: Direction, threshold: f64, deadband: f64) {
+    let never = point.range.is_some_and(|(low, high)| match direction {
+        Direction::Above => low < threshold && threshold - deadband < low,
+        Direction::Below => threshold < high && high < threshold + deadband,
+    });
+    if never {
+        let text = format!("with this deadband an alarm on {} can never clear", point.name);
+        let help = "the point's range ends before the threshold and the deadband".to_owned();
+        section.warning("deadband", "never-clears", text, Some(help));
+    }
+}
+
 fn suspicious(section: &Section<'_>, point: &Known, level: &Level) {
     let outside = point.range.filter(|(low, high)| level.threshold < *low || *high < level.threshold);
     if let Some((low, high)) = outside {
@@ -168,7 +206,7 @@ fn levels(section: &Section<'_>, deadband: f64) -> Option<(Direction, Vec<Level>
     };
     let levels = steps(section, &table, direction, deadband, on.into_iter().zip(off));
     table.finish();
-    if levels.is_empty() {
+    if levels.is_empty() && table.all().is_empty() {
         section.error(
             "above",
             "no-threshold",
@@ -250,7 +288,7 @@ pub(crate) struct DerivedDraft {
 /// Reads one derived point.
 pub(crate) fn derived(
     section: &Section<'_>,
-    known: &[Known],
+    points: Points<'_>,
     class_of: impl Fn(&str) -> String,
 ) -> Option<DerivedDraft> {
     let name = section.need("name", section.text("name"));
@@ -266,6 +304,8 @@ pub(crate) fn derived(
         }
     }
     let mut inputs = Vec::new();
+    // Without all of its inputs an expression says nothing more about itself.
+    let mut whole = true;
     let mut every = Duration::from_secs(1);
     if let Some(table) = section.need("inputs", section.section("inputs")) {
         for (input, span, node) in table.all() {
@@ -278,9 +318,12 @@ pub(crate) fn derived(
                 );
                 continue;
             };
-            if let Some(point) = find(section, "inputs", point, known) {
-                every = every.max(point.every);
-                inputs.push((input.clone(), point.id));
+            match points.find(section, "inputs", point) {
+                Some(point) => {
+                    every = every.max(point.every);
+                    inputs.push((input.clone(), point.id));
+                }
+                None => whole = false,
             }
         }
     }
@@ -295,11 +338,11 @@ pub(crate) fn derived(
         states.all().iter().filter_map(state).collect()
     });
     section.finish();
-    let value = value?;
+    let value = value.filter(|_| whole)?;
     let units: Vec<(String, Option<Unit>)> = inputs
         .iter()
         .map(|(name, id)| {
-            (name.clone(), known.iter().find(|point| point.id == *id).and_then(|point| point.unit))
+            (name.clone(), points.known.iter().find(|point| point.id == *id).and_then(|point| point.unit))
         })
         .collect();
     let factor = derive::factor(&value, &units, unit, &class_of(name.as_deref().unwrap_or_default()))

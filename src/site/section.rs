@@ -80,6 +80,7 @@ impl<'a> Section<'a> {
     fn wrong<T>(&self, key: &str, node: &Node, wanted: &str) -> Option<T> {
         let found = match &node.value {
             Value::Text(text) => format!("`{text}`"),
+            Value::Float(number) if !number.is_finite() => format!("{number}"),
             other => other.kind().to_owned(),
         };
         self.error(key, "wrong-type", format!("`{key}` must be {wanted}, and this is {found}"), None);

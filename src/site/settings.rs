@@ -107,6 +107,11 @@ fn overlay(root: &mut Node, env: &[(String, String)], report: &Report) {
             );
             continue;
         }
+        if text.is_empty() {
+            let help = Some("give it a value, or unset it".to_owned());
+            report.error(&place, "empty-text", format!("the environment sets `{name}` to nothing"), help);
+            continue;
+        }
         let mut path = name.split("__").skip(1).map(str::to_lowercase);
         let (Some(section), Some(key)) = (path.next(), path.next()) else { continue };
         let Value::Table(entries) = &mut root.value else { continue };
@@ -153,10 +158,23 @@ fn sink(section: &Section<'_>) -> Option<forward::Settings> {
         Some("file") => {
             section.need("path", section.text("path")).map(|path| Target::File { path: PathBuf::from(path) })
         }
-        _ => return None,
+        _ => {
+            unknown_kind(section);
+            return None;
+        }
     };
     section.finish();
     Some(forward::Settings { name: name?, target: target?, batch_max })
+}
+
+/// What can be said of a sink whose kind is unknown: its secrets are none of the document's in any kind.
+fn unknown_kind(section: &Section<'_>) {
+    for key in ["token", "password"] {
+        let _ = secret(section, key);
+    }
+    if section.node("url").is_some() {
+        let _ = url(section);
+    }
 }
 
 /// The address of a sink, without a user and password in it.
@@ -227,5 +245,17 @@ fn secret(section: &Section<'_>, key: &'static str) -> Option<Secret> {
         .map(Secret::Env)
         .or_else(|| found.text("file").map(|path| Secret::File(PathBuf::from(path))));
     found.finish();
+    match &secret {
+        Some(Secret::File(path)) if !path.exists() => {
+            let text =
+                format!("there is no file {} here; it must be there when the gateway starts", path.display());
+            section.warning(key, "missing-secret", text, None);
+        }
+        Some(Secret::Env(name)) if std::env::var_os(name).is_none() => {
+            let text = format!("the variable {name} is not set here; it must be when the gateway starts");
+            section.warning(key, "missing-secret", text, None);
+        }
+        _ => {}
+    }
     found.need("file", secret)
 }
