@@ -73,7 +73,7 @@ const DEBT_MAX: Duration = Duration::from_secs(30);
 /// So long, after the line was quiet, an unanswered request makes others doubtful that its answer would fit.
 const DOUBT_MAX: Duration = Duration::from_secs(3);
 /// Debts that are remembered; the oldest go first.
-const DEBTS_MAX: usize = 64;
+const DEBTS_MAX: usize = 256;
 /// Exceptions that promise or allow a later real answer: acknowledge, and a gateway that gave up on its device.
 pub const EXCEPTIONS_BEFORE_ANSWER: [u8; 2] = [5, 11];
 
@@ -82,7 +82,8 @@ pub const EXCEPTIONS_BEFORE_ANSWER: [u8; 2] = [5, 11];
 pub enum Approach {
     /// Nothing: no answer that is owed looks like its own.
     Plain,
-    /// Ask this of the device: its answer is told apart by its length, and after it no earlier one can come.
+    /// Ask this of the device, and then look again: its answer is told apart by its length, and after it no earlier one
+    /// can come. Its cells are of no use.
     Fence(Read),
     /// Let the line be quiet for `guard`, counted from `from`, and from its last byte.
     Drain {
@@ -170,9 +171,17 @@ impl Line {
         if alike().next().is_none() {
             return Approach::Plain;
         }
-        let is_free = |shorter: &Read| owed().all(|debt| debt.ask.shape() != Ask::from(*shorter).shape());
+        let owed: Vec<(u8, usize)> = owed().map(|debt| debt.ask.shape()).collect();
+        // A length that is not owed decides at once. Else an answer pays at least the oldest debt of its length, and
+        // those before it: the later that one, the better.
+        let paid = |shorter: &Read| {
+            let shape = Ask::from(*shorter).shape();
+            owed.iter().position(|owed| *owed == shape).unwrap_or(owed.len())
+        };
         if let Ask::Read(read) = *ask
-            && let Some(fence) = (1..read.count).map(|count| Read { count, ..read }).find(is_free)
+            && let shorter = (1..read.count).rev().map(|count| Read { count, ..read })
+            && let Some(fence) =
+                shorter.filter(|shorter| shorter.data_bytes() < read.data_bytes()).max_by_key(paid)
         {
             return Approach::Fence(fence);
         }
@@ -182,11 +191,11 @@ impl Line {
         from.zip(guard).map_or(Approach::Plain, |(from, guard)| Approach::Drain { from, guard })
     }
 
-    /// The line has been quiet since `last_byte`: notes which late answers did not come.
-    pub fn quiet(&mut self, last_byte: Option<Instant>, now: Instant) {
-        for debt in &mut self.debts {
-            let since = last_byte.map_or(debt.since, |last| last.max(debt.since));
-            debt.drained |= since + debt.guard <= now;
+    /// The line has been quiet for as long as [`Approach::Drain`] says, and `ask` goes to `slave` next: late answers that
+    /// look like its own did not come.
+    pub fn quiet(&mut self, slave: Slave, ask: &Ask) {
+        for debt in self.debts.iter_mut().filter(|debt| debt.fits(slave, ask)) {
+            debt.drained = true;
         }
     }
 
@@ -253,8 +262,10 @@ impl Line {
         self.timeout = timeout;
         self.open = Some(Open { deadline: at + timeout, last_byte: None, held: None });
         self.debts.retain(|debt| at < debt.since + DEBT_MAX);
-        let recent = self.debts.iter().filter(|debt| at < debt.since + DOUBT_MAX);
-        if recent.filter(|debt| debt.fits(*slave, ask)).any(|debt| debt.ask != *ask) {
+        let fitting = || self.debts.iter().filter(|debt| debt.fits(*slave, ask));
+        // An undrained debt makes a fence of this request: its answer pays, and says nothing else.
+        let recent = |debt: &Debt| debt.drained && at < debt.since + DOUBT_MAX && debt.ask != *ask;
+        if fitting().all(|debt| debt.drained) && fitting().any(recent) {
             match &mut self.receiver {
                 Receiver::Rtu { receiver, .. } => receiver.doubt(),
                 Receiver::Ascii { receiver, .. } => receiver.doubt(),
@@ -333,9 +344,7 @@ impl Line {
             self.open.take().map_or((None, false), |open| (open.held, open.last_byte.is_some()));
         if let Some((answer, at)) = held {
             // Nothing else came for the whole timeout: no earlier request is answered any more.
-            if let Some((slave, _)) = self.asked {
-                self.debts.retain(|debt| debt.slave != slave);
-            }
+            self.pay(&answer, now);
             self.forget(losses);
             return Some(Verdict::Answer { answer, at });
         }

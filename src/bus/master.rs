@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::bus::ask::{Ask, Write};
+use crate::bus::ask::Ask;
 use crate::bus::backoff::Backoff;
 use crate::bus::line::{Approach, EXCEPTIONS_BEFORE_ANSWER, Line, Verdict};
 use crate::bus::pdu::Answer;
@@ -20,6 +20,8 @@ use crate::bus::port::{Outward, Port, Stream, plain};
 use crate::bus::{Address, Exchange, Failure, Framing, LateAnswers, LineSettings, Read, Slave};
 use crate::loss::Losses;
 
+#[path = "exchange.rs"]
+mod exchange;
 #[path = "pipeline.rs"]
 mod pipeline;
 
@@ -37,11 +39,6 @@ const DRAIN_BYTES_MAX: usize = 16 * 1024;
 const SILENT_MAX: u32 = 3;
 /// No answer is worth more time than this.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// Every device has done what was asked of all, so much later.
-const TURNAROUND: Duration = Duration::from_millis(100);
-/// Fences in a row before one request: each was refused.
-const FENCES_MAX: usize = 3;
-
 /// The master of one line.
 ///
 /// ```no_run
@@ -164,79 +161,8 @@ impl Master {
         Exchange { outcome: cells, sent, ended }
     }
 
-    /// Writes, and waits for the device to confirm exactly that. Slave 0 means all devices of a serial line: none of
-    /// them answers, and they are left alone for 100 ms. For triggers that a profile declares and the site allows by
-    /// name; nothing else writes.
-    ///
-    /// # Errors
-    /// As [`Self::read`]; also when the confirmation is of another write.
-    pub async fn write(
-        &mut self,
-        slave: Slave,
-        write: &Write,
-        timeout: Duration,
-        losses: &mut Losses,
-    ) -> Result<(), Failure> {
-        self.ask(slave, &Ask::Write(write.clone()), timeout, losses).await.outcome.map(|_| ())
-    }
-
-    /// One request of any kind, after what its [`Approach`] needs.
-    pub(crate) async fn ask(
-        &mut self,
-        slave: Slave,
-        ask: &Ask,
-        timeout: Duration,
-        losses: &mut Losses,
-    ) -> Exchange<Answer> {
-        for _ in 0..FENCES_MAX {
-            let approach = match self.late_answers {
-                LateAnswers::Fence => self.line.approach(slave, ask, now()),
-                LateAnswers::Drain => Approach::Plain,
-            };
-            let Approach::Fence(fence) = approach else { break };
-            let fenced = self.exchange(slave, &fence.into(), timeout, losses).await;
-            // A refusal is an answer, too; what it leaves open is looked at again.
-            if !matches!(fenced.outcome, Ok(_) | Err(Failure::Exception(_))) {
-                return fenced;
-            }
-        }
-        self.exchange(slave, ask, timeout, losses).await
-    }
-
-    async fn exchange(
-        &mut self,
-        slave: Slave,
-        ask: &Ask,
-        timeout: Duration,
-        losses: &mut Losses,
-    ) -> Exchange<Answer> {
-        let begun = now();
-        let failed = |failure, ended| Exchange { outcome: Err(failure), sent: begun, ended };
-        if !ask.is_legal() {
-            return failed(Failure::Exception(3), begun);
-        }
-        if !self.prepare(slave, ask, losses).await {
-            return failed(Failure::LineDown, now());
-        }
-        let timeout = timeout.min(TIMEOUT_MAX);
-        let Some(sent) = self.send(slave, ask, timeout, losses).await else {
-            return failed(Failure::LineDown, now());
-        };
-        let written = sent + self.time_on_line(self.line.request().len());
-        if slave.0 == 0 && matches!(ask, Ask::Write(_)) && !self.has_transactions() {
-            self.line.close(losses);
-            self.suspect = None;
-            self.rest_until = Some(written + TURNAROUND);
-            return Exchange { outcome: Ok(Answer::Written), sent, ended: written };
-        }
-        let deadline = written + timeout;
-        let (outcome, at) = self.receive(deadline, losses).await;
-        let ended = if outcome == Err(Failure::Timeout) { deadline } else { at };
-        Exchange { outcome, sent, ended }
-    }
-
     /// Opens the port when needed and lets the line fall quiet; `false` when there is no line.
-    async fn prepare(&mut self, slave: Slave, ask: &Ask, losses: &mut Losses) -> bool {
+    async fn prepare(&mut self, approach: Approach, losses: &mut Losses) -> bool {
         if self.writing || self.line.is_torn() {
             self.close(losses);
         }
@@ -245,7 +171,7 @@ impl Master {
             if !self.open().await {
                 return false;
             }
-            match self.settle(slave, ask, losses).await {
+            match self.settle(approach, losses).await {
                 Settled::Ready => return true,
                 Settled::Lost(why) => self.lost(&why, losses),
                 Settled::OutOfStep(why) => {
@@ -282,13 +208,13 @@ impl Master {
     }
 
     /// Discards what came since the last request and waits until the line was quiet for long enough.
-    async fn settle(&mut self, slave: Slave, ask: &Ask, losses: &mut Losses) -> Settled {
+    async fn settle(&mut self, approach: Approach, losses: &mut Losses) -> Settled {
         if !self.has_transactions() {
             // Bytes that lie in the system's buffer are seen only after the runtime looked for them.
             tokio::task::yield_now().await;
         }
-        let suspect = self.suspicion(slave, ask);
-        let guard = suspect.map_or(Duration::ZERO, |suspect| suspect.guard).max(TURNAROUND);
+        let suspect = self.suspicion(approach);
+        let guard = suspect.map_or(Duration::ZERO, |suspect| suspect.guard);
         let bound = now() + guard * 2 + self.pause + DRAIN_MAX;
         let mut bytes = 0;
         loop {
@@ -318,7 +244,6 @@ impl Master {
                 }
             }
         }
-        self.line.quiet(self.last_byte, now());
         if self.line.is_torn() { Settled::OutOfStep("sent what is not Modbus TCP") } else { Settled::Ready }
     }
 
@@ -332,16 +257,15 @@ impl Master {
         paused.max(guarded).max(self.rest_until)
     }
 
-    /// For how long the line has to be quiet before this request.
-    fn suspicion(&self, slave: Slave, ask: &Ask) -> Option<Suspect> {
-        let approach = match self.late_answers {
-            LateAnswers::Drain => return self.suspect,
-            LateAnswers::Fence => self.line.approach(slave, ask, now()),
-        };
-        match approach {
-            Approach::Drain { from, guard } => Some(Suspect { from, guard: guard.max(self.silence) }),
+    /// For how long the line has to be quiet before the request.
+    fn suspicion(&self, approach: Approach) -> Option<Suspect> {
+        match (self.late_answers, approach) {
+            (LateAnswers::Drain, _) => self.suspect,
+            (LateAnswers::Fence, Approach::Drain { from, guard }) => {
+                Some(Suspect { from, guard: guard.max(self.silence) })
+            }
             // What is owed looks different; only the tail of a frame must have passed.
-            Approach::Plain | Approach::Fence(_) => {
+            (LateAnswers::Fence, Approach::Plain | Approach::Fence(_)) => {
                 self.suspect.map(|suspect| Suspect { guard: suspect.guard.min(self.silence), ..suspect })
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout_at;
 
-use crate::bus::ask::Ask;
+use crate::bus::line::Approach;
 use crate::bus::master::{Got, Master, SILENT_MAX, TIMEOUT_MAX, now};
 use crate::bus::pdu::Answer;
 use crate::bus::port::plain;
@@ -37,8 +37,7 @@ impl Master {
         let begun = now();
         let mut exchanges =
             vec![Exchange { outcome: Err(Failure::LineDown), sent: begun, ended: begun }; reads.len()];
-        let Some((slave, read)) = reads.first() else { return exchanges };
-        if self.prepare(*slave, &Ask::Read(*read), losses).await {
+        if !reads.is_empty() && self.prepare(Approach::Plain, losses).await {
             self.pipe(reads, &mut exchanges, timeout.min(TIMEOUT_MAX), losses).await;
         }
         exchanges

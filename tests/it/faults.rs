@@ -115,10 +115,11 @@ fn every_scripted_fault_ends_right_over_sockets_and_ptys() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let begun = std::time::Instant::now();
     let mut failed = BTreeMap::new();
-    let mut left = every_case(Wire::Real(2), &[Pace::Patient]);
+    let mut left = every_case(Wire::Real(1), &[Pace::Patient]);
     let count = left.len();
-    // A machine under load says late what a case times; the same case with longer times says what it means.
-    for scale in [2, 5] {
+    // A machine under load says late what a case times; the same case with longer times says what it means, except
+    // where a limit of the standard is timed.
+    for scale in [1, 2, 5, 1] {
         failed.clear();
         let trying = left.iter().map(|played| Played { wire: Wire::Real(scale), ..played.clone() });
         let outcomes = runtime.block_on(futures_util::future::join_all(trying.map(|played| async move {

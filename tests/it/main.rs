@@ -6,7 +6,10 @@
 )]
 
 mod crash;
+mod captured;
+mod damaged;
 mod faults;
+mod foreign;
 mod journal;
 mod measured;
 mod lines;

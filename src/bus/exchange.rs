@@ -1,0 +1,99 @@
+//! One request of any kind, after what keeps a late answer from being taken for its own.
+//!
+//! In: an ask. Out: its exchange.
+//! Invariant: where an answer that a device still owes would look the same, the device is asked for fewer cells first, or
+//! the line falls quiet; only then the request goes out.
+//! Source: Modbus over Serial Line V1.02, 2.4.1.
+
+use std::time::Duration;
+
+use crate::bus::ask::{Ask, Write};
+use crate::bus::line::Approach;
+use crate::bus::master::{Master, TIMEOUT_MAX, now};
+use crate::bus::pdu::Answer;
+use crate::bus::{Exchange, Failure, LateAnswers, Slave};
+use crate::loss::Losses;
+
+/// Every device has done what was asked of all, so much later.
+const TURNAROUND: Duration = Duration::from_millis(100);
+/// Fences in a row before one request; each one pays a debt.
+const FENCES_MAX: usize = 16;
+
+impl Master {
+    /// Writes, and waits for the device to confirm exactly that. Slave 0 means all devices of a serial line: none of
+    /// them answers, and they are left alone for 100 ms. For triggers that a profile declares and the site allows by
+    /// name; nothing else writes.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; also when the confirmation is of another write.
+    pub async fn write(
+        &mut self,
+        slave: Slave,
+        write: &Write,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Result<(), Failure> {
+        self.ask(slave, &Ask::Write(write.clone()), timeout, losses).await.outcome.map(|_| ())
+    }
+
+    /// One request of any kind, after what its [`Approach`] needs.
+    pub(crate) async fn ask(
+        &mut self,
+        slave: Slave,
+        ask: &Ask,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Exchange<Answer> {
+        for _ in 0..FENCES_MAX {
+            let approach = match self.late_answers {
+                LateAnswers::Fence => self.line.approach(slave, ask, now()),
+                LateAnswers::Drain => Approach::Plain,
+            };
+            let Approach::Fence(fence) = approach else {
+                return self.exchange(slave, ask, approach, timeout, losses).await;
+            };
+            let fenced = self.exchange(slave, &fence.into(), Approach::Plain, timeout, losses).await;
+            // A refusal is an answer, too.
+            if !matches!(fenced.outcome, Ok(_) | Err(Failure::Exception(_))) {
+                return fenced;
+            }
+        }
+        Exchange { outcome: Err(Failure::Timeout), sent: now(), ended: now() }
+    }
+
+    async fn exchange(
+        &mut self,
+        slave: Slave,
+        ask: &Ask,
+        approach: Approach,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Exchange<Answer> {
+        let begun = now();
+        let failed = |failure, ended| Exchange { outcome: Err(failure), sent: begun, ended };
+        if !ask.is_legal() {
+            return failed(Failure::Exception(3), begun);
+        }
+        if !self.prepare(approach, losses).await {
+            return failed(Failure::LineDown, now());
+        }
+        if self.late_answers == LateAnswers::Drain || matches!(approach, Approach::Drain { .. }) {
+            self.line.quiet(slave, ask);
+        }
+        let timeout = timeout.min(TIMEOUT_MAX);
+        let Some(sent) = self.send(slave, ask, timeout, losses).await else {
+            return failed(Failure::LineDown, now());
+        };
+        let written = sent + self.time_on_line(self.line.request().len());
+        if slave.0 == 0 && matches!(ask, Ask::Write(_)) && !self.has_transactions() {
+            self.line.close(losses);
+            self.suspect = None;
+            self.rest_until = Some(written + TURNAROUND);
+            return Exchange { outcome: Ok(Answer::Written), sent, ended: written };
+        }
+        let deadline = written + timeout;
+        let (outcome, at) = self.receive(deadline, losses).await;
+        let ended = if outcome == Err(Failure::Timeout) { deadline } else { at };
+        Exchange { outcome, sent, ended }
+    }
+}
