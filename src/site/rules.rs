@@ -338,21 +338,28 @@ pub(crate) fn derived(
         states.all().iter().filter_map(state).collect()
     });
     section.finish();
-    let value = value.filter(|_| whole)?;
+    let value = value?;
     let units: Vec<(String, Option<Unit>)> = inputs
         .iter()
         .map(|(name, id)| {
             (name.clone(), points.known.iter().find(|point| point.id == *id).and_then(|point| point.unit))
         })
         .collect();
-    let factor = derive::factor(&value, &units, unit, &class_of(name.as_deref().unwrap_or_default()))
-        .unwrap_or_else(|why| {
+    let factor = derive::factor(&value, &units, unit, &class_of(name.as_deref().unwrap_or_default()));
+    let factor = factor.unwrap_or_else(|why| {
+        if whole {
             section.error("unit", "wrong-unit", why, None);
-            1.0
-        });
+        }
+        1.0
+    });
     let settings = derive::Settings { point: PointId(0), inputs, value, factor };
-    if let Err(why) = Derived::check(&settings) {
+    if let Err(why) = Derived::check(&settings)
+        && (whole || why.contains("Syntax error"))
+    {
         section.error("value", "bad-expression", why, None);
+    }
+    if !whole {
+        return None;
     }
     Some(DerivedDraft { name: name?, unit, settings, every, decimals, states: states.unwrap_or_default() })
 }
