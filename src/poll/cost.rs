@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::bus::{Address, Parity, Read, SerialFormat};
+use crate::bus::{Address, Framing, Parity, Read, SerialFormat};
 
 /// A sensor on a wire begins its answer about this late; a measured time replaces it.
 pub const TURNAROUND_SERIAL: Duration = Duration::from_millis(10);
@@ -38,7 +38,12 @@ impl Cost {
     /// The costs on a line that leads to `address`, with `quiet` before each request beside t3.5.
     pub fn new(address: &Address, quiet: Duration) -> Self {
         match address {
+            Address::Serial { format, framing: Framing::Ascii, .. } => Self::ascii(*format, quiet),
             Address::Serial { format, .. } => Self::rtu(*format, quiet),
+            Address::AsciiOverTcp(_) => {
+                let format = SerialFormat { baud: 9600, data_bits: 7, parity: Parity::Even, stop_bits: 1 };
+                Self { turnaround: TURNAROUND_TCP, ..Self::ascii(format, quiet) }
+            }
             Address::RtuOverTcp(_) => {
                 // Nobody tells the speed behind a serial server; most lines are this fast.
                 let format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
@@ -64,6 +69,11 @@ impl Cost {
             turnaround: TURNAROUND_SERIAL,
             drains: true,
         }
+    }
+
+    /// Each byte is two characters; a colon, an LRC and the line's end make 17 and 11 characters beside the data.
+    fn ascii(format: SerialFormat, quiet: Duration) -> Self {
+        Self { byte: format.character() * 2, request_bytes: 9, answer_bytes: 6, ..Self::rtu(format, quiet) }
     }
 
     /// The bytes of the answer on the line.
@@ -103,7 +113,7 @@ mod tests {
     #[test]
     fn a_request_costs_what_the_standard_says() {
         let format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
-        let address = Address::Serial { path: "x".to_owned(), format };
+        let address = Address::Serial { path: "x".to_owned(), format, framing: Framing::Rtu };
         let cost = Cost::new(&address, Duration::from_millis(5));
         let read = Read { table: Table::Holding, address: 0, count: 10 };
         // 8 and 25 characters of 10 bits, 3.5 characters of silence, 5 ms quiet, 10 ms turnaround.
