@@ -123,12 +123,7 @@ async fn peer(server: SocketAddr) -> Figures {
 }
 
 async fn ours(server: SocketAddr, profile: &profile::Profile) -> Figures {
-    let settings = LineSettings {
-        name: "bench".to_owned(),
-        address: Address::Tcp(server.to_string()),
-        timeout: Duration::from_secs(1),
-        quiet: Duration::ZERO,
-    };
+    let settings = LineSettings::plain("bench", Address::Tcp(server.to_string()));
     let mut master = Master::new(settings);
     let mut losses = Losses::default();
     let points: Vec<Option<PointId>> = (0..u32::from(REGISTERS)).map(|point| Some(PointId(point))).collect();

@@ -2,17 +2,20 @@
 //!
 //! In: a read, the bytes that arrive, the time. Out: the request's bytes, when to look again, the verdict.
 //! Invariant: received bytes never extend the deadline; frames of other slaves, functions and transactions end nothing;
-//! bytes outside a request answer nothing. RTU frames don't name their request: when the answer would also fit an earlier
-//! unanswered request for other cells, it is held until the deadline, and discarded when a second one comes.
+//! bytes outside a request answer nothing. RTU and ASCII frames don't name their request, so the line remembers what is
+//! still owed: [`Line::approach`] says whether an answer could be mistaken, and what to ask first. Where nothing can be
+//! asked, an answer that would also fit an earlier request for other cells is held until the deadline, and discarded when
+//! a second one comes. What it builds on: a device answers in the order it was asked, and each request once.
 //! Source: Modbus over Serial Line V1.02, 2.4; Modbus Messaging on TCP/IP Implementation Guide V1.0b, 4.4.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::bus::ask::Ask;
 use crate::bus::pdu::Answer;
 use crate::bus::rtu::Patience;
-use crate::bus::{Read, Slave, mbap, rtu};
+use crate::bus::{Framing, LineSettings, Read, Slave, ascii, mbap, rtu};
 use crate::loss::Losses;
 
 /// How a request ended.
@@ -39,6 +42,7 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 enum Receiver {
     Rtu { receiver: rtu::Receiver, silence: Duration },
+    Ascii { receiver: ascii::Receiver, silence: Duration },
     Mbap { receiver: mbap::Receiver, transaction: u16 },
 }
 
@@ -51,17 +55,43 @@ struct Open {
 }
 
 /// An earlier request that got no answer: one may come yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Debt {
     slave: Slave,
-    read: Read,
+    ask: Ask,
     since: Instant,
+    /// The timeout that the request had, 3 s at most.
+    guard: Duration,
+    /// The line was quiet for `guard`: nothing but a buffer on the way pays it yet.
+    drained: bool,
 }
 
-/// So long an unanswered request makes others doubtful that its answer would fit.
-const DEBT_MAX: Duration = Duration::from_secs(3);
+/// The longest quiet that an unanswered request asks of its line.
+const GUARD_MAX: Duration = Duration::from_secs(3);
+/// So long a device may still owe an answer.
+const DEBT_MAX: Duration = Duration::from_secs(30);
+/// So long, after the line was quiet, an unanswered request makes others doubtful that its answer would fit.
+const DOUBT_MAX: Duration = Duration::from_secs(3);
 /// Debts that are remembered; the oldest go first.
-const DEBTS_MAX: usize = 16;
+const DEBTS_MAX: usize = 64;
+/// Exceptions that promise or allow a later real answer: acknowledge, and a gateway that gave up on its device.
+pub const EXCEPTIONS_BEFORE_ANSWER: [u8; 2] = [5, 11];
+
+/// What to do before a request, so that an answer that a device still owes can't be taken for its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approach {
+    /// Nothing: no answer that is owed looks like its own.
+    Plain,
+    /// Ask this of the device: its answer is told apart by its length, and after it no earlier one can come.
+    Fence(Read),
+    /// Let the line be quiet for `guard`, counted from `from`, and from its last byte.
+    Drain {
+        /// When the last answer that looks the same was due.
+        from: Instant,
+        /// The longest timeout of such a request.
+        guard: Duration,
+    },
+}
 
 /// The framing of one line and its open request.
 ///
@@ -76,7 +106,7 @@ const DEBTS_MAX: usize = 16;
 /// let mut losses = Losses::default();
 /// let mut line = Line::rtu("rs485-1", Duration::from_millis(20));
 /// let read = Read { table: Table::Holding, address: 0, count: 2 };
-/// assert_eq!(line.begin(Slave(17), read, &mut losses), [0x11, 3, 0, 0, 0, 2, 0xC6, 0x9B]);
+/// assert_eq!(line.begin(Slave(17), &read.into(), &mut losses), [0x11, 3, 0, 0, 0, 2, 0xC6, 0x9B]);
 /// line.sent(sent, Duration::from_millis(300));
 /// let at = sent + Duration::from_millis(10);
 /// let verdict = line.step(&[0x11, 3, 4, 0, 42, 1, 44, 0xCA, 0x77], at, &mut losses);
@@ -87,20 +117,36 @@ pub struct Line {
     name: String,
     receiver: Receiver,
     request: Vec<u8>,
-    asked: Option<(Slave, Read)>,
+    asked: Option<(Slave, Ask)>,
+    timeout: Duration,
     open: Option<Open>,
     debts: Vec<Debt>,
+    any_unit: Vec<Slave>,
+    /// The line hears what it says.
+    echoes: bool,
 }
 
 impl Line {
-    /// A line with RTU frames. After `silence` a damaged answer is given up and another device's frame counts as cut.
-    pub fn rtu(name: &str, silence: Duration) -> Self {
-        Self::new(name, Receiver::Rtu { receiver: rtu::Receiver::new(), silence })
+    /// The line that `settings` describe. After `silence` a damaged answer is given up and another device's frame counts
+    /// as cut; where frames name their request, the first transaction has the id after `transaction`.
+    pub fn of(settings: &LineSettings, silence: Duration, transaction: u16) -> Self {
+        let heartbeats = &settings.heartbeats;
+        let receiver = match settings.address.framing() {
+            Framing::Rtu => Receiver::Rtu { receiver: rtu::Receiver::new(heartbeats), silence },
+            Framing::Ascii => Receiver::Ascii { receiver: ascii::Receiver::new(heartbeats), silence },
+            Framing::Mbap => Receiver::Mbap { receiver: mbap::Receiver::new(heartbeats), transaction },
+        };
+        Self { any_unit: settings.any_unit.clone(), ..Self::new(&settings.name, receiver) }
     }
 
-    /// A line with MBAP frames; the first transaction has the id after `transaction`.
+    /// A plain line with RTU frames; see [`Self::of`].
+    pub fn rtu(name: &str, silence: Duration) -> Self {
+        Self::new(name, Receiver::Rtu { receiver: rtu::Receiver::new(&[]), silence })
+    }
+
+    /// A plain line with MBAP frames; see [`Self::of`].
     pub fn mbap(name: &str, transaction: u16) -> Self {
-        Self::new(name, Receiver::Mbap { receiver: mbap::Receiver::new(), transaction })
+        Self::new(name, Receiver::Mbap { receiver: mbap::Receiver::new(&[]), transaction })
     }
 
     fn new(name: &str, receiver: Receiver) -> Self {
@@ -109,31 +155,65 @@ impl Line {
             receiver,
             request: Vec::with_capacity(12),
             asked: None,
+            timeout: Duration::ZERO,
             open: None,
             debts: Vec::new(),
+            any_unit: Vec::new(),
+            echoes: false,
+        }
+    }
+
+    /// What to do before `ask` goes to `slave`.
+    pub fn approach(&self, slave: Slave, ask: &Ask, now: Instant) -> Approach {
+        let owed = || self.debts.iter().filter(|debt| debt.slave == slave && now < debt.since + DEBT_MAX);
+        let alike = || owed().filter(|debt| debt.ask.shape() == ask.shape());
+        if alike().next().is_none() {
+            return Approach::Plain;
+        }
+        let is_free = |shorter: &Read| owed().all(|debt| debt.ask.shape() != Ask::from(*shorter).shape());
+        if let Ask::Read(read) = *ask
+            && let Some(fence) = (1..read.count).map(|count| Read { count, ..read }).find(is_free)
+        {
+            return Approach::Fence(fence);
+        }
+        let undrained = || alike().filter(|debt| !debt.drained);
+        let from = undrained().map(|debt| debt.since).max();
+        let guard = undrained().map(|debt| debt.guard).max();
+        from.zip(guard).map_or(Approach::Plain, |(from, guard)| Approach::Drain { from, guard })
+    }
+
+    /// The line has been quiet since `last_byte`: notes which late answers did not come.
+    pub fn quiet(&mut self, last_byte: Option<Instant>, now: Instant) {
+        for debt in &mut self.debts {
+            let since = last_byte.map_or(debt.since, |last| last.max(debt.since));
+            debt.drained |= since + debt.guard <= now;
         }
     }
 
     /// Opens a request, giving up one that is still open, and returns its frame. It waits for [`Self::sent`].
-    pub fn begin(&mut self, slave: Slave, read: Read, losses: &mut Losses) -> &[u8] {
+    pub fn begin(&mut self, slave: Slave, ask: &Ask, losses: &mut Losses) -> &[u8] {
         if let Some(open) = self.open.take() {
             self.owe(open.deadline);
         }
-        self.request.clear();
         match &mut self.receiver {
             Receiver::Rtu { receiver, .. } => {
-                let frame = rtu::emit(slave, read);
-                receiver.expect(slave, read, frame, &self.name, losses);
-                self.request.extend_from_slice(&frame);
+                receiver.forget(&self.name, losses);
+                rtu::emit(slave, ask, &mut self.request);
+                receiver.expect(slave, ask, &self.request, self.echoes);
+            }
+            Receiver::Ascii { receiver, .. } => {
+                receiver.forget(&self.name, losses);
+                ascii::emit(slave, ask, &mut self.request);
+                receiver.expect(slave, ask, &self.request, self.echoes);
             }
             Receiver::Mbap { receiver, transaction } => {
                 // Zero is never used: some device servers answer everything with it.
                 *transaction = transaction.checked_add(1).unwrap_or(1);
-                receiver.expect(*transaction, slave);
-                self.request.extend_from_slice(&mbap::emit(*transaction, slave, read));
+                receiver.expect(*transaction, Some(slave).filter(|slave| !self.any_unit.contains(slave)));
+                mbap::emit(*transaction, slave, ask, &mut self.request);
             }
         }
-        self.asked = Some((slave, read));
+        self.asked = Some((slave, ask.clone()));
         &self.request
     }
 
@@ -144,23 +224,37 @@ impl Line {
 
     /// The request's last byte goes out at `at`; it is answered within `timeout` or not at all.
     pub fn sent(&mut self, at: Instant, timeout: Duration) {
-        let Some((slave, read)) = self.asked else { return };
+        let Some((slave, ask)) = &self.asked else { return };
+        self.timeout = timeout;
         self.open = Some(Open { deadline: at + timeout, last_byte: None, held: None });
-        if let Receiver::Rtu { receiver, .. } = &mut self.receiver {
-            self.debts.retain(|debt| at < debt.since + DEBT_MAX);
-            if self.debts.iter().any(|debt| debt.fits(slave, read) && debt.read != read) {
-                receiver.doubt();
+        self.debts.retain(|debt| at < debt.since + DEBT_MAX);
+        let recent = self.debts.iter().filter(|debt| at < debt.since + DOUBT_MAX);
+        if recent.filter(|debt| debt.fits(*slave, ask)).any(|debt| debt.ask != *ask) {
+            match &mut self.receiver {
+                Receiver::Rtu { receiver, .. } => receiver.doubt(),
+                Receiver::Ascii { receiver, .. } => receiver.doubt(),
+                Receiver::Mbap { .. } => {}
             }
         }
     }
 
+    /// The request has no answer: it went to all devices.
+    pub fn close(&mut self, losses: &mut Losses) {
+        self.open = None;
+        self.forget(losses);
+    }
+
     /// Takes in bytes that came at `now`; the verdict, once there is one. Without an open request they are discarded.
     pub fn step(&mut self, bytes: &[u8], now: Instant, losses: &mut Losses) -> Option<Verdict> {
-        if let Some(open) = &mut self.open {
-            open.last_byte = Some(now);
-        }
+        let last_byte = self.open.as_mut().and_then(|open| open.last_byte.replace(now));
         let answered = match &mut self.receiver {
             Receiver::Rtu { receiver, .. } => receiver.step(bytes, Patience::Fresh, &self.name, losses),
+            Receiver::Ascii { receiver, .. } => {
+                if last_byte.is_some_and(|last| last + ascii::GAP_MAX <= now) {
+                    receiver.give_up(&self.name, losses);
+                }
+                receiver.step(bytes, &self.name, losses)
+            }
             Receiver::Mbap { receiver, .. } => match receiver.step(bytes, &self.name, losses) {
                 Some(mbap::Found::Broken) => {
                     return self.open.take().map(|_| Verdict::Broken);
@@ -175,23 +269,37 @@ impl Line {
     /// Lets the time pass to `now`; the verdict, once there is one.
     pub fn elapse(&mut self, now: Instant, losses: &mut Losses) -> Option<Verdict> {
         let open = self.open.as_ref()?;
-        let over = open.deadline <= now;
-        if let Receiver::Rtu { receiver, silence } = &mut self.receiver {
-            let silent = open.last_byte.is_some_and(|last| last + *silence <= now);
-            let patience = match (over, silent) {
-                (true, _) => Patience::Over,
-                (false, true) => Patience::Silent,
-                (false, false) => return None,
-            };
-            // Half a second answer is as bad as a whole one.
-            let doubled = over && open.held.is_some() && receiver.is_holding();
-            if receiver.step(&[], patience, &self.name, losses) {
-                return self.answered(now, losses);
+        let (over, held) = (open.deadline <= now, open.held.is_some());
+        let silent = |silence: Duration| open.last_byte.is_some_and(|last| last + silence <= now);
+        match &mut self.receiver {
+            Receiver::Rtu { receiver, silence } => {
+                let patience = match (over, silent(*silence)) {
+                    (true, _) => Patience::Over,
+                    (false, true) => Patience::Silent,
+                    (false, false) => return None,
+                };
+                // Half a second answer is as bad as a whole one.
+                let doubled = over && held && receiver.is_holding();
+                if receiver.step(&[], patience, &self.name, losses) {
+                    return self.answered(now, losses);
+                }
+                if doubled || receiver.is_refuted() || (over && receiver.saw_damage()) {
+                    self.fail(now, losses);
+                    return Some(Verdict::Damaged);
+                }
             }
-            if doubled || receiver.is_refuted() || (over && receiver.saw_damage()) {
-                self.fail(now, losses);
-                return Some(Verdict::Damaged);
+            Receiver::Ascii { receiver, silence } => {
+                if silent(ascii::GAP_MAX) {
+                    receiver.give_up(&self.name, losses);
+                }
+                let doubled = over && held && receiver.is_holding();
+                let settled = over || (silent(*silence) && !receiver.is_holding());
+                if doubled || (settled && receiver.saw_damage()) {
+                    self.fail(now, losses);
+                    return Some(Verdict::Damaged);
+                }
             }
+            Receiver::Mbap { .. } => {}
         }
         if !over {
             return None;
@@ -200,8 +308,9 @@ impl Line {
             self.open.take().map_or((None, false), |open| (open.held, open.last_byte.is_some()));
         if let Some((answer, at)) = held {
             // Nothing else came for the whole timeout: no earlier request is answered any more.
-            let asked = self.asked;
-            self.debts.retain(|debt| asked.is_none_or(|(slave, read)| !debt.fits(slave, read)));
+            if let Some((slave, _)) = self.asked {
+                self.debts.retain(|debt| debt.slave != slave);
+            }
             self.forget(losses);
             return Some(Verdict::Answer { answer, at });
         }
@@ -214,6 +323,12 @@ impl Line {
         let open = self.open.as_ref()?;
         match (&self.receiver, open.last_byte) {
             (Receiver::Rtu { receiver, silence }, Some(last)) if receiver.is_unsettled() => {
+                Some(open.deadline.min(last + *silence))
+            }
+            (Receiver::Ascii { receiver, .. }, Some(last)) if receiver.is_holding() => {
+                Some(open.deadline.min(last + ascii::GAP_MAX))
+            }
+            (Receiver::Ascii { receiver, silence }, Some(last)) if receiver.saw_damage() => {
                 Some(open.deadline.min(last + *silence))
             }
             _ => Some(open.deadline),
@@ -232,18 +347,27 @@ impl Line {
         }
         match &mut self.receiver {
             Receiver::Rtu { receiver, .. } => receiver.forget(&self.name, losses),
+            Receiver::Ascii { receiver, .. } => receiver.forget(&self.name, losses),
             Receiver::Mbap { receiver, .. } => receiver.reset(&self.name, losses),
         }
     }
 
     /// The receiver found what fits the open request.
     fn answered(&mut self, now: Instant, losses: &mut Losses) -> Option<Verdict> {
-        let (Some(open), Some((_, read))) = (&mut self.open, self.asked) else { return None };
-        let (pdu, doubtful, answers) = match &self.receiver {
-            Receiver::Rtu { receiver, .. } => (receiver.answer(), receiver.is_doubtful(), receiver.answers()),
-            Receiver::Mbap { receiver, .. } => (receiver.answer(), false, 1),
+        let (Some(open), Some((_, ask))) = (&mut self.open, &self.asked) else { return None };
+        let (pdu, doubtful, answers, echoed) = match &self.receiver {
+            Receiver::Rtu { receiver, .. } => {
+                (receiver.answer(), receiver.is_doubtful(), receiver.answers(), receiver.heard_echo())
+            }
+            Receiver::Ascii { receiver, .. } => {
+                (receiver.answer(), receiver.is_doubtful(), receiver.answers(), receiver.heard_echo())
+            }
+            Receiver::Mbap { receiver, .. } => (receiver.answer(), false, 1, false),
         };
-        let answer = read.parse(pdu).filter(|_| answers == 1);
+        let answer = ask.parse(pdu).filter(|_| answers == 1);
+        if !ask.is_echoed() {
+            self.echoes = echoed;
+        }
         match answer {
             Some(answer) if doubtful && now < open.deadline => {
                 open.held = Some((answer, now));
@@ -251,6 +375,7 @@ impl Line {
             }
             Some(answer) => {
                 self.open = None;
+                self.pay(&answer, now);
                 Some(Verdict::Answer { answer, at: now })
             }
             None => {
@@ -267,28 +392,53 @@ impl Line {
         self.forget(losses);
     }
 
+    /// What an answer says of the debts of its device, which answers in order: earlier ones will not be paid. An answer
+    /// that also fits a debt may be that debt's, and then its own request is still open.
+    fn pay(&mut self, answer: &Answer, now: Instant) {
+        let Some((slave, ask)) = self.asked.clone() else { return };
+        let refusal = matches!(answer, Answer::Exception(_));
+        let pays = |debt: &Debt| {
+            debt.slave == slave
+                && !debt.drained
+                && if refusal { debt.ask.function() == ask.function() } else { debt.fits(slave, &ask) }
+        };
+        let fitting = self.debts.iter().position(pays);
+        let settled = fitting.map_or(self.debts.len(), |place| place + 1);
+        let mut place = 0;
+        self.debts.retain(|debt| {
+            place += 1;
+            debt.slave != slave || place > settled
+        });
+        let promises = matches!(answer, Answer::Exception(code) if EXCEPTIONS_BEFORE_ANSWER.contains(code));
+        if fitting.is_some() || promises {
+            self.owe(now);
+        }
+    }
+
     fn owe(&mut self, since: Instant) {
-        let (Some((slave, read)), Receiver::Rtu { .. }) = (self.asked, &self.receiver) else { return };
-        self.debts.retain(|debt| debt.slave != slave || debt.read != read);
+        let Some((slave, ask)) = self.asked.clone() else { return };
+        if matches!(self.receiver, Receiver::Mbap { .. }) {
+            return;
+        }
         if self.debts.len() >= DEBTS_MAX {
             self.debts.remove(0);
         }
-        self.debts.push(Debt { slave, read, since });
+        self.debts.push(Debt { slave, ask, since, guard: self.timeout.min(GUARD_MAX), drained: false });
     }
 
     fn forget(&mut self, losses: &mut Losses) {
         match &mut self.receiver {
             Receiver::Rtu { receiver, .. } => receiver.forget(&self.name, losses),
+            Receiver::Ascii { receiver, .. } => receiver.forget(&self.name, losses),
             Receiver::Mbap { receiver, .. } => receiver.forget(),
         }
     }
 }
 
 impl Debt {
-    /// Whether its answer would look like one to this read of `slave`.
-    fn fits(&self, slave: Slave, read: Read) -> bool {
-        let shape = |read: Read| (read.table, read.data_bytes());
-        self.slave == slave && shape(self.read) == shape(read)
+    /// Whether its answer would look like one to this request of `slave`.
+    fn fits(&self, slave: Slave, ask: &Ask) -> bool {
+        self.slave == slave && self.ask.shape() == ask.shape()
     }
 }
 

@@ -12,11 +12,12 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use crate::bus::ask::{Ask, Write};
 use crate::bus::backoff::Backoff;
-use crate::bus::line::{Line, Verdict};
+use crate::bus::line::{Approach, EXCEPTIONS_BEFORE_ANSWER, Line, Verdict};
 use crate::bus::pdu::Answer;
 use crate::bus::port::{Outward, Port, Stream, plain};
-use crate::bus::{Address, Exchange, Failure, LineSettings, Read, Slave};
+use crate::bus::{Address, Exchange, Failure, Framing, LateAnswers, LineSettings, Read, Slave};
 use crate::loss::Losses;
 
 /// A damaged answer is given up after this much silence: longer than the 16 ms that USB adapters hold bytes back.
@@ -33,8 +34,10 @@ const DRAIN_BYTES_MAX: usize = 16 * 1024;
 const SILENT_MAX: u32 = 3;
 /// No answer is worth more time than this.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// Exceptions that promise or allow a later real answer: acknowledge, and a gateway that gave up on its device.
-const EXCEPTIONS_BEFORE_ANSWER: [u8; 2] = [5, 11];
+/// Every device has done what was asked of all, so much later.
+const TURNAROUND: Duration = Duration::from_millis(100);
+/// Fences in a row before one request: each was refused.
+const FENCES_MAX: usize = 3;
 
 /// The master of one line.
 ///
@@ -44,12 +47,7 @@ const EXCEPTIONS_BEFORE_ANSWER: [u8; 2] = [5, 11];
 /// # use lifeline_gateway::bus::{Address, LineSettings, Read, Slave, Table};
 /// # use lifeline_gateway::loss::Losses;
 /// # async fn example() {
-/// let mut master = Master::new(LineSettings {
-///     name: "cabinet".to_owned(),
-///     address: Address::Tcp("10.0.0.5:502".to_owned()),
-///     timeout: Duration::from_secs(1),
-///     quiet: Duration::ZERO,
-/// });
+/// let mut master = Master::new(LineSettings::plain("cabinet", Address::Tcp("10.0.0.5:502".to_owned())));
 /// let read = Read { table: Table::Holding, address: 2, count: 2 };
 /// let exchange = master.read(Slave(12), read, Duration::from_secs(1), &mut Losses::default()).await;
 /// if let Ok(cells) = exchange.outcome {
@@ -65,7 +63,12 @@ pub struct Master {
     backoff: Backoff,
     /// Silence before each request.
     pause: Duration,
+    late_answers: LateAnswers,
+    /// The tail of a frame has passed after so much silence.
+    silence: Duration,
     suspect: Option<Suspect>,
+    /// Nothing is sent before: devices are still at what was asked of all.
+    rest_until: Option<Instant>,
     /// A request was not written whole: its future was dropped.
     writing: bool,
     last_byte: Option<Instant>,
@@ -105,23 +108,25 @@ impl Master {
         // Without a random source gateways that start together may knock together; nothing else depends on it.
         let seed = getrandom::u64().unwrap_or_default();
         let [low, high, ..] = seed.to_le_bytes();
-        let (line, silence) = match &settings.address {
-            // An answer that a serial gateway kept from before our start must not meet its id again.
-            Address::Tcp(_) => (Line::mbap(&settings.name, u16::from_le_bytes([low, high])), Duration::ZERO),
-            Address::RtuOverTcp(_) => (Line::rtu(&settings.name, SILENCE_OVER_TCP), Duration::ZERO),
-            Address::Serial { format, .. } => {
-                let silence = format.silence();
-                (Line::rtu(&settings.name, silence.max(SILENCE_MIN)), silence)
+        let (pause, silence) = match &settings.address {
+            Address::Tcp(_) | Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) => {
+                (Duration::ZERO, SILENCE_OVER_TCP)
             }
+            Address::Serial { format, .. } => (format.silence(), format.silence().max(SILENCE_MIN)),
         };
+        // An answer that a serial gateway kept from before our start must not meet its id again.
+        let line = Line::of(&settings, silence, u16::from_le_bytes([low, high]));
         Self {
             address: settings.address,
             port,
             stream: None,
             line,
             backoff: Backoff::new(seed),
-            pause: silence + settings.quiet.min(TIMEOUT_MAX),
+            pause: pause + settings.quiet.min(TIMEOUT_MAX),
+            late_answers: settings.late_answers,
+            silence,
             suspect: None,
+            rest_until: None,
             writing: false,
             last_byte: None,
             silent: 0,
@@ -148,26 +153,87 @@ impl Master {
         timeout: Duration,
         losses: &mut Losses,
     ) -> Exchange {
+        let Exchange { outcome, sent, ended } = self.ask(slave, &read.into(), timeout, losses).await;
+        let cells = outcome.and_then(|answer| match answer {
+            Answer::Cells(cells) => Ok(cells),
+            _ => Err(Failure::BadFrame),
+        });
+        Exchange { outcome: cells, sent, ended }
+    }
+
+    /// Writes, and waits for the device to confirm exactly that. Slave 0 means all devices of a serial line: none of
+    /// them answers, and they are left alone for 100 ms. For triggers that a profile declares and the site allows by
+    /// name; nothing else writes.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; also when the confirmation is of another write.
+    pub async fn write(
+        &mut self,
+        slave: Slave,
+        write: &Write,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Result<(), Failure> {
+        self.ask(slave, &Ask::Write(write.clone()), timeout, losses).await.outcome.map(|_| ())
+    }
+
+    /// One request of any kind, after what its [`Approach`] needs.
+    pub(crate) async fn ask(
+        &mut self,
+        slave: Slave,
+        ask: &Ask,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Exchange<Answer> {
+        for _ in 0..FENCES_MAX {
+            let approach = match self.late_answers {
+                LateAnswers::Fence => self.line.approach(slave, ask, now()),
+                LateAnswers::Drain => Approach::Plain,
+            };
+            let Approach::Fence(fence) = approach else { break };
+            let fenced = self.exchange(slave, &fence.into(), timeout, losses).await;
+            // A refusal is an answer, too; what it leaves open is looked at again.
+            if !matches!(fenced.outcome, Ok(_) | Err(Failure::Exception(_))) {
+                return fenced;
+            }
+        }
+        self.exchange(slave, ask, timeout, losses).await
+    }
+
+    async fn exchange(
+        &mut self,
+        slave: Slave,
+        ask: &Ask,
+        timeout: Duration,
+        losses: &mut Losses,
+    ) -> Exchange<Answer> {
         let begun = now();
         let failed = |failure, ended| Exchange { outcome: Err(failure), sent: begun, ended };
-        if !read.is_legal() {
+        if !ask.is_legal() {
             return failed(Failure::Exception(3), begun);
         }
-        if !self.prepare(losses).await {
+        if !self.prepare(slave, ask, losses).await {
             return failed(Failure::LineDown, now());
         }
         let timeout = timeout.min(TIMEOUT_MAX);
-        let Some(sent) = self.send(slave, read, timeout, losses).await else {
+        let Some(sent) = self.send(slave, ask, timeout, losses).await else {
             return failed(Failure::LineDown, now());
         };
-        let deadline = sent + self.time_on_line(self.line.request().len()) + timeout;
+        let written = sent + self.time_on_line(self.line.request().len());
+        if slave.0 == 0 && matches!(ask, Ask::Write(_)) && !self.has_transactions() {
+            self.line.close(losses);
+            self.suspect = None;
+            self.rest_until = Some(written + TURNAROUND);
+            return Exchange { outcome: Ok(Answer::Written), sent, ended: written };
+        }
+        let deadline = written + timeout;
         let (outcome, at) = self.receive(deadline, losses).await;
         let ended = if outcome == Err(Failure::Timeout) { deadline } else { at };
         Exchange { outcome, sent, ended }
     }
 
     /// Opens the port when needed and lets the line fall quiet; `false` when there is no line.
-    async fn prepare(&mut self, losses: &mut Losses) -> bool {
+    async fn prepare(&mut self, slave: Slave, ask: &Ask, losses: &mut Losses) -> bool {
         if self.writing || self.line.is_torn() {
             self.close(losses);
         }
@@ -176,7 +242,7 @@ impl Master {
             if !self.open().await {
                 return false;
             }
-            match self.settle(losses).await {
+            match self.settle(slave, ask, losses).await {
                 Settled::Ready => return true,
                 Settled::Lost(why) => self.lost(&why, losses),
                 Settled::OutOfStep(why) => {
@@ -213,16 +279,17 @@ impl Master {
     }
 
     /// Discards what came since the last request and waits until the line was quiet for long enough.
-    async fn settle(&mut self, losses: &mut Losses) -> Settled {
+    async fn settle(&mut self, slave: Slave, ask: &Ask, losses: &mut Losses) -> Settled {
         if !self.has_transactions() {
             // Bytes that lie in the system's buffer are seen only after the runtime looked for them.
             tokio::task::yield_now().await;
         }
-        let guard = self.suspect.map_or(Duration::ZERO, |suspect| suspect.guard);
+        let suspect = self.suspicion(slave, ask);
+        let guard = suspect.map_or(Duration::ZERO, |suspect| suspect.guard).max(TURNAROUND);
         let bound = now() + guard * 2 + self.pause + DRAIN_MAX;
         let mut bytes = 0;
         loop {
-            let quiet_until = self.quiet_until();
+            let quiet_until = self.quiet_until(suspect);
             let Some(stream) = &mut self.stream else { return Settled::Lost("it is closed".to_owned()) };
             let got = match stream.read(&mut self.chunk).now_or_never() {
                 Some(result) => Got::of(result),
@@ -248,28 +315,44 @@ impl Master {
                 }
             }
         }
+        self.line.quiet(self.last_byte, now());
         if self.line.is_torn() { Settled::OutOfStep("sent what is not Modbus TCP") } else { Settled::Ready }
     }
 
     /// When the line will have been quiet for long enough, if nothing more comes.
-    fn quiet_until(&self) -> Option<Instant> {
+    fn quiet_until(&self, suspect: Option<Suspect>) -> Option<Instant> {
         let paused = self.last_byte.filter(|_| !self.pause.is_zero()).map(|last| last + self.pause);
-        let guarded = self.suspect.map(|suspect| {
+        let guarded = suspect.map(|suspect| {
             let last = self.last_byte.map_or(suspect.from, |last| last.max(suspect.from));
             last + suspect.guard
         });
-        paused.max(guarded)
+        paused.max(guarded).max(self.rest_until)
+    }
+
+    /// For how long the line has to be quiet before this request.
+    fn suspicion(&self, slave: Slave, ask: &Ask) -> Option<Suspect> {
+        let approach = match self.late_answers {
+            LateAnswers::Drain => return self.suspect,
+            LateAnswers::Fence => self.line.approach(slave, ask, now()),
+        };
+        match approach {
+            Approach::Drain { from, guard } => Some(Suspect { from, guard: guard.max(self.silence) }),
+            // What is owed looks different; only the tail of a frame must have passed.
+            Approach::Plain | Approach::Fence(_) => {
+                self.suspect.map(|suspect| Suspect { guard: suspect.guard.min(self.silence), ..suspect })
+            }
+        }
     }
 
     /// Writes the request; when that was, or `None` when the line is gone.
     async fn send(
         &mut self,
         slave: Slave,
-        read: Read,
+        ask: &Ask,
         timeout: Duration,
         losses: &mut Losses,
     ) -> Option<Instant> {
-        self.line.begin(slave, read, losses);
+        self.line.begin(slave, ask, losses);
         let begun = now();
         if !self.has_transactions() {
             // Before the first byte goes out: from here on this future may be dropped at any await.
@@ -299,7 +382,7 @@ impl Master {
         &mut self,
         deadline: Instant,
         losses: &mut Losses,
-    ) -> (Result<Vec<u16>, Failure>, Instant) {
+    ) -> (Result<Answer, Failure>, Instant) {
         loop {
             let wake = self.line.wake().unwrap_or(deadline);
             let Some(stream) = &mut self.stream else { return (Err(Failure::LineDown), now()) };
@@ -324,20 +407,20 @@ impl Master {
     }
 
     /// What a verdict means for the caller, and for the line.
-    fn conclude(&mut self, verdict: Verdict, at: Instant, losses: &mut Losses) -> Result<Vec<u16>, Failure> {
+    fn conclude(&mut self, verdict: Verdict, at: Instant, losses: &mut Losses) -> Result<Answer, Failure> {
         match verdict {
             Verdict::Answer { answer, .. } => {
                 self.silent = 0;
                 self.backoff.answered();
                 let suspect = self.suspect.take();
                 match answer {
-                    Answer::Cells(cells) => Ok(cells),
                     Answer::Exception(code) => {
                         self.suspect = suspect
                             .filter(|_| EXCEPTIONS_BEFORE_ANSWER.contains(&code))
                             .map(|suspect| Suspect { from: at, ..suspect });
                         Err(Failure::Exception(code))
                     }
+                    answer => Ok(answer),
                 }
             }
             Verdict::Damaged => {
@@ -364,8 +447,8 @@ impl Master {
     fn count_silence(&mut self, heard: bool) {
         self.silent = match self.address {
             Address::Tcp(_) => self.silent + 1,
-            Address::RtuOverTcp(_) if !heard => self.silent + 1,
-            Address::RtuOverTcp(_) | Address::Serial { .. } => 0,
+            Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) if !heard => self.silent + 1,
+            Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) | Address::Serial { .. } => 0,
         };
     }
 
@@ -384,21 +467,21 @@ impl Master {
 
     fn place(&self) -> &str {
         match &self.address {
-            Address::Tcp(to) | Address::RtuOverTcp(to) => to,
+            Address::Tcp(to) | Address::RtuOverTcp(to) | Address::AsciiOverTcp(to) => to,
             Address::Serial { path, .. } => path,
         }
     }
 
     /// Whether each frame names its request.
     fn has_transactions(&self) -> bool {
-        matches!(self.address, Address::Tcp(_))
+        self.address.framing() == Framing::Mbap
     }
 
     /// A serial port takes bytes faster than it sends them.
     fn time_on_line(&self, bytes: usize) -> Duration {
         match &self.address {
             Address::Serial { format, .. } => format.character() * u32::try_from(bytes).unwrap_or(u32::MAX),
-            Address::Tcp(_) | Address::RtuOverTcp(_) => Duration::ZERO,
+            Address::Tcp(_) | Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) => Duration::ZERO,
         }
     }
 }

@@ -5,17 +5,24 @@
 //! impossible header nothing of the stream is believed.
 //! Source: Modbus Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3.
 
-use crate::bus::{Read, Slave};
+use crate::bus::Slave;
+use crate::bus::ask::Ask;
 use crate::loss::{Loss, Losses};
 
 /// The longest frame in bytes.
 pub const FRAME_MAX: usize = 260;
 
-/// The request's frame.
-pub fn emit(transaction: u16, slave: Slave, read: Read) -> [u8; 12] {
-    let [id_high, id_low] = transaction.to_be_bytes();
-    let [a, b, c, d, e] = read.emit();
-    [id_high, id_low, 0, 0, 0, 6, slave.0, a, b, c, d, e]
+/// Puts the request's frame into `to`, and nothing else.
+pub fn emit(transaction: u16, slave: Slave, ask: &Ask, to: &mut Vec<u8>) {
+    to.clear();
+    to.extend_from_slice(&transaction.to_be_bytes());
+    to.extend_from_slice(&[0, 0, 0, 0, slave.0]);
+    ask.emit(to);
+    // A PDU has 253 bytes at most.
+    let after = u16::try_from(to.len().saturating_sub(6)).unwrap_or(u16::MAX);
+    if let Some(length) = to.get_mut(4..6) {
+        length.copy_from_slice(&after.to_be_bytes());
+    }
 }
 
 /// The open transaction's frame came.
@@ -31,30 +38,28 @@ pub enum Found {
 #[derive(Clone, Debug)]
 pub struct Receiver {
     buffer: Vec<u8>,
-    expected: Option<(u16, Slave)>,
+    /// The open transaction and the unit that answers it; `None` where any may.
+    expected: Option<(u16, Option<Slave>)>,
+    heartbeats: Vec<Vec<u8>>,
     answer: Vec<u8>,
     broken: bool,
 }
 
-impl Default for Receiver {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Receiver {
-    /// Of a fresh connection.
-    pub fn new() -> Self {
+    /// Of a fresh connection. `heartbeats` are what a DTU says by itself between frames.
+    pub fn new(heartbeats: &[Vec<u8>]) -> Self {
         Self {
             buffer: Vec::with_capacity(FRAME_MAX),
             expected: None,
+            heartbeats: heartbeats.iter().filter(|heartbeat| !heartbeat.is_empty()).cloned().collect(),
             answer: Vec::with_capacity(FRAME_MAX),
             broken: false,
         }
     }
 
-    /// Opens a transaction. What the buffer holds of a frame stays: it belongs to the stream.
-    pub fn expect(&mut self, transaction: u16, slave: Slave) {
+    /// Opens a transaction that `slave` answers, or any unit. What the buffer holds of a frame stays: it belongs to the
+    /// stream.
+    pub fn expect(&mut self, transaction: u16, slave: Option<Slave>) {
         self.expected = Some((transaction, slave));
     }
 
@@ -65,7 +70,8 @@ impl Receiver {
 
     /// Whether half a frame or an impossible header stands in the stream.
     pub fn is_torn(&self) -> bool {
-        self.broken || !self.buffer.is_empty()
+        let heartbeat = || self.heartbeats.iter().any(|heartbeat| *heartbeat == self.buffer);
+        self.broken || (!self.buffer.is_empty() && !heartbeat())
     }
 
     /// The PDU after [`Found::Answer`].
@@ -83,29 +89,37 @@ impl Receiver {
 
     /// Takes `bytes` in. What is discarded is recorded under `place`.
     pub fn step(&mut self, mut bytes: &[u8], place: &str, losses: &mut Losses) -> Option<Found> {
-        let (mut found, mut foreign) = (None, 0);
+        let (mut found, mut foreign, mut stray) = (None, 0, 0);
         while !bytes.is_empty() && !self.broken {
             let room = FRAME_MAX.saturating_sub(self.buffer.len()).min(bytes.len());
             let (first, later) = bytes.split_at(room);
             self.buffer.extend_from_slice(first);
             bytes = later;
-            found = self.scan(&mut foreign).or(found);
+            found = self.scan(&mut foreign, &mut stray).or(found);
         }
         losses.record(Loss::ForeignFrame, place, foreign);
         if self.broken {
-            losses.record(Loss::StrayBytes, place, length(bytes.len() + self.buffer.len()));
+            stray += bytes.len() + self.buffer.len();
             self.buffer.clear();
         }
+        losses.record(Loss::StrayBytes, place, length(stray));
         found
     }
 
     /// Cuts whole frames off the front of the buffer; what is left is shorter than one.
-    fn scan(&mut self, foreign: &mut u64) -> Option<Found> {
+    fn scan(&mut self, foreign: &mut u64, stray: &mut usize) -> Option<Found> {
         let (mut at, mut found) = (0, None);
         while let Some(window) = self.buffer.get(at..) {
-            match cut(window) {
+            match self.cut(window) {
+                Cut::Heartbeat(length) => {
+                    *stray += length;
+                    at += length;
+                }
                 Cut::Frame { transaction, slave, pdu } => {
-                    if self.expected == Some((transaction, slave)) {
+                    let ours = |(id, unit): (u16, Option<Slave>)| {
+                        id == transaction && unit.is_none_or(|unit| unit == slave)
+                    };
+                    if self.expected.is_some_and(ours) {
                         self.expected = None;
                         self.answer.clear();
                         self.answer.extend_from_slice(pdu);
@@ -126,11 +140,26 @@ impl Receiver {
         self.buffer.drain(..at);
         found
     }
+
+    /// What stands at the front of `window`: a heartbeat only where no header can be.
+    fn cut<'a>(&self, window: &'a [u8]) -> Cut<'a> {
+        let heartbeat = || self.heartbeats.iter().find(|heartbeat| window.starts_with(heartbeat));
+        let partial = || self.heartbeats.iter().any(|heartbeat| heartbeat.starts_with(window));
+        match cut(window) {
+            Cut::Broken => match heartbeat() {
+                Some(heartbeat) => Cut::Heartbeat(heartbeat.len()),
+                None if partial() => Cut::Partial,
+                None => Cut::Broken,
+            },
+            cut => cut,
+        }
+    }
 }
 
 enum Cut<'a> {
     Frame { transaction: u16, slave: Slave, pdu: &'a [u8] },
     Partial,
+    Heartbeat(usize),
     Broken,
 }
 
@@ -170,8 +199,8 @@ mod tests {
     const LATE: [u8; 11] = [0, 4, 0, 0, 0, 5, 1, 3, 2, 0, 9];
 
     fn run(chunks: &[&[u8]]) -> (Option<Found>, Receiver, Losses) {
-        let (mut receiver, mut losses) = (Receiver::new(), Losses::default());
-        receiver.expect(5, Slave(1));
+        let (mut receiver, mut losses) = (Receiver::new(&[b"HELLO".to_vec()]), Losses::default());
+        receiver.expect(5, Some(Slave(1)));
         let mut found = None;
         for chunk in chunks {
             found = found.or(receiver.step(chunk, "line", &mut losses));
@@ -212,6 +241,16 @@ mod tests {
         assert_eq!(losses.drain(), [(Loss::ForeignFrame, "line".to_owned(), 1)], "a copy answers nothing");
         let (found, receiver, _) = run(&[&[GOOD.as_slice(), &[0, 0]].concat()]);
         assert_eq!((found, receiver.is_torn()), (Some(Found::Answer), true));
+    }
+
+    #[test]
+    fn heartbeats_between_frames_are_passed_over() {
+        let (found, receiver, mut losses) = run(&[b"HEL", b"LO", &LATE, b"HELLO", &GOOD, b"HELLO"]);
+        assert_eq!((found, receiver.is_torn()), (Some(Found::Answer), false));
+        assert_eq!(
+            losses.drain(),
+            [(Loss::StrayBytes, "line".to_owned(), 15), (Loss::ForeignFrame, "line".to_owned(), 1)]
+        );
     }
 
     proptest! {

@@ -14,7 +14,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub mod ascii;
+pub mod ask;
 pub mod backoff;
+pub mod identity;
 pub mod line;
 pub mod master;
 pub mod mbap;
@@ -65,9 +68,9 @@ pub enum Failure {
 
 /// One finished request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exchange {
-    /// The cells, one `u16` each (a coil or input is 0 or 1): exactly `count` of them. Or the failure.
-    pub outcome: Result<Vec<u16>, Failure>,
+pub struct Exchange<T = Vec<u16>> {
+    /// Of a read, the cells, one `u16` each (a coil or input is 0 or 1): exactly `count` of them. Or the failure.
+    pub outcome: Result<T, Failure>,
     /// When the request went out.
     pub sent: Instant,
     /// When the answer was whole; for a failure its deadline or the moment it was known.
@@ -105,13 +108,28 @@ pub enum Address {
     Tcp(String),
     /// RTU frames through a TCP serial server, `host:port`.
     RtuOverTcp(String),
-    /// A serial port speaking RTU.
+    /// ASCII frames through a TCP serial server, `host:port`.
+    AsciiOverTcp(String),
+    /// A serial port.
     Serial {
         /// `/dev/ttyUSB0`.
         path: String,
         /// Speed and format.
         format: SerialFormat,
+        /// How frames stand on it: RTU or ASCII.
+        framing: Framing,
     },
+}
+
+/// How frames stand on a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Framing {
+    /// Bytes with a CRC, framed by silence.
+    Rtu,
+    /// Hexadecimal characters with an LRC, between a colon and a line's end.
+    Ascii,
+    /// Bytes with a transaction id and a length, on TCP.
+    Mbap,
 }
 
 /// What a line task needs of its line.
@@ -125,6 +143,50 @@ pub struct LineSettings {
     pub timeout: Duration,
     /// Silence before each request beside t3.5 (the largest `quiet` of the line's devices).
     pub quiet: Duration,
+    /// What a DTU says by itself, also in the middle of an answer: cut out where a frame is whole without it.
+    pub heartbeats: Vec<Vec<u8>>,
+    /// Devices behind Modbus TCP that answer with another unit than they were asked by.
+    pub any_unit: Vec<Slave>,
+    /// How late answers are told apart where frames don't name their request.
+    pub late_answers: LateAnswers,
+}
+
+/// How a late answer is told from the next one on a line whose frames don't name their request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LateAnswers {
+    /// A device that left a request unanswered is first asked for fewer of the same cells: a device answers in order, so
+    /// when that answer, of another length, is there, the late one can't follow. Where no shorter request is possible, as
+    /// [`Self::Drain`].
+    Fence,
+    /// The line has to be quiet for as long as the request's timeout.
+    Drain,
+}
+
+impl Address {
+    /// How frames stand on the line.
+    pub const fn framing(&self) -> Framing {
+        match self {
+            Self::Tcp(_) => Framing::Mbap,
+            Self::RtuOverTcp(_) => Framing::Rtu,
+            Self::AsciiOverTcp(_) => Framing::Ascii,
+            Self::Serial { framing, .. } => *framing,
+        }
+    }
+}
+
+impl LineSettings {
+    /// A line without habits: a timeout of 1 s, no further silence, no heartbeats.
+    pub fn plain(name: &str, address: Address) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+            timeout: Duration::from_secs(1),
+            quiet: Duration::ZERO,
+            heartbeats: Vec::new(),
+            any_unit: Vec::new(),
+            late_answers: LateAnswers::Fence,
+        }
+    }
 }
 
 impl SerialFormat {

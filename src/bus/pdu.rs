@@ -4,6 +4,7 @@
 //! Invariant: an answer with another function, byte count or length than the request's is not an answer.
 //! Source: Modbus Application Protocol V1.1b3, 6.1 to 6.4 and 7.
 
+use crate::bus::identity::Page;
 use crate::bus::{Read, Table};
 
 /// What a PDU says to its request.
@@ -13,6 +14,10 @@ pub enum Answer {
     Cells(Vec<u16>),
     /// The device refused with this code; any code, also one that the standard doesn't know.
     Exception(u8),
+    /// A page of the device's identity.
+    Identity(Page),
+    /// The write was done.
+    Written,
 }
 
 impl Read {

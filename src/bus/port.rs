@@ -86,8 +86,8 @@ pub struct Outward(pub Address);
 impl Port for Outward {
     fn open(&mut self) -> Opening<'_> {
         match &self.0 {
-            Address::Tcp(to) | Address::RtuOverTcp(to) => Box::pin(connect(to)),
-            Address::Serial { path, format } => Box::pin(async { serial(path, *format) }),
+            Address::Tcp(to) | Address::RtuOverTcp(to) | Address::AsciiOverTcp(to) => Box::pin(connect(to)),
+            Address::Serial { path, format, .. } => Box::pin(async { serial(path, *format) }),
         }
     }
 }
@@ -123,6 +123,7 @@ fn serial(path: &str, format: SerialFormat) -> Result<Box<dyn Stream>, OpenError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::Framing;
 
     fn address(text: &str) -> Address {
         match text.strip_prefix("tcp ") {
@@ -130,6 +131,7 @@ mod tests {
             None => Address::Serial {
                 path: text.to_owned(),
                 format: SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 },
+                framing: Framing::Rtu,
             },
         }
     }

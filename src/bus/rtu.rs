@@ -1,12 +1,15 @@
 //! RTU framing: finds the answer to the open request among the bytes of a serial line.
 //!
 //! In: bytes as they arrive, and how much patience is left. Out: the PDU of the answer.
-//! Invariant: never holds more than 256 bytes; only slave, function, byte count and check sum together make an answer;
+//! Invariant: never holds more than 256 bytes and a heartbeat; only slave, function, byte count and check sum together make an answer;
 //! nothing inside a plausible answer is looked at before that answer is refuted by its check sum or by the deadline;
 //! what stands at the front is decided by its own bytes alone, so any split of the bytes gives the same outcome.
 //! Source: Modbus over Serial Line V1.02, 2.5.1.
 
-use crate::bus::{Read, Slave};
+use std::ops::Range;
+
+use crate::bus::ask::{Ask, Extent};
+use crate::bus::{Slave, identity};
 use crate::loss::{Loss, Losses};
 
 /// The longest frame in bytes.
@@ -44,11 +47,13 @@ const fn table() -> [u16; 256] {
     table
 }
 
-/// The request's frame.
-pub fn emit(slave: Slave, read: Read) -> [u8; 8] {
-    let [a, b, c, d, e] = read.emit();
-    let [low, high] = crc16(&[slave.0, a, b, c, d, e]).to_le_bytes();
-    [slave.0, a, b, c, d, e, low, high]
+/// Puts the request's frame into `to`, and nothing else.
+pub fn emit(slave: Slave, ask: &Ask, to: &mut Vec<u8>) {
+    to.clear();
+    to.push(slave.0);
+    ask.emit(to);
+    let sum = crc16(to).to_le_bytes();
+    to.extend_from_slice(&sum);
 }
 
 /// How long the bytes at the front have been waited for.
@@ -63,13 +68,12 @@ pub enum Patience {
 }
 
 /// What makes an answer of the open request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Expected {
     slave: u8,
-    function: u8,
-    data_bytes: usize,
-    /// The request, until it came back once: two-wire adapters hear themselves.
-    echo: Option<[u8; 8]>,
+    ask: Ask,
+    /// The request may come back once: two-wire adapters hear themselves.
+    echo: bool,
     /// Go on after the first answer: a second one shows that either may be late.
     doubtful: bool,
 }
@@ -79,20 +83,19 @@ struct Expected {
 pub struct Receiver {
     buffer: Vec<u8>,
     expected: Option<Expected>,
+    request: Vec<u8>,
+    heartbeats: Vec<Vec<u8>>,
+    buffer_max: usize,
     answer: Vec<u8>,
     answers: u32,
+    /// The request came back.
+    echoed: bool,
     /// A whole answer with a wrong check sum went by.
     damaged: bool,
     /// A sound frame of our slave and function with another length went by.
     misfit: bool,
     /// The front may still become our answer.
     holding: bool,
-}
-
-impl Default for Receiver {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// Counts of one scan, recorded together.
@@ -104,30 +107,37 @@ struct Tally {
 }
 
 impl Receiver {
-    /// With nothing received.
-    pub fn new() -> Self {
+    /// With nothing received. `heartbeats` are what a DTU says by itself, also in the middle of a frame.
+    pub fn new(heartbeats: &[Vec<u8>]) -> Self {
         Self {
             buffer: Vec::with_capacity(FRAME_MAX),
             expected: None,
+            request: Vec::with_capacity(8),
+            buffer_max: FRAME_MAX + heartbeats.iter().map(Vec::len).max().unwrap_or(0),
+            heartbeats: heartbeats.iter().filter(|heartbeat| !heartbeat.is_empty()).cloned().collect(),
             answer: Vec::with_capacity(FRAME_MAX),
             answers: 0,
+            echoed: false,
             damaged: false,
             misfit: false,
             holding: false,
         }
     }
 
-    /// Opens a transaction: its request is on the line as `frame`. Whatever came before it is given up.
-    pub fn expect(&mut self, slave: Slave, read: Read, frame: [u8; 8], place: &str, losses: &mut Losses) {
-        self.forget(place, losses);
-        let (function, data_bytes) = (read.function(), read.data_bytes());
-        self.expected =
-            Some(Expected { slave: slave.0, function, data_bytes, echo: Some(frame), doubtful: false });
+    /// Opens a transaction: its request goes onto the line as `frame`. Whatever came before it is given up. When the
+    /// answer repeats the request, a copy of it counts as the line's echo only where the line `echoes`.
+    pub fn expect(&mut self, slave: Slave, ask: &Ask, frame: &[u8], echoes: bool) {
+        self.request.clear();
+        self.request.extend_from_slice(frame);
+        let echo = echoes || !ask.is_echoed();
+        self.expected = Some(Expected { slave: slave.0, ask: ask.clone(), echo, doubtful: false });
     }
 
     /// An earlier request may still be answered by a frame that fits this one: see [`Self::answers`].
     pub fn doubt(&mut self) {
-        self.expected = self.expected.map(|expected| Expected { doubtful: true, ..expected });
+        if let Some(expected) = &mut self.expected {
+            expected.doubtful = true;
+        }
     }
 
     /// Closes the open transaction and gives up what is held.
@@ -136,7 +146,8 @@ impl Receiver {
         self.expected = None;
         self.scan(Patience::Over, &mut tally);
         tally.record(place, losses);
-        (self.answers, self.damaged, self.misfit, self.holding) = (0, false, false, false);
+        self.answers = 0;
+        (self.damaged, self.misfit, self.holding, self.echoed) = (false, false, false, false);
     }
 
     /// The PDU of the first answer, after [`Self::step`] said that there is one.
@@ -151,7 +162,12 @@ impl Receiver {
 
     /// Whether the open request goes on after its first answer.
     pub fn is_doubtful(&self) -> bool {
-        self.expected.is_some_and(|expected| expected.doubtful)
+        self.expected.as_ref().is_some_and(|expected| expected.doubtful)
+    }
+
+    /// Whether the open request came back.
+    pub fn heard_echo(&self) -> bool {
+        self.echoed
     }
 
     /// Whether the front may still become an answer.
@@ -178,8 +194,8 @@ impl Receiver {
     pub fn step(&mut self, mut bytes: &[u8], patience: Patience, place: &str, losses: &mut Losses) -> bool {
         let (mut tally, mut found) = (Tally::default(), false);
         loop {
-            // No frame is longer than the buffer, so a full one is always decided, and room comes.
-            let room = FRAME_MAX.saturating_sub(self.buffer.len()).min(bytes.len());
+            // No frame with a heartbeat in it is longer than the buffer, so a full one is always decided, and room comes.
+            let room = self.buffer_max.saturating_sub(self.buffer.len()).min(bytes.len());
             let (first, later) = bytes.split_at(room);
             self.buffer.extend_from_slice(first);
             bytes = later;
@@ -196,25 +212,35 @@ impl Receiver {
         let (mut at, mut found) = (0, false);
         self.holding = false;
         while let Some(window) = self.buffer.get(at..).filter(|window| !window.is_empty()) {
-            let head = head(window, self.expected.as_ref(), patience);
+            let head = self.head(window, patience);
             match head {
-                Head::Answer(length) => {
+                Head::Answer { length, cut } => {
                     if self.answers == 0 {
                         self.answer.clear();
                         // Between the address and the check sum.
-                        self.answer.extend(window.iter().skip(1).take(length - 3));
+                        let whole = window.iter().take(length + cut.len());
+                        let kept = whole.enumerate().filter(|(place, _)| !cut.contains(place));
+                        self.answer.extend(kept.map(|(_, byte)| *byte).skip(1).take(length - 3));
                     } else {
                         tally.foreign += 1;
                     }
+                    tally.stray += cut.len();
                     self.answers = self.answers.saturating_add(1);
-                    self.expected = self.expected.filter(|expected| expected.doubtful);
-                    at += length;
+                    self.expected = self.expected.take().filter(|expected| expected.doubtful);
+                    at += length + cut.len();
                     found = true;
                 }
                 Head::Echo => {
-                    tally.stray += 8;
-                    at += 8;
-                    self.expected = self.expected.map(|expected| Expected { echo: None, ..expected });
+                    tally.stray += self.request.len();
+                    at += self.request.len();
+                    self.echoed = true;
+                    if let Some(expected) = &mut self.expected {
+                        expected.echo = false;
+                    }
+                }
+                Head::Heartbeat(length) => {
+                    tally.stray += length;
+                    at += length;
                 }
                 Head::Foreign { length, misfit } => {
                     tally.foreign += 1;
@@ -251,10 +277,12 @@ impl Tally {
 
 /// What stands at the front of some bytes.
 enum Head {
-    /// Our answer, of this many bytes.
-    Answer(usize),
+    /// Our answer, of this many bytes beside those that stand in its middle and aren't its own.
+    Answer { length: usize, cut: Range<usize> },
     /// Our own request.
     Echo,
+    /// What a DTU says by itself, of this many bytes.
+    Heartbeat(usize),
     /// A sound frame that isn't our answer; `misfit` when it comes from our slave with our function.
     Foreign { length: usize, misfit: bool },
     /// Our answer with a wrong check sum; one byte of it is passed over.
@@ -265,41 +293,83 @@ enum Head {
     Hold(Patience),
 }
 
-fn head(window: &[u8], expected: Option<&Expected>, patience: Patience) -> Head {
-    let own = expected.and_then(|expected| expected.echo(window, patience).or_else(|| expected.own(window)));
-    own.unwrap_or_else(|| foreign(window, expected))
+impl Receiver {
+    fn head(&self, window: &[u8], patience: Patience) -> Head {
+        let own = self.echo(window, patience).or_else(|| {
+            let expected = self.expected.as_ref()?;
+            match expected.own(window) {
+                refuted @ (None | Some(Head::Damaged)) => {
+                    expected.interrupted(window, &self.heartbeats).or(refuted)
+                }
+                own => own,
+            }
+        });
+        match own {
+            None | Some(Head::Damaged) => self.heartbeat(window, patience).or(own),
+            _ => own,
+        }
+        .unwrap_or_else(|| foreign(window, self.expected.as_ref()))
+    }
+
+    fn echo(&self, window: &[u8], patience: Patience) -> Option<Head> {
+        self.expected.as_ref().filter(|expected| expected.echo)?;
+        if window.starts_with(&self.request) {
+            return Some(Head::Echo);
+        }
+        (patience < Patience::Over && self.request.starts_with(window)).then_some(Head::Hold(Patience::Over))
+    }
+
+    fn heartbeat(&self, window: &[u8], patience: Patience) -> Option<Head> {
+        let whole = self.heartbeats.iter().find(|heartbeat| window.starts_with(heartbeat));
+        let partial = || self.heartbeats.iter().any(|heartbeat| heartbeat.starts_with(window));
+        match whole {
+            Some(heartbeat) => Some(Head::Heartbeat(heartbeat.len())),
+            None => (patience < Patience::Silent && partial()).then_some(Head::Hold(Patience::Silent)),
+        }
+    }
 }
 
 impl Expected {
-    fn echo(&self, window: &[u8], patience: Patience) -> Option<Head> {
-        let echo = self.echo.as_ref()?;
-        if window.starts_with(echo) {
-            return Some(Head::Echo);
-        }
-        (patience < Patience::Over && echo.starts_with(window)).then_some(Head::Hold(Patience::Over))
-    }
-
     /// `None` when the window doesn't begin as our answer would.
     fn own(&self, window: &[u8]) -> Option<Head> {
-        let ours = |slave: u8| slave == self.slave;
-        let length = match *window {
-            [slave] if ours(slave) => return Some(Head::Hold(Patience::Over)),
-            [slave, function] if ours(slave) && function == self.function => {
-                return Some(Head::Hold(Patience::Over));
-            }
-            [slave, function, ..] if ours(slave) && function == self.function | 0x80 => 5,
-            [slave, function, count, ..]
-                if ours(slave) && function == self.function && usize::from(count) == self.data_bytes =>
-            {
-                5 + self.data_bytes
-            }
-            _ => return None,
+        let (slave, pdu) = window.split_first()?;
+        if *slave != self.slave {
+            return None;
+        }
+        let length = match self.ask.extent(pdu) {
+            Extent::Whole(pdu) => pdu + 3,
+            Extent::Open => return Some(Head::Hold(Patience::Over)),
+            Extent::Never => return None,
         };
         Some(match window.get(..length) {
             None => Head::Hold(Patience::Over),
-            Some(frame) if is_sound(frame) => Head::Answer(length),
+            Some(frame) if is_sound(frame) => Head::Answer { length, cut: 0..0 },
             Some(_) => Head::Damaged,
         })
+    }
+
+    /// Our answer with one heartbeat in its middle, tried at each place where one stands: only a sound check sum and
+    /// the right length make it an answer.
+    fn interrupted(&self, window: &[u8], heartbeats: &[Vec<u8>]) -> Option<Head> {
+        let mut hold = false;
+        for at in 1..window.len().min(FRAME_MAX) {
+            let (before, rest) = window.split_at(at);
+            for heartbeat in heartbeats {
+                let own = match rest.strip_prefix(heartbeat.as_slice()) {
+                    Some(after) => self.own(&[before, after].concat()),
+                    None if heartbeat.starts_with(rest) => self.own(before),
+                    None => continue,
+                };
+                match own {
+                    Some(Head::Answer { length, .. }) if at < length => {
+                        return Some(Head::Answer { length, cut: at..at + heartbeat.len() });
+                    }
+                    Some(Head::Hold(_)) => hold = true,
+                    _ => {}
+                }
+            }
+        }
+        hold.then_some(Head::Hold(Patience::Over))
     }
 }
 
@@ -309,7 +379,7 @@ fn foreign(window: &[u8], expected: Option<&Expected>) -> Head {
     let hold = Head::Hold(Patience::Silent);
     let (short, long) = match *window {
         [1..=247] | [1..=247, 1..=4] => return hold,
-        [1..=247, 0x81..=0x86 | 0x8F | 0x90, ..] => (5, 5),
+        [1..=247, 0x81..=0x86 | 0x8F | 0x90 | 0xAB, ..] => (5, 5),
         [1..=247, 1..=4, count @ 1..=250, ..] => {
             let answer = 5 + usize::from(count);
             (answer.min(8), answer.max(8))
@@ -317,14 +387,19 @@ fn foreign(window: &[u8], expected: Option<&Expected>) -> Head {
         [1..=247, 1..=6, ..] => (8, 8),
         [1..=247, 15 | 16, _, _, _, _, count @ 1..=246, ..] => (8, 9 + usize::from(count)),
         [1..=247, 15 | 16, ..] => (8, 8),
+        [1..=247, ref pdu @ ..] => match identity::extent(pdu, None) {
+            Extent::Whole(length) => (7.min(length + 3), length + 3),
+            Extent::Open => return hold,
+            Extent::Never => return Head::Junk,
+        },
         _ => return Head::Junk,
     };
     for length in [short, long] {
         match window.get(..length) {
             None => return hold,
             Some(frame) if is_sound(frame) => {
-                let misfit =
-                    expected.is_some_and(|expected| frame.starts_with(&[expected.slave, expected.function]));
+                let misfit = expected
+                    .is_some_and(|expected| frame.starts_with(&[expected.slave, expected.ask.function()]));
                 return Head::Foreign { length, misfit };
             }
             Some(_) => {}

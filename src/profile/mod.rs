@@ -11,7 +11,7 @@
 //! | table | keys |
 //! |---|---|
 //! | `[profile]` | `name`, `class` (one of [`CLASSES`]), `maker`, `source`: required. `model`, `serial` (`"9600 8N1"`), `slave` (factory address), `versions` (scheme of firmware versions, [`version::Scheme`]: `semantic`, `class.group-year.week`, `number`, `text`), `note` |
-//! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register` |
+//! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register`, `any_unit` (Modbus TCP: answers with another unit) |
 //! | `[[point]]` | `name`, `at`, `type`: required. `count`, `order`, `scale`, `offset`, `decimals_from`, `pre_offset_from`, `loop`, `unit`, `range`, `tolerance`, `faults`, `bits`, `invert`, `one_hot`, `states`, `valid_when`, `destructive`, `hidden`, `decimals`, `note` |
 //! | `[[firmware]]` | `versions` (`">=5.20-10.40, <5.20-12.28"`, [`version::matches`]): required. `limits.*` as above, `without = ["point", ...]` (points that these versions don't have), `[[firmware.point]]` (replaces the point of the same `name` whole, or adds one), `note` |
 //! | `[[vector]]` | `registers`: required. `expect`, `expect_state`, `expect_fault`, `tol`, `from` (`maker` or `worked`), `note` |
@@ -215,11 +215,20 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// One value for each request.
     pub single_register: bool,
+    /// Over Modbus TCP it answers with another unit than it was asked by.
+    pub any_unit: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { registers_per_read: 125, gap: 8, quiet: Duration::ZERO, timeout: None, single_register: false }
+        Self {
+            registers_per_read: 125,
+            gap: 8,
+            quiet: Duration::ZERO,
+            timeout: None,
+            single_register: false,
+            any_unit: false,
+        }
     }
 }
 

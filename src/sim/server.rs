@@ -228,7 +228,7 @@ async fn serve(
             let listener = open().await?;
             Ok((listener.local_addr()?.to_string(), Box::pin(serve_tcp(line, listener, seed))))
         }
-        Address::RtuOverTcp(_) => {
+        Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) => {
             let listener = open().await?;
             Ok((listener.local_addr()?.to_string(), Box::pin(serve_rtu_over_tcp(line, listener, seed))))
         }

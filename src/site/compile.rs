@@ -383,6 +383,10 @@ impl<'a> Build<'a> {
             let own = || self.drafts.iter().enumerate().filter(move |(_, draft)| draft.line == index);
             settings.quiet =
                 own().map(|(_, draft)| draft.profile.limits.quiet).fold(settings.quiet, Duration::max);
+            settings.any_unit = own()
+                .filter(|(_, draft)| draft.profile.limits.any_unit)
+                .map(|(_, draft)| draft.slave)
+                .collect();
             LineSpec {
                 id: LineId(u32::try_from(index).unwrap_or(u32::MAX)),
                 settings,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::bus::{Address, LineSettings, Slave};
+use crate::bus::{Address, Framing, LateAnswers, LineSettings, Slave};
 use crate::clock::Timestamp;
 use crate::diagnostic::Place;
 use crate::profile::names::serial_format;
@@ -50,12 +50,22 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
                 Some("such as \"9600 8N1\"".to_owned()),
             );
         }
+        let framing = match serial.text("framing").as_deref() {
+            None | Some("rtu") => Framing::Rtu,
+            Some("ascii") => Framing::Ascii,
+            Some(other) => {
+                let help = nearest(other, ["rtu", "ascii"].into_iter());
+                serial.error("framing", "bad-framing", format!("`{other}` is not rtu or ascii"), help);
+                Framing::Rtu
+            }
+        };
         serial.finish();
-        Some(Address::Serial { path: path?, format: format? })
+        Some(Address::Serial { path: path?, format: format?, framing })
     });
     let tcp = host_port(section, "tcp").map(Address::Tcp);
     let rtu_over_tcp = host_port(section, "rtu_over_tcp").map(Address::RtuOverTcp);
-    let ways = ["serial", "tcp", "rtu_over_tcp"]
+    let ascii_over_tcp = host_port(section, "ascii_over_tcp").map(Address::AsciiOverTcp);
+    let ways = ["serial", "tcp", "rtu_over_tcp", "ascii_over_tcp"]
         .iter()
         .filter(|key| section.place(key) != section.place(""))
         .count();
@@ -64,22 +74,33 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
         section.error(
             "name",
             "line-address",
-            "a line needs exactly one of serial, tcp and rtu_over_tcp",
+            "a line needs exactly one of serial, tcp, rtu_over_tcp and ascii_over_tcp",
             help,
         );
     }
     let timeout = section.duration("timeout").unwrap_or(TIMEOUT);
     let quiet = section.duration("quiet").unwrap_or_default();
+    let late_answers = match section.text("late_answers").as_deref() {
+        None | Some("fence") => LateAnswers::Fence,
+        Some("drain") => LateAnswers::Drain,
+        Some(other) => {
+            let help = nearest(other, ["fence", "drain"].into_iter());
+            section.error("late_answers", "bad-word", format!("`{other}` is not fence or drain"), help);
+            LateAnswers::Drain
+        }
+    };
     section.finish();
-    let (name, address) = (name?, serial.or(tcp).or(rtu_over_tcp)?);
+    let (name, address) = (name?, serial.or(tcp).or(rtu_over_tcp).or(ascii_over_tcp)?);
     let moved = elsewhere.iter().find(|(line, _)| *line == name).map(|(_, to)| to.clone());
     let address = match (address, moved) {
         (Address::Tcp(_), Some(to)) => Address::Tcp(to),
         (Address::RtuOverTcp(_), Some(to)) => Address::RtuOverTcp(to),
-        (Address::Serial { format, .. }, Some(path)) => Address::Serial { path, format },
+        (Address::AsciiOverTcp(_), Some(to)) => Address::AsciiOverTcp(to),
+        (Address::Serial { format, framing, .. }, Some(path)) => Address::Serial { path, format, framing },
         (address, None) => address,
     };
-    Some(LineDraft { settings: LineSettings { name, address, timeout, quiet }, place: section.place("name") })
+    let settings = LineSettings { timeout, quiet, late_answers, ..LineSettings::plain(&name, address) };
+    Some(LineDraft { settings, place: section.place("name") })
 }
 
 fn host_port(section: &Section<'_>, key: &'static str) -> Option<String> {

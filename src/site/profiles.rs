@@ -116,6 +116,7 @@ fn limits(section: &Section<'_>, base: &Limits) -> Limits {
         quiet: section.duration("quiet").unwrap_or(base.quiet),
         timeout: section.duration("timeout").or(base.timeout),
         single_register: section.flag("single_register").unwrap_or(base.single_register),
+        any_unit: section.flag("any_unit").unwrap_or(base.any_unit),
     };
     section.finish();
     found

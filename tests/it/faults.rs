@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use lifeline_gateway::bus::master::Master;
 use lifeline_gateway::bus::port::{Opening, Port};
 use lifeline_gateway::bus::{
-    Address, Exchange, Failure, LineSettings, Parity, Read, SerialFormat, Slave, Table,
+    Address, Exchange, Failure, Framing, LateAnswers, LineSettings, Parity, Read, SerialFormat, Slave, Table,
 };
 use lifeline_gateway::loss::{Loss, Losses};
 use serde_json::Value;
@@ -220,9 +220,9 @@ fn settings(transport: &str) -> LineSettings {
     let address = match transport {
         "tcp" => Address::Tcp("slave:502".to_owned()),
         "rtu_over_tcp" => Address::RtuOverTcp("slave:502".to_owned()),
-        _ => Address::Serial { path: "slave".to_owned(), format },
+        _ => Address::Serial { path: "slave".to_owned(), format, framing: Framing::Rtu },
     };
-    LineSettings { name: "line".to_owned(), address, timeout: Duration::from_secs(1), quiet: Duration::ZERO }
+    LineSettings { late_answers: LateAnswers::Drain, ..LineSettings::plain("line", address) }
 }
 
 fn play(case: &Value, transport: &str, pace: Pace) -> Result<(), String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use lifeline_gateway::bus::{Address, LineSettings, Parity, Read, SerialFormat, Slave, Table};
+use lifeline_gateway::bus::{Address, Framing, LineSettings, Parity, Read, SerialFormat, Slave, Table};
 use lifeline_gateway::decode::{Raw, decode, text};
 use lifeline_gateway::journal;
 use lifeline_gateway::point::{Catalog, Device, DeviceId, Line, LineId};
@@ -355,10 +355,8 @@ fn site(lines: Vec<Address>, devices: Vec<(&str, u8, Profile)>) -> Site {
     let specs = lines.into_iter().enumerate().map(|(index, address)| LineSpec {
         id: LineId(number(index)),
         settings: LineSettings {
-            name: format!("line-{index}"),
-            address,
             timeout: Duration::from_millis(500),
-            quiet: Duration::ZERO,
+            ..LineSettings::plain(&format!("line-{index}"), address)
         },
         devices: all.clone(),
     });
@@ -433,7 +431,7 @@ async fn silent<T: AsyncReadExt + AsyncWriteExt + Unpin>(port: &mut T, request: 
 }
 
 fn three_lines() -> Site {
-    let serial = Address::Serial { path: "/dev/ttyUSB0".to_owned(), format: FORMAT };
+    let serial = Address::Serial { path: "/dev/ttyUSB0".to_owned(), format: FORMAT, framing: Framing::Rtu };
     let lines = vec![serial, Address::Tcp("10.0.0.5:502".into()), Address::RtuOverTcp("10.0.0.5:503".into())];
     site(lines, vec![("probe-1", 7, level_and_battery()), ("probe-2", 9, level_and_battery())])
 }

@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lifeline_gateway::bus::master::Master;
-use lifeline_gateway::bus::{Address, Failure, LineSettings, Parity, Read, SerialFormat, Slave, Table};
+use lifeline_gateway::bus::{
+    Address, Failure, Framing, LineSettings, Parity, Read, SerialFormat, Slave, Table,
+};
 use lifeline_gateway::loss::Losses;
 use tokio_serial::{SerialPort, SerialStream};
 
@@ -56,7 +58,7 @@ async fn pymodbus_is_read_as_it_means_it() {
     let addresses = [
         Address::Tcp(format!("127.0.0.1:{tcp}")),
         Address::RtuOverTcp(format!("127.0.0.1:{rtu_over_tcp}")),
-        Address::Serial { path: our_far.name().unwrap(), format },
+        Address::Serial { path: our_far.name().unwrap(), format, framing: Framing::Rtu },
     ];
     let reads = async {
         for address in addresses {
@@ -72,7 +74,7 @@ async fn pymodbus_is_read_as_it_means_it() {
 
 async fn read_all(address: Address) {
     let place = format!("{address:?}");
-    let settings = LineSettings { name: "line".to_owned(), address, timeout: TIMEOUT, quiet: Duration::ZERO };
+    let settings = LineSettings { timeout: TIMEOUT, ..LineSettings::plain("line", address) };
     let (mut master, mut losses) = (Master::new(settings), Losses::default());
     for (table, address, count) in [
         (Table::Holding, 0, 1),
