@@ -59,8 +59,10 @@ pub struct Receiver {
     answer: Vec<u8>,
     answers: u32,
     echoed: bool,
-    /// What was meant as a frame went by damaged, or as another answer than the open request's.
+    /// What was meant as a frame went by damaged.
     damaged: bool,
+    /// A sound frame of our slave and function with another length went by.
+    misfit: bool,
 }
 
 /// Counts of one step, recorded together.
@@ -84,6 +86,7 @@ impl Receiver {
             answers: 0,
             echoed: false,
             damaged: false,
+            misfit: false,
         }
     }
 
@@ -107,7 +110,8 @@ impl Receiver {
     pub fn forget(&mut self, place: &str, losses: &mut Losses) {
         self.expected = None;
         self.give_up(place, losses);
-        (self.answers, self.echoed, self.damaged) = (0, false, false);
+        self.answers = 0;
+        (self.echoed, self.damaged, self.misfit) = (false, false, false);
     }
 
     /// Gives up half a frame: its next character is overdue.
@@ -142,9 +146,14 @@ impl Receiver {
         !self.buffer.is_empty()
     }
 
-    /// Whether anything that may have been meant as an answer went by.
+    /// Whether a damaged frame went by and no other has begun.
+    pub fn is_refuted(&self) -> bool {
+        self.damaged && self.buffer.is_empty()
+    }
+
+    /// Whether anything that was meant as an answer went by.
     pub fn saw_damage(&self) -> bool {
-        self.damaged
+        self.damaged || self.misfit
     }
 
     /// Takes `bytes` in; `true` when the answer is there. What is discarded is recorded under `place`.
@@ -219,7 +228,7 @@ impl Receiver {
                 let ours = other.is_some_and(|(slave, pdu)| {
                     *slave == expected.slave && pdu.first() == Some(&expected.ask.function())
                 });
-                self.damaged |= ours;
+                self.misfit |= ours;
                 tally.foreign += 1;
                 false
             }

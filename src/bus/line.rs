@@ -217,6 +217,31 @@ impl Line {
         &self.request
     }
 
+    /// Opens several requests at once where frames name their request; their transaction ids, in order. Elsewhere none
+    /// is opened. All frames stand in [`Self::request`].
+    pub fn begin_many(&mut self, reads: &[(Slave, Read)]) -> Vec<u16> {
+        self.request.clear();
+        let Receiver::Mbap { receiver, transaction } = &mut self.receiver else { return Vec::new() };
+        receiver.forget();
+        let mut frame = Vec::new();
+        let mut begin = |(slave, read): &(Slave, Read)| {
+            *transaction = transaction.checked_add(1).unwrap_or(1);
+            receiver.expect_also(*transaction, Some(*slave).filter(|slave| !self.any_unit.contains(slave)));
+            mbap::emit(*transaction, *slave, &(*read).into(), &mut frame);
+            self.request.extend_from_slice(&frame);
+            *transaction
+        };
+        reads.iter().map(&mut begin).collect()
+    }
+
+    /// Takes in bytes for [`Self::begin_many`]: the PDUs that answer, by transaction id. `None` when the stream is out of
+    /// step and must be closed.
+    pub fn step_many(&mut self, bytes: &[u8], losses: &mut Losses) -> Option<Vec<(u16, Vec<u8>)>> {
+        let Receiver::Mbap { receiver, .. } = &mut self.receiver else { return None };
+        let found = receiver.step(bytes, &self.name, losses);
+        (found != Some(mbap::Found::Broken)).then(|| receiver.take_answers())
+    }
+
     /// The frame of the request that was opened last.
     pub fn request(&self) -> &[u8] {
         &self.request
@@ -293,8 +318,8 @@ impl Line {
                     receiver.give_up(&self.name, losses);
                 }
                 let doubled = over && held && receiver.is_holding();
-                let settled = over || (silent(*silence) && !receiver.is_holding());
-                if doubled || (settled && receiver.saw_damage()) {
+                let refuted = silent(*silence) && receiver.is_refuted();
+                if doubled || refuted || (over && receiver.saw_damage()) {
                     self.fail(now, losses);
                     return Some(Verdict::Damaged);
                 }
@@ -328,7 +353,7 @@ impl Line {
             (Receiver::Ascii { receiver, .. }, Some(last)) if receiver.is_holding() => {
                 Some(open.deadline.min(last + ascii::GAP_MAX))
             }
-            (Receiver::Ascii { receiver, silence }, Some(last)) if receiver.saw_damage() => {
+            (Receiver::Ascii { receiver, silence }, Some(last)) if receiver.is_refuted() => {
                 Some(open.deadline.min(last + *silence))
             }
             _ => Some(open.deadline),

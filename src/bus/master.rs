@@ -20,6 +20,9 @@ use crate::bus::port::{Outward, Port, Stream, plain};
 use crate::bus::{Address, Exchange, Failure, Framing, LateAnswers, LineSettings, Read, Slave};
 use crate::loss::Losses;
 
+#[path = "pipeline.rs"]
+mod pipeline;
+
 /// A damaged answer is given up after this much silence: longer than the 16 ms that USB adapters hold bytes back.
 const SILENCE_MIN: Duration = Duration::from_millis(20);
 /// The same through a serial server, whose packets come further apart.

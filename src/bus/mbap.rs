@@ -41,6 +41,9 @@ pub struct Receiver {
     /// The open transaction and the unit that answers it; `None` where any may.
     expected: Option<(u16, Option<Slave>)>,
     heartbeats: Vec<Vec<u8>>,
+    /// Further open transactions, and their answers' PDUs.
+    piped: Vec<(u16, Option<Slave>)>,
+    piped_answers: Vec<(u16, Vec<u8>)>,
     answer: Vec<u8>,
     broken: bool,
 }
@@ -52,6 +55,8 @@ impl Receiver {
             buffer: Vec::with_capacity(FRAME_MAX),
             expected: None,
             heartbeats: heartbeats.iter().filter(|heartbeat| !heartbeat.is_empty()).cloned().collect(),
+            piped: Vec::new(),
+            piped_answers: Vec::new(),
             answer: Vec::with_capacity(FRAME_MAX),
             broken: false,
         }
@@ -63,9 +68,21 @@ impl Receiver {
         self.expected = Some((transaction, slave));
     }
 
-    /// Closes the open transaction: its answer is foreign from now on.
+    /// Opens one transaction more beside those that are open; its answer comes from [`Self::take_answers`].
+    pub fn expect_also(&mut self, transaction: u16, slave: Option<Slave>) {
+        self.piped.push((transaction, slave));
+    }
+
+    /// The PDUs that answer transactions opened by [`Self::expect_also`], in order of arrival.
+    pub fn take_answers(&mut self) -> Vec<(u16, Vec<u8>)> {
+        std::mem::take(&mut self.piped_answers)
+    }
+
+    /// Closes the open transactions: their answers are foreign from now on.
     pub fn forget(&mut self) {
         self.expected = None;
+        self.piped.clear();
+        self.piped_answers.clear();
     }
 
     /// Whether half a frame or an impossible header stands in the stream.
@@ -83,7 +100,7 @@ impl Receiver {
     pub fn reset(&mut self, place: &str, losses: &mut Losses) {
         losses.record(Loss::StrayBytes, place, length(self.buffer.len()));
         self.buffer.clear();
-        self.expected = None;
+        self.forget();
         self.broken = false;
     }
 
@@ -124,6 +141,9 @@ impl Receiver {
                         self.answer.clear();
                         self.answer.extend_from_slice(pdu);
                         found = Some(Found::Answer);
+                    } else if let Some(place) = self.piped.iter().position(|piped| ours(*piped)) {
+                        let (id, _) = self.piped.swap_remove(place);
+                        self.piped_answers.push((id, pdu.to_vec()));
                     } else {
                         *foreign += 1;
                     }
