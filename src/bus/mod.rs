@@ -24,6 +24,7 @@ pub mod mbap;
 pub mod pdu;
 pub mod port;
 pub mod rtu;
+pub mod tap;
 
 /// A Modbus address of a device, 1 to 247 (0 is accepted from Modbus TCP gateways that want it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
