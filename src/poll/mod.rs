@@ -3,6 +3,8 @@
 //! In: fields and limits of a profile, periods, outcomes of polls. Out: requests, the next device, whether it is held back.
 //! Invariant: a plan reads every wanted field once and nothing that changes the device by being read.
 
+pub mod stats;
+
 use std::time::Duration;
 
 use crate::bus::{Read, Table};
