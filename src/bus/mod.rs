@@ -25,6 +25,8 @@ pub mod pdu;
 pub mod port;
 pub mod rtu;
 pub mod tap;
+pub mod says;
+pub mod trace;
 
 /// A Modbus address of a device, 1 to 247 (0 is accepted from Modbus TCP gateways that want it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
