@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::Base;
+use crate::console::traffic::TrafficView;
 use crate::forward;
 use crate::gateway::board::{Board, Picture};
-use crate::point::{Catalog, Device, DeviceId, Point};
+use crate::point::{Catalog, Device, DeviceId, Line, Point};
 
 /// The gateway's own state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct LineView {
     /// What is wrong; absent when well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What its requests came to.
+    #[serde(default)]
+    pub traffic: TrafficView,
 }
 
 /// A device.
@@ -84,6 +88,9 @@ pub struct DeviceView {
     /// When it last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<String>,
+    /// What its requests came to; absent for derived points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficView>,
     /// Its points.
     pub points: Vec<PointView>,
 }
@@ -200,12 +207,12 @@ pub fn lock(status: &Mutex<forward::Status>) -> forward::Status {
 /// Lines with their trouble, in the order of the catalog.
 pub fn lines(catalog: &Catalog, picture: &Picture) -> Vec<LineView> {
     let troubles = picture.lines.iter().cloned().chain(std::iter::repeat(None));
-    catalog
-        .lines
-        .iter()
-        .zip(troubles)
-        .map(|(line, trouble)| LineView { name: line.name.clone(), trouble })
-        .collect()
+    let traffic =
+        picture.traffic.iter().map(TrafficView::of_line).chain(std::iter::repeat_with(TrafficView::default));
+    let told = troubles.zip(traffic);
+    let line =
+        |(line, (trouble, traffic)): (&Line, _)| LineView { name: line.name.clone(), trouble, traffic };
+    catalog.lines.iter().zip(told).map(line).collect()
 }
 
 fn index(id: DeviceId) -> usize {
@@ -225,6 +232,7 @@ fn device_view(catalog: &Catalog, picture: &Picture, device: &Device, points: Ve
         failed: status.failed,
         trouble: status.trouble,
         answered: status.answered.map(|at| at.to_string()),
+        traffic: line.is_some().then(|| TrafficView::of_device(&status.figures)),
         points,
     }
 }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::bus::master::Master;
-use crate::bus::{Failure, Slave};
+use crate::bus::tap::Listeners;
+use crate::bus::{Exchange, Failure, Slave};
 use crate::clock::{Clock, Timestamp};
 use crate::decode::{RawBatch, decode};
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
+use crate::poll::stats::{Figures, Stats};
 use crate::poll::{Health, Plan, Schedule};
 use crate::profile::Profile;
 use crate::reading::Reason;
@@ -33,6 +35,8 @@ pub(crate) struct Polled {
     pub(crate) trouble: Option<String>,
     /// What was discarded since the last report.
     pub(crate) losses: Vec<(Loss, String, u64)>,
+    /// Figures of the line and of the device.
+    pub(crate) figures: (Figures, Figures),
 }
 
 struct Polling {
@@ -55,6 +59,7 @@ pub(crate) struct LineTask {
     clock: Arc<dyn Clock>,
     polled: mpsc::Sender<Polled>,
     losses: Losses,
+    stats: Stats,
     polls: u64,
 }
 
@@ -84,12 +89,18 @@ impl LineTask {
             name: spec.settings.name.clone(),
             master: Master::new(spec.settings.clone()),
             devices: devices.collect(),
+            stats: Stats::new(periods.len()),
             schedule: Schedule::new(&periods, clock.now()),
             clock,
             polled,
             losses: Losses::default(),
             polls: 0,
         }
+    }
+
+    /// Lets others see what passes on the line.
+    pub(crate) fn tell(&mut self, listeners: &Listeners) {
+        self.master.tap.listeners = Some(listeners.clone());
     }
 
     /// Polls until the core is gone.
@@ -116,14 +127,24 @@ impl LineTask {
 
     async fn poll(&mut self, index: usize) -> Result<(), mpsc::error::SendError<Polled>> {
         let Some(device) = self.devices.get_mut(index) else { return Ok(()) };
+        let mut record = |exchange: &Exchange| self.stats.record(index, exchange);
         let (batch, failure) =
-            poll_device(device, &mut self.master, self.clock.as_ref(), &mut self.losses).await;
+            poll_device(device, &mut self.master, self.clock.as_ref(), &mut self.losses, &mut record).await;
         self.polls = self.polls.wrapping_add(1);
         let answered = !matches!(failure, Some(Reason::Timeout | Reason::LineDown | Reason::BadFrame));
         device.health.step(answered, batch.end, self.polls ^ (u64::from(device.id.0) << 32));
         let trouble = self.master.trouble().map(str::to_owned);
-        let polled = Polled { batch, failure, line: self.id, trouble, losses: self.losses.drain() };
+        let figures = self.figures(index);
+        let polled = Polled { batch, failure, line: self.id, trouble, losses: self.losses.drain(), figures };
         self.polled.send(polled).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the load is a share of the time that passed at the port")]
+    fn figures(&self, index: usize) -> (Figures, Figures) {
+        let now = tokio::time::Instant::now();
+        let tap = &self.master.tap;
+        let (bytes_sent, bytes_received) = (tap.bytes_sent, tap.bytes_received);
+        (Figures { bytes_sent, bytes_received, ..self.stats.line(now) }, self.stats.device(index, now))
     }
 }
 
@@ -133,6 +154,7 @@ async fn poll_device(
     master: &mut Master,
     clock: &dyn Clock,
     losses: &mut Losses,
+    record: &mut (dyn FnMut(&Exchange) + Send),
 ) -> (RawBatch, Option<Reason>) {
     let start = clock.now();
     let mut raws = vec![(start, Err(Reason::NotPolled)); device.profile.fields.len()];
@@ -143,6 +165,7 @@ async fn poll_device(
             Some(reason) => (clock.now(), Err(reason)),
             None => {
                 let exchange = master.read(device.slave, planned.read, device.timeout, losses).await;
+                record(&exchange);
                 (clock.at(exchange.ended), exchange.outcome.map_err(reason_of))
             }
         };

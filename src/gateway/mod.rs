@@ -71,8 +71,9 @@ pub async fn run(
     let (lines_stop_to, lines_stop) = watch::channel(false);
 
     let mut lines = JoinSet::new();
-    for spec in &site.lines {
-        let task = line::LineTask::new(spec, &site, Arc::clone(&clock), polled_to.clone());
+    for (spec, (_, listeners)) in site.lines.iter().zip(&board.taps) {
+        let mut task = line::LineTask::new(spec, &site, Arc::clone(&clock), polled_to.clone());
+        task.tell(listeners);
         spawn(&mut lines, line::supervise(task, lines_stop.clone()));
     }
     drop(polled_to);

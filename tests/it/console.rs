@@ -107,10 +107,18 @@ fn picture() -> Picture {
                 failed: 1,
                 trouble: None,
                 answered: Some(at("2026-11-23T08:00:00.123Z")),
+                ..DeviceStatus::default()
             },
-            DeviceStatus { polls: 9, failed: 9, trouble: Some("timeout".to_owned()), answered: None },
+            DeviceStatus {
+                polls: 9,
+                failed: 9,
+                trouble: Some("timeout".to_owned()),
+                answered: None,
+                ..DeviceStatus::default()
+            },
         ],
         lines: vec![None],
+        traffic: Vec::new(),
         journal: JournalStatus {
             seq: 42,
             readings: 400,
@@ -147,6 +155,7 @@ pub(crate) async fn served_on(bind: &str, journal: PathBuf) -> Served {
         journal,
         rules: Vec::new(),
         timezone: "Asia/Shanghai".to_owned(),
+        taps: Vec::new(),
     });
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(serve(listener, Arc::clone(&board), TOKEN.to_owned(), stopped));

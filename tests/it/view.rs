@@ -147,7 +147,13 @@ fn picture() -> Picture {
             ..alarm("underpass-2-stale", "underpass-2.level", Severity::Yellow, None, None)
         },
     ];
-    let trouble = DeviceStatus { polls: 15, failed: 4, trouble: Some("timeout".to_owned()), answered: None };
+    let trouble = DeviceStatus {
+        polls: 15,
+        failed: 4,
+        trouble: Some("timeout".to_owned()),
+        answered: None,
+        ..DeviceStatus::default()
+    };
     let fine = DeviceStatus { polls: 15, ..DeviceStatus::default() };
     Picture {
         started: at(0),
@@ -164,6 +170,7 @@ fn picture() -> Picture {
         cleared: 1,
         devices: vec![fine.clone(), trouble, fine.clone(), fine, DeviceStatus::default()],
         lines: vec![None],
+        traffic: Vec::new(),
         journal: JournalStatus {
             seq: 15,
             readings: 1234,
@@ -187,6 +194,7 @@ fn board() -> Board {
         journal: "unused".into(),
         rules: rules(),
         timezone: "Asia/Shanghai".to_owned(),
+        taps: Vec::new(),
     }
 }
 
