@@ -83,10 +83,7 @@ impl fmt::Display for Says {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => Ok(()),
-            Self::Read(read) => {
-                let what = if read.count == 1 { "" } else { "s" };
-                write!(f, "read {} {}{what} {}", read.count, cell(read.table), span(*read))
-            }
+            Self::Read(read) => write!(f, "read {} {}", cell(read.table), span(*read)),
             Self::Cells(read, cells) => {
                 let values: Vec<String> = cells.iter().map(u16::to_string).collect();
                 write!(f, "{} {} = {}", cell(read.table), span(*read), values.join(" "))

@@ -31,12 +31,19 @@ impl Zone {
 
     /// `2026-11-23 16:00:00.123 +08:00`.
     fn show(&self, time: &str) -> String {
+        self.form(time, "%Y-%m-%d %H:%M:%S.%3f %:z")
+    }
+
+    /// `16:00:00.123`.
+    pub(crate) fn time_of_day(&self, time: &str) -> String {
+        self.form(time, "%H:%M:%S.%3f")
+    }
+
+    fn form(&self, time: &str, form: &str) -> String {
         let at =
             Timestamp::parse(time).ok().and_then(|at| jiff::Timestamp::from_millisecond(at.as_millis()).ok());
         match at {
-            Some(at) => {
-                at.to_zoned_datetime(self.0.clone()).strftime("%Y-%m-%d %H:%M:%S.%3f %:z").to_string()
-            }
+            Some(at) => at.to_zoned_datetime(self.0.clone()).strftime(form).to_string(),
             None => plain(time),
         }
     }

@@ -139,7 +139,7 @@ impl Ask {
     }
 
     /// A running gateway, for acts.
-    async fn gateway(&self) -> anyhow::Result<Client> {
+    pub(crate) async fn gateway(&self) -> anyhow::Result<Client> {
         match self.source().await? {
             Source::Gateway(client) => Ok(client),
             Source::Disk(_) => Err(Refusal::new(

@@ -14,7 +14,9 @@ pub mod export;
 pub mod run;
 pub mod screen;
 pub mod simulate;
+mod pcap;
 mod table;
+mod trace;
 pub mod view;
 pub mod words;
 
@@ -75,6 +77,8 @@ enum Command {
     Status(Where),
     /// Open alarms; `alarms ack ID` acknowledges one.
     Alarms(AlarmsArgs),
+    /// What passes on a line of a running gateway, live: frames as hex and meaning.
+    Trace(trace::Trace),
     /// Readings of one point.
     History(HistoryArgs),
     /// Readings as CSV, JSON lines or line protocol.
@@ -190,6 +194,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
                     one_thread()?.block_on(ask::ack(&place, &ask::Ack { id, severity, by, note }, out))
                 }
             }
+        }
+        Command::Trace(args) => {
+            one_thread()?.block_on(trace::trace(&asked(&documents, &args.place)?, &args, out))
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;

@@ -28,7 +28,7 @@ use crate::console::view::RefusalView;
 const ALIVE: Duration = Duration::from_secs(10);
 
 /// One line of a trace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceView {
     /// RFC 3339, UTC, milliseconds.
     pub time: String,
@@ -102,14 +102,8 @@ impl TraceView {
             framing: framing.name().to_owned(),
             kind: "missed".to_owned(),
             why: Some("the listener was too slow".to_owned()),
-            slave: None,
-            function: None,
-            address: None,
             count: Some(count),
-            values: Vec::new(),
-            exception: None,
-            words: String::new(),
-            hex: String::new(),
+            ..Self::default()
         }
     }
 }

@@ -17,6 +17,7 @@ mod profiles;
 mod reference;
 mod running;
 mod shared;
+mod traffic;
 mod sim;
 mod vectors;
 mod view;

@@ -54,10 +54,7 @@ fn a_read_and_its_answer() {
     let (head, tail) = answer.split_at(4);
     let lines =
         traced(Framing::Rtu, vec![sent(sealed(ASK)), received(head), received(tail), What::Ended(None)]);
-    assert_eq!(
-        lines,
-        ["> 17 read 2 holdings 0x006B..0x006C [8]", "< 17 holding 0x006B..0x006C = 555 100 [9]"]
-    );
+    assert_eq!(lines, ["> 17 read holding 0x006B..0x006C [8]", "< 17 holding 0x006B..0x006C = 555 100 [9]"]);
 }
 
 #[test]
@@ -85,18 +82,18 @@ fn what_is_discarded_is_named() {
         ],
     );
     let expected = [
-        "> 17 read 2 holdings 0x006B..0x006C [8]",
+        "> 17 read holding 0x006B..0x006C [8]",
         "x noise:  [2]",
         "x bad check sum: 17  [9]",
         "! BadFrame 17  [0]",
-        "> 17 read 2 holdings 0x006B..0x006C [8]",
+        "> 17 read holding 0x006B..0x006C [8]",
         "! Timeout 17  [0]",
-        "> 17 read 1 holding 0x0000 [8]",
-        "x echo of the request: 17 read 1 holding 0x0000 [8]",
+        "> 17 read holding 0x0000 [8]",
+        "x echo of the request: 17 read holding 0x0000 [8]",
         "x late answer to an earlier request: 17 holding 0x006B..0x006C = 555 100 [9]",
         "x not an answer to us: 18 function 3 [7]",
         "< 17 holding 0x0000 = 7 [7]",
-        "> 17 read 2 holdings 0x006B..0x006C [8]",
+        "> 17 read holding 0x006B..0x006C [8]",
         "x cut off: 17  [4]",
         "! Timeout 17  [0]",
     ];
@@ -124,10 +121,10 @@ fn an_answer_that_the_master_did_not_take_is_none() {
             "x not trusted: 17 holding 0x0000 = 7 [7]",
             "x not trusted: 17 holding 0x0000 = 7 [7]",
             "! BadFrame 17  [0]",
-            "> 17 read 1 holding 0x0000 [8]",
+            "> 17 read holding 0x0000 [8]",
             "! Timeout 17  [0]",
             "x late answer to an earlier request: 17 holding 0x0000 = 7 [7]",
-            "> 17 read 1 holding 0x0000 [8]",
+            "> 17 read holding 0x0000 [8]",
         ]
     );
 }
@@ -152,9 +149,9 @@ fn exceptions_bits_and_identity_have_words() {
         ],
     );
     let expected = [
-        "> 17 read 1 input 0x0000 [8]",
+        "> 17 read input 0x0000 [8]",
         "< 17 refused function 4: exception 2, illegal data address [5]",
-        "> 17 read 10 discretes 0x00C4..0x00CD [8]",
+        "> 17 read discrete 0x00C4..0x00CD [8]",
         "< 17 discrete 0x00C4..0x00CD = 1 0 1 0 0 0 0 0 0 1 [7]",
         "> 11 read identity from object 0 [7]",
         "< 11 identity maker \"Company identification\", product code \"Product code X\", revision \"V2.11\" [57]",
@@ -178,9 +175,9 @@ fn transactions_tell_late_answers() {
         ],
     );
     let expected = [
-        "> 17 read 1 holding 0x0000 [12]",
+        "> 17 read holding 0x0000 [12]",
         "! Timeout 17  [0]",
-        "> 17 read 1 holding 0x0000 [12]",
+        "> 17 read holding 0x0000 [12]",
         "x late answer to an earlier request: 17 holding 0x0000 = 5 [11]",
         "< 17 holding 0x0000 = 6 [11]",
         "x not an answer to us: 17 refused function 3: exception 2, illegal data address [9]",
