@@ -78,15 +78,7 @@ fn decoded(file: &Path, more: &[&str], fields: &[&str]) -> Vec<Vec<String>> {
     text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
 }
 
-#[test]
-fn tshark_reads_a_trace_as_the_line_was() {
-    if find("tshark").is_none() {
-        assert!(std::env::var("LIFELINE_REQUIRE_SERVERS").is_err(), "tshark is required and not installed");
-        println!("skipped: tshark not installed");
-        return;
-    }
-    let temporary = tempfile::tempdir().unwrap();
-    let folder = temporary.path();
+fn documents(folder: &Path) {
     let port = free_port();
     let settings = format!(
         "[site]\nname = \"shark\"\n[journal]\npath = \"journal\"\n[console]\nlisten = \"127.0.0.1:{port}\"\n"
@@ -100,6 +92,18 @@ fn tshark_reads_a_trace_as_the_line_was() {
         std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
         std::fs::write(folder.join(name), text).unwrap();
     }
+}
+
+#[test]
+fn tshark_reads_a_trace_as_the_line_was() {
+    if find("tshark").is_none() {
+        assert!(std::env::var("LIFELINE_REQUIRE_SERVERS").is_err(), "tshark is required and not installed");
+        println!("skipped: tshark not installed");
+        return;
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    documents(folder);
     let mut simulate = lifeline(folder);
     simulate.args(["simulate", "--script", "script.toml"]).stdout(Stdio::piped());
     let mut simulated = Running(simulate.spawn().unwrap());
