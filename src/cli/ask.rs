@@ -130,6 +130,11 @@ impl Ask {
         }
     }
 
+    /// The token beside the default journal, when it can be read.
+    pub(crate) fn own_token(&self) -> Option<String> {
+        token::read(&self.default_journal.join(token::FILE)).ok()
+    }
+
     fn named_token(&self) -> anyhow::Result<Option<String>> {
         let read = |path: &PathBuf| {
             token::read(path)

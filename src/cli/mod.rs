@@ -15,7 +15,10 @@ pub mod run;
 pub mod screen;
 pub mod simulate;
 mod pcap;
+mod probe;
+mod read;
 mod table;
+mod target;
 mod trace;
 pub mod view;
 pub mod words;
@@ -77,6 +80,8 @@ enum Command {
     Status(Where),
     /// Open alarms; `alarms ack ID` acknowledges one.
     Alarms(AlarmsArgs),
+    /// Read registers of a device and show them in every type and byte order, or by a profile.
+    Read(read::ReadArgs),
     /// What passes on a line of a running gateway, live: frames as hex and meaning.
     Trace(trace::Trace),
     /// Readings of one point.
@@ -195,6 +200,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
                 }
             }
         }
+        Command::Read(args) => {
+            let (ask, kit) =
+                (own_gateway(&documents, args.json)?, site::kit::kit(&options(&documents, Purpose::Run)));
+            one_thread()?.block_on(read::read(&ask, &kit, &args, out))
+        }
         Command::Trace(args) => {
             one_thread()?.block_on(trace::trace(&asked(&documents, &args.place)?, &args, out))
         }
@@ -242,6 +252,11 @@ fn asked(documents: &Documents, place: &Where) -> anyhow::Result<ask::Ask> {
         default_url: url,
         default_journal: journal,
     })
+}
+
+/// The gateway of this box, if one runs.
+fn own_gateway(documents: &Documents, json: bool) -> anyhow::Result<ask::Ask> {
+    asked(documents, &Where { url: None, journal: None, token_file: None, json })
 }
 
 /// What the documents are for: `run` never falls back to the example site by itself.

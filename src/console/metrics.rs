@@ -70,7 +70,7 @@ fn devices(page: &mut Page, board: &Board, picture: &Picture) {
         page.sample(&[("device", &device.name)], flag(status.answered.is_some() && status.trouble.is_none()));
     }
     page.family("lifeline_line_up", "gauge", "1 when the line has no trouble.");
-    for line in status::lines(&board.catalog, picture) {
+    for line in status::lines(board, picture) {
         page.sample(&[("line", &line.name)], flag(line.trouble.is_none()));
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::Base;
+use crate::bus::Address;
 use crate::console::traffic::TrafficView;
 use crate::forward;
 use crate::gateway::board::{Board, Picture};
@@ -54,6 +55,9 @@ pub struct StatusView {
 pub struct LineView {
     /// Its name.
     pub name: String,
+    /// Serial port or `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// What is wrong; absent when well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -190,7 +194,7 @@ impl StatusView {
             still_ms: u64::try_from(still.as_millis()).unwrap_or(u64::MAX),
             troubles,
             alarms_open: picture.alarms.values().filter(|alarm| alarm.state != Base::Normal).count(),
-            lines: lines(catalog, picture),
+            lines: lines(board, picture),
             devices: devices.map(|(points, device)| device_view(catalog, picture, device, points)).collect(),
             journal: journal_view(picture),
             sinks: board.sinks.iter().map(|(name, status)| sink_view(name, &lock(status))).collect(),
@@ -205,14 +209,21 @@ pub fn lock(status: &Mutex<forward::Status>) -> forward::Status {
 }
 
 /// Lines with their trouble, in the order of the catalog.
-pub fn lines(catalog: &Catalog, picture: &Picture) -> Vec<LineView> {
-    let troubles = picture.lines.iter().cloned().chain(std::iter::repeat(None));
-    let traffic =
-        picture.traffic.iter().map(TrafficView::of_line).chain(std::iter::repeat_with(TrafficView::default));
-    let told = troubles.zip(traffic);
-    let line =
-        |(line, (trouble, traffic)): (&Line, _)| LineView { name: line.name.clone(), trouble, traffic };
-    catalog.lines.iter().zip(told).map(line).collect()
+pub fn lines(board: &Board, picture: &Picture) -> Vec<LineView> {
+    let line = |(index, line): (usize, &Line)| LineView {
+        name: line.name.clone(),
+        address: board.taps.get(index).map(|(address, _)| place(address).to_owned()),
+        trouble: picture.lines.get(index).cloned().flatten(),
+        traffic: picture.traffic.get(index).map(TrafficView::of_line).unwrap_or_default(),
+    };
+    board.catalog.lines.iter().enumerate().map(line).collect()
+}
+
+fn place(address: &Address) -> &str {
+    match address {
+        Address::Tcp(to) | Address::RtuOverTcp(to) => to,
+        Address::Serial { path, .. } => path,
+    }
 }
 
 fn index(id: DeviceId) -> usize {

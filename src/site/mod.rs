@@ -5,6 +5,7 @@
 
 mod compile;
 mod devices;
+pub mod kit;
 mod profiles;
 mod rules;
 mod section;
