@@ -10,6 +10,7 @@ pub mod check;
 mod client;
 pub mod demo;
 mod disk;
+mod findings;
 pub mod export;
 pub mod run;
 pub mod screen;
@@ -17,6 +18,7 @@ pub mod simulate;
 mod pcap;
 mod probe;
 mod read;
+mod scan;
 mod table;
 mod target;
 mod trace;
@@ -82,6 +84,8 @@ enum Command {
     Alarms(AlarmsArgs),
     /// Read registers of a device and show them in every type and byte order, or by a profile.
     Read(read::ReadArgs),
+    /// Search a line for devices, and for the profiles that fit them; reads only.
+    Scan(scan::Scan),
     /// What passes on a line of a running gateway, live: frames as hex and meaning.
     Trace(trace::Trace),
     /// Readings of one point.
@@ -204,6 +208,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             let (ask, kit) =
                 (own_gateway(&documents, args.json)?, site::kit::kit(&options(&documents, Purpose::Run)));
             one_thread()?.block_on(read::read(&ask, &kit, &args, out))
+        }
+        Command::Scan(args) => {
+            let (ask, kit) =
+                (own_gateway(&documents, args.json)?, site::kit::kit(&options(&documents, Purpose::Run)));
+            one_thread()?.block_on(scan::scan(&ask, &kit, &args, out))
         }
         Command::Trace(args) => {
             one_thread()?.block_on(trace::trace(&asked(&documents, &args.place)?, &args, out))

@@ -7,6 +7,7 @@
 
 mod crash;
 mod faults;
+mod installer;
 mod journal;
 mod measured;
 mod alarm;
