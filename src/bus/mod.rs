@@ -165,7 +165,26 @@ pub enum LateAnswers {
     Drain,
 }
 
+impl Framing {
+    /// `rtu`, `ascii` or `mbap`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rtu => "rtu",
+            Self::Ascii => "ascii",
+            Self::Mbap => "mbap",
+        }
+    }
+}
+
 impl Address {
+    /// Serial port or `host:port`, for people.
+    pub fn place(&self) -> &str {
+        match self {
+            Self::Tcp(to) | Self::RtuOverTcp(to) | Self::AsciiOverTcp(to) => to,
+            Self::Serial { path, .. } => path,
+        }
+    }
+
     /// How frames stand on the line.
     pub const fn framing(&self) -> Framing {
         match self {

@@ -143,7 +143,8 @@ fn toml_address(address: &Address, format_found: Option<String>) -> String {
     match address {
         Address::Tcp(to) => format!("tcp = \"{to}\""),
         Address::RtuOverTcp(to) => format!("rtu_over_tcp = \"{to}\""),
-        Address::Serial { path, format } => {
+        Address::AsciiOverTcp(to) => format!("ascii_over_tcp = \"{to}\""),
+        Address::Serial { path, format, .. } => {
             let speed = format_found.unwrap_or_else(|| named(*format));
             format!("serial = {{ path = \"{path}\", speed = \"{speed}\" }}")
         }

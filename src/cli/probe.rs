@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::bus::master::Master;
+use crate::bus::says::{object_name, printable};
 use crate::bus::{Failure, LineSettings, Read, Slave};
 use crate::clock::{Clock, SystemClock};
 use crate::decode::{RawBatch, decode};
@@ -48,6 +49,12 @@ impl Probe {
     /// One read.
     pub(crate) async fn read(&mut self, slave: Slave, read: Read) -> Result<Vec<u16>, Failure> {
         self.master.read(slave, read, self.timeout, &mut self.losses).await.outcome
+    }
+
+    /// What the device says of itself, by name of the object; nothing when it does not know how.
+    pub(crate) async fn identify(&mut self, slave: Slave) -> Vec<(String, String)> {
+        let said = self.master.identify(slave, self.timeout, &mut self.losses).await.unwrap_or_default();
+        said.iter().map(|(object, text)| (object_name(*object), printable(text))).collect()
     }
 
     /// What was discarded so far, `bad_checksum 3`.

@@ -259,6 +259,7 @@ impl Search<'_> {
     /// Asks a device who it is and tries every profile on it.
     async fn examine(&self, probe: &mut Probe, found: &mut Found) {
         let slave = Slave(found.slave);
+        found.identity = probe.identify(slave).await;
         let mut known = Known::new();
         for profile in &self.kit.profiles {
             let batch = probe.poll(slave, profile, &mut known).await;
@@ -328,8 +329,8 @@ fn finish(
 /// Path or address of a line.
 pub(crate) fn place(line: &LineSettings) -> String {
     match &line.address {
-        Address::Tcp(to) | Address::RtuOverTcp(to) => to.clone(),
-        Address::Serial { path, format } => format!("{path} {}", named(*format)),
+        Address::Serial { path, format, .. } => format!("{path} {}", named(*format)),
+        other => other.place().to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::bus::{Address, LineSettings, SerialFormat};
+use crate::bus::{Address, Framing, LineSettings, SerialFormat};
 use crate::cli::ask::{Ask, Refusal, UNREACHABLE, USAGE};
 use crate::cli::client::Client;
 use crate::cli::duration;
@@ -51,13 +51,14 @@ impl Target {
     /// The site has no such line.
     pub(crate) fn settings(&self, kit: &Kit) -> Result<LineSettings, Refusal> {
         let address = match (&self.serial, &self.tcp, &self.rtu_over_tcp) {
-            (Some(path), _, _) => Address::Serial { path: path.clone(), format: self.speed },
+            (Some(path), _, _) => {
+                Address::Serial { path: path.clone(), format: self.speed, framing: Framing::Rtu }
+            }
             (_, Some(to), _) => Address::Tcp(host_port(to)?),
             (_, _, Some(to)) => Address::RtuOverTcp(host_port(to)?),
             (None, None, None) => return self.of_site(kit),
         };
-        let name = "line-1".to_owned();
-        Ok(LineSettings { name, address, timeout: Duration::from_secs(1), quiet: Duration::ZERO })
+        Ok(LineSettings::plain("line-1", address))
     }
 
     fn of_site(&self, kit: &Kit) -> Result<LineSettings, Refusal> {

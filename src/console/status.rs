@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::Base;
-use crate::bus::Address;
 use crate::console::traffic::TrafficView;
 use crate::forward;
 use crate::gateway::board::{Board, Picture};
@@ -212,18 +211,11 @@ pub fn lock(status: &Mutex<forward::Status>) -> forward::Status {
 pub fn lines(board: &Board, picture: &Picture) -> Vec<LineView> {
     let line = |(index, line): (usize, &Line)| LineView {
         name: line.name.clone(),
-        address: board.taps.get(index).map(|(address, _)| place(address).to_owned()),
+        address: board.taps.get(index).map(|(address, _)| address.place().to_owned()),
         trouble: picture.lines.get(index).cloned().flatten(),
         traffic: picture.traffic.get(index).map(TrafficView::of_line).unwrap_or_default(),
     };
     board.catalog.lines.iter().enumerate().map(line).collect()
-}
-
-fn place(address: &Address) -> &str {
-    match address {
-        Address::Tcp(to) | Address::RtuOverTcp(to) => to,
-        Address::Serial { path, .. } => path,
-    }
 }
 
 fn index(id: DeviceId) -> usize {

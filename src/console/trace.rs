@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use crate::bus::Framing;
 use crate::bus::says::Says;
 use crate::bus::tap::Seen;
-use crate::bus::trace::{Entry, Framing, Kind, Tracer};
+use crate::bus::trace::{Entry, Kind, Tracer};
 use crate::clock::Clock;
 use crate::console::api::{json, refuse};
 use crate::console::state::Console;
@@ -32,7 +33,7 @@ const ALIVE: Duration = Duration::from_secs(10);
 pub struct TraceView {
     /// RFC 3339, UTC, milliseconds.
     pub time: String,
-    /// `rtu` or `mbap`.
+    /// `rtu`, `ascii` or `mbap`.
     pub framing: String,
     /// `request`, `answer`, `discarded`, `failed`, or `missed` for entries that this listener was too slow for.
     pub kind: String,
@@ -131,7 +132,7 @@ pub(crate) async fn trace(State(console): State<Arc<Console>>, Path(name): Path<
     let Ok(place) = Arc::clone(&console.listeners).try_acquire_owned() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "there are as many live listeners as may be");
     };
-    let framing = Framing::of(address);
+    let framing = address.framing();
     let listening = Listening {
         seen: listeners.subscribe(),
         tracer: Tracer::new(framing),

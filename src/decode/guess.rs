@@ -112,7 +112,8 @@ mod tests {
         assert_eq!(marked(&[0, 42]), ["i32 ABCD 42", "i32 BADC 10752", "u32 ABCD 42", "u32 BADC 10752"]);
         assert_eq!(marked(&[0xFFFF, 0xFFFE])[0], "i32 ABCD -2");
         assert_eq!(marked(&[0, 0]), Vec::<String>::new());
-        assert_eq!(marked(&[0x7FC0, 0]), Vec::<String>::new());
+        let nan = guesses(&[0x7FC0, 0]);
+        assert_eq!((nan[0].text.as_str(), nan[0].plausible), ("nan", false));
         assert_eq!(marked(&[0x4059, 0, 0, 0])[0], "f64 ABCDEFGH 100");
     }
 

@@ -286,3 +286,41 @@ fn a_device_of_its_own_that_answers_to_every_unit_is_one() {
     assert_eq!(code, 0, "{out}");
     assert!(out.contains("answers to every address") && out.matches("answers: ").count() == 1, "{out}");
 }
+
+/// Basic identity as in the example of V1.1b3, 6.21, with another maker; what asks for more is refused.
+fn identified(unit: u8, pdu: &[u8]) -> Option<Vec<u8>> {
+    let answer = match *pdu {
+        _ if unit != 1 => return None,
+        [43, 14, 1, 0] => {
+            let mut page = vec![0x2B, 0x0E, 1, 1, 0, 0, 3];
+            for (object, text) in [(0, "ACME"), (1, "PT-100"), (2, "V2.11")] {
+                page.extend([object, u8::try_from(text.len()).unwrap()]);
+                page.extend(text.as_bytes());
+            }
+            page
+        }
+        [43, 14, ..] => vec![0xAB, 3],
+        // 1.01 bar and 21.5 degrees, the low word first.
+        [3, 0, 2, 0, 4] => vec![3, 8, 0x47, 0xAE, 0x3F, 0x81, 0, 0, 0x41, 0xAC],
+        [function, ..] => vec![function | 0x80, 2],
+        [] => return None,
+    };
+    Some(answer)
+}
+
+#[test]
+fn a_device_is_asked_who_it_is() {
+    let (address, got) = server(identified);
+    let bench = Bench::documents(nobody());
+    let arguments = ["scan", "--tcp", &address, "--slaves", "1-2", "--timeout", "150ms"];
+    let (code, out, _) = bench.run(&arguments);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("says of itself: maker ACME, product code PT-100, revision V2.11"), "{out}");
+    assert!(out.contains("pressure: 2 of 2 points fit, strong evidence: p 101.00 kPa"), "{out}");
+    assert!(got.lock().unwrap().contains(&vec![1, 0x2B, 0x0E, 1, 0]));
+    let (_, json, _) = bench.run(&[&arguments[..], &["--json"]].concat());
+    let found: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(found["identity"][0], serde_json::json!(["maker", "ACME"]));
+    // The maker's name counts as much as ten points.
+    assert!(found["profiles"][0]["score"].as_f64().unwrap() > 10.0, "{json}");
+}

@@ -11,34 +11,7 @@ use tokio::time::Instant;
 
 use crate::bus::says::Says;
 use crate::bus::tap::{Seen, What};
-use crate::bus::{Address, Failure, rtu};
-
-/// How frames lie in the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// Address, PDU, check sum; on a serial line or in a TCP stream.
-    Rtu,
-    /// Modbus TCP's header and a PDU.
-    Mbap,
-}
-
-impl Framing {
-    /// The framing of a line that leads to `address`.
-    pub const fn of(address: &Address) -> Self {
-        match address {
-            Address::Tcp(_) => Self::Mbap,
-            _ => Self::Rtu,
-        }
-    }
-
-    /// `rtu` or `mbap`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rtu => "rtu",
-            Self::Mbap => "mbap",
-        }
-    }
-}
+use crate::bus::{Failure, Framing, ascii, rtu};
 
 /// Why bytes were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,10 +138,7 @@ impl Tracer {
     }
 
     fn sent(&mut self, frame: &[u8], at: Instant) -> Option<Entry> {
-        let body = match self.framing {
-            Framing::Rtu => frame.split_last_chunk::<2>()?.0,
-            Framing::Mbap => frame.get(6..)?,
-        };
+        let body = self.body(frame)?;
         let (slave, pdu) = body.split_first()?;
         if self.requests.len() == REQUESTS_MAX {
             self.requests.pop_front();
@@ -195,6 +165,7 @@ impl Tracer {
         let Some(at) = at.filter(|_| !bytes.is_empty()) else { return };
         let mut found = match self.framing {
             Framing::Rtu => self.split(&bytes, at),
+            Framing::Ascii => self.split_ascii(&bytes, at),
             Framing::Mbap => vec![discarded(at, Discard::Cut, &bytes)],
         };
         // Of several that look like the answer the master took the last, or none.
@@ -258,11 +229,52 @@ impl Tracer {
         }
     }
 
-    /// Whom a sound RTU frame answers.
+    /// Slave and PDU of a whole frame; an ASCII frame's check sum must be right for it.
+    fn body(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        match self.framing {
+            Framing::Rtu => frame.split_last_chunk::<2>().map(|(body, _)| body.to_vec()),
+            Framing::Ascii => ascii_body(frame),
+            Framing::Mbap => frame.get(6..).map(<[u8]>::to_vec),
+        }
+    }
+
+    /// ASCII: from a colon to a line feed.
+    fn split_ascii(&self, bytes: &[u8], at: Instant) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let begin = rest.iter().position(|byte| *byte == b':').unwrap_or(rest.len());
+            let (noise, frames) = rest.split_at_checked(begin).unwrap_or((rest, &[]));
+            if !noise.is_empty() {
+                entries.push(discarded(at, Discard::Noise, noise));
+            }
+            let end = frames.iter().skip(1).position(|byte| matches!(byte, b':' | b'\n'));
+            let length =
+                end.map_or(frames.len(), |end| end + 1 + usize::from(frames.get(end + 1) == Some(&b'\n')));
+            let (frame, after) = frames.split_at_checked(length).unwrap_or((frames, &[]));
+            if !frame.is_empty() {
+                entries.push(self.entry(at, self.kind_of_ascii(frame), frame));
+            }
+            rest = after;
+        }
+        entries
+    }
+
+    fn kind_of_ascii(&self, frame: &[u8]) -> Kind {
+        if self.requests.back().is_some_and(|request| request.frame == frame) {
+            return Kind::Discarded(Discard::Echo);
+        }
+        match ascii_body(frame) {
+            Some(_) => self.judge(frame),
+            None if frame.ends_with(b"\n") => Kind::Discarded(Discard::BadChecksum),
+            None => Kind::Discarded(Discard::Cut),
+        }
+    }
+
+    /// Whom a sound frame answers.
     fn judge(&self, frame: &[u8]) -> Kind {
-        let Some(([slave, pdu @ ..], _)) = frame.split_last_chunk::<2>() else {
-            return Kind::Discarded(Discard::Noise);
-        };
+        let body = self.body(frame).unwrap_or_default();
+        let Some((slave, pdu)) = body.split_first() else { return Kind::Discarded(Discard::Noise) };
         let fits = |request: &&Request| request.slave == *slave && answers(&request.pdu, pdu);
         let mut newest_first = self.requests.iter().rev();
         if newest_first.clone().take(1).any(|request| request.open && fits(&request)) {
@@ -277,9 +289,10 @@ impl Tracer {
 
     fn entry(&self, at: Instant, kind: Kind, frame: &[u8]) -> Entry {
         let damaged = matches!(kind, Kind::Discarded(Discard::BadChecksum | Discard::Cut | Discard::Noise));
-        let body = frame.split_last_chunk::<2>().map(|(body, _)| body);
-        let Some([slave, pdu @ ..]) = body.filter(|_| !damaged) else {
-            return Entry { slave: frame.first().copied(), ..discarded_as(at, kind, frame) };
+        let body = self.body(frame).filter(|_| !damaged).unwrap_or_default();
+        let Some((slave, pdu)) = body.split_first() else {
+            let slave = frame.first().copied().filter(|_| self.framing == Framing::Rtu);
+            return Entry { slave, ..discarded_as(at, kind, frame) };
         };
         let asked =
             self.requests.iter().rev().find(|asked| asked.slave == *slave && answers(&asked.pdu, pdu));
@@ -334,6 +347,16 @@ fn discarded(at: Instant, why: Discard, bytes: &[u8]) -> Entry {
 
 fn discarded_as(at: Instant, kind: Kind, bytes: &[u8]) -> Entry {
     Entry { at, kind, slave: None, says: Says::Nothing, bytes: bytes.to_vec() }
+}
+
+/// Slave and PDU of a whole ASCII frame with a right check sum.
+fn ascii_body(frame: &[u8]) -> Option<Vec<u8>> {
+    let digits = std::str::from_utf8(frame.strip_prefix(b":")?.strip_suffix(b"\r\n")?).ok()?;
+    let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    let byte = |pair: Option<&str>| u8::from_str_radix(pair.filter(|pair| pair.len() == 2)?, 16).ok();
+    let bytes: Vec<u8> = pairs.map(byte).collect::<Option<_>>()?;
+    let (sum, body) = bytes.split_last()?;
+    (ascii::lrc(body) == *sum).then(|| body.to_vec())
 }
 
 /// The lengths that a frame may have that begins so, the shortest first.

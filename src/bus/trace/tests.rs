@@ -160,6 +160,36 @@ fn exceptions_bits_and_identity_have_words() {
 }
 
 #[test]
+fn ascii_frames_stand_between_colon_and_line_feed() {
+    // 0x11 + 0x03 + 0x01 = 0x15, and 0x15 + 0xEB = 0x100.
+    let lines = traced(
+        Framing::Ascii,
+        vec![
+            sent(b":110300000001EB\r\n".to_vec()),
+            received(b"\xFF:1103"),
+            received(b":110300000001EB\r\n:1103020007E4\r\n"),
+            received(b":1103020007E3\r\n"),
+            What::Ended(None),
+            sent(b":110300000001EB\r\n".to_vec()),
+            received(b":11830"),
+            What::Ended(Some(Failure::Timeout)),
+        ],
+    );
+    let expected = [
+        "> 17 read holding 0x0000 [17]",
+        "x noise:  [1]",
+        "x cut off:  [5]",
+        "x echo of the request: 17 read holding 0x0000 [17]",
+        "x bad check sum:  [15]",
+        "< 17 holding 0x0000 = 7 [15]",
+        "> 17 read holding 0x0000 [17]",
+        "x cut off:  [6]",
+        "! Timeout 17  [0]",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn transactions_tell_late_answers() {
     let lines = traced(
         Framing::Mbap,
@@ -193,14 +223,18 @@ proptest! {
             prop::collection::vec(any::<u8>(), 0..40),
             Just(sealed("11 03 02 00 07")),
             Just(sealed("11 83 02")),
+            Just(b":1103020007E3\r\n".to_vec()),
             Just(sealed(OTHER)),
             Just(bytes("00 01 00 00 00 05 11 03 02 00 05")),
         ], 0..20),
         ends in prop::collection::vec(prop::option::of(prop::sample::select(vec![None, Some(Failure::Timeout), Some(Failure::BadFrame)])), 20),
-        mbap in any::<bool>(),
+        framing in prop::sample::select(vec![Framing::Rtu, Framing::Ascii, Framing::Mbap]),
     ) {
-        let framing = if mbap { Framing::Mbap } else { Framing::Rtu };
-        let request = if mbap { bytes("00 01 00 00 00 06 11 03 00 00 00 01") } else { sealed(OTHER) };
+        let request = match framing {
+            Framing::Rtu => sealed(OTHER),
+            Framing::Ascii => b":110300000001EB\r\n".to_vec(),
+            Framing::Mbap => bytes("00 01 00 00 00 06 11 03 00 00 00 01"),
+        };
         let (mut tracer, at) = (Tracer::new(framing), start());
         let mut got = Vec::new();
         let mut told = Vec::new();
