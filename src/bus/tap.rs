@@ -26,7 +26,7 @@ pub struct Seen {
 /// What passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A whole request went out.
+    /// A whole request went out, or several at once where frames name their request.
     Sent(Arc<[u8]>),
     /// Bytes came, in pieces of any size.
     Received(Arc<[u8]>),

@@ -110,7 +110,9 @@ impl Tracer {
         match &seen.what {
             What::Sent(bytes) => {
                 self.flush(None, &mut entries);
-                entries.extend(self.sent(bytes, seen.at));
+                for frame in self.requests_in(bytes) {
+                    entries.extend(self.sent(frame, seen.at));
+                }
             }
             What::Received(bytes) => {
                 self.bytes.extend_from_slice(bytes);
@@ -123,7 +125,10 @@ impl Tracer {
             }
             What::Ended(failure) => {
                 self.flush(Some(*failure), &mut entries);
-                let asked = self.requests.iter_mut().find(|request| request.open);
+                // Of Modbus TCP an answer has closed its own request already.
+                let settled =
+                    self.framing == Framing::Mbap && matches!(failure, None | Some(Failure::Exception(_)));
+                let asked = self.requests.iter_mut().find(|request| request.open && !settled);
                 let slave = asked.map(|request| {
                     request.open = false;
                     request.slave
@@ -135,6 +140,22 @@ impl Tracer {
             }
         }
         entries
+    }
+
+    /// The frames that went out together; one, but for MBAP.
+    fn requests_in<'a>(&self, bytes: &'a [u8]) -> Vec<&'a [u8]> {
+        let (mut frames, mut rest) = (Vec::new(), bytes);
+        while let (Framing::Mbap, Some([_, _, _, _, high, low])) = (self.framing, rest.first_chunk::<6>())
+            && let Some((frame, later)) =
+                rest.split_at_checked(6 + usize::from(u16::from_be_bytes([*high, *low])))
+        {
+            frames.push(frame);
+            rest = later;
+        }
+        if !rest.is_empty() {
+            frames.push(rest);
+        }
+        frames
     }
 
     fn sent(&mut self, frame: &[u8], at: Instant) -> Option<Entry> {

@@ -216,6 +216,26 @@ fn transactions_tell_late_answers() {
     assert_eq!(lines, expected);
 }
 
+#[test]
+fn several_requests_may_be_under_way() {
+    let two = "00 01 00 00 00 06 11 03 00 00 00 01 00 02 00 00 00 06 12 03 00 00 00 01";
+    let lines = traced(
+        Framing::Mbap,
+        vec![
+            sent(bytes(two)),
+            received(&bytes("00 02 00 00 00 05 12 03 02 00 06")),
+            What::Ended(Some(Failure::Timeout)),
+        ],
+    );
+    let expected = [
+        "> 17 read holding 0x0000 [12]",
+        "> 18 read holding 0x0000 [12]",
+        "< 18 holding 0x0000 = 6 [11]",
+        "! Timeout 17  [0]",
+    ];
+    assert_eq!(lines, expected);
+}
+
 proptest! {
     #[test]
     fn every_byte_stands_in_one_entry(
