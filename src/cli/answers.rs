@@ -69,7 +69,7 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
     for device in view.devices.iter().filter(|device| device.line.is_some()) {
         let answered = device.answered.as_deref().map_or_else(|| "never".to_owned(), |at| zone.show(at));
         let line = device.line.clone().unwrap_or_default();
-        let trouble = device.trouble.clone().unwrap_or_default();
+        let trouble = device.trouble.clone().or_else(|| device.advice.clone()).unwrap_or_default();
         devices.row(vec![
             device.name.clone(),
             line,

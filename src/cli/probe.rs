@@ -12,7 +12,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::decode::{RawBatch, decode};
 use crate::loss::Losses;
 use crate::point::DeviceId;
-use crate::poll::Plan;
+use crate::poll::cost::Cost;
+use crate::poll::plan::{Cuts, Plan};
 use crate::profile::Profile;
 use crate::reading::Reason;
 
@@ -25,6 +26,7 @@ pub(crate) struct Probe {
     pub(crate) timeout: Duration,
     losses: Losses,
     clock: SystemClock,
+    cost: Cost,
     /// Reads that change some device.
     destructive: Vec<Read>,
 }
@@ -38,6 +40,7 @@ impl Probe {
             count: field.count,
         };
         Self {
+            cost: Cost::new(&line.address, line.quiet),
             master: Master::new(line),
             timeout,
             losses: Losses::default(),
@@ -73,10 +76,9 @@ impl Probe {
     /// Reads all that `profile` wants, except for registers that may change a device. After a silence the rest is not tried.
     pub(crate) async fn poll(&mut self, slave: Slave, profile: &Profile, known: &mut Known) -> RawBatch {
         let start = self.clock.now();
-        let wanted: Vec<usize> = (0..profile.fields.len()).collect();
         let mut raws = vec![(start, Err(Reason::NotPolled)); profile.fields.len()];
         let mut silent = false;
-        for planned in Plan::new(&profile.fields, &wanted, &profile.limits).0 {
+        for planned in plan(profile, &self.cost).0 {
             if silent || self.may_change(planned.read) {
                 continue;
             }
@@ -107,6 +109,12 @@ impl Probe {
         }
         RawBatch { device: DeviceId(0), start, end: self.clock.now(), raws }
     }
+}
+
+/// All requests that a profile needs.
+pub(crate) fn plan(profile: &Profile, cost: &Cost) -> Plan {
+    let wanted: Vec<usize> = (0..profile.fields.len()).collect();
+    Plan::new(&profile.fields, &wanted, &profile.limits, cost, &Cuts::new())
 }
 
 fn end_of(read: Read) -> u16 {

@@ -12,10 +12,10 @@ use clap::Args;
 use crate::bus::{Address, Failure, LineSettings, Read, SerialFormat, Slave, Table};
 use crate::cli::ask::{Ask, GOOD, NO, Refusal, USAGE, settle};
 use crate::cli::findings::{Found, Match, emit, summary};
-use crate::cli::probe::{Known, Probe};
+use crate::cli::probe::{Known, Probe, plan};
 use crate::cli::target::{Target, leave_alone, speed, unreachable};
 use crate::normalize::fit::Fit;
-use crate::poll::Plan;
+use crate::poll::cost::Cost;
 use crate::site::kit::Kit;
 
 /// Profiles shown for a device.
@@ -93,7 +93,7 @@ async fn scan_of(ask: &Ask, kit: &Kit, args: &Scan, out: &mut dyn Write) -> anyh
         damaged: Vec::new(),
     };
     let most = search.cost(search.slaves.len() * 2 + 1) * u32::try_from(lines.len()).unwrap_or(u32::MAX);
-    let each = search.cost(search.requests_of_profiles());
+    let each = search.cost(search.requests_of_profiles(&line));
     if !args.json {
         let (first, last) = (search.slaves.first(), search.slaves.last());
         let range = first.zip(last).map(|(first, last)| format!("{first} to {last}")).unwrap_or_default();
@@ -152,12 +152,9 @@ impl Search<'_> {
     }
 
     /// All that one device may be asked, with its identity.
-    fn requests_of_profiles(&self) -> usize {
-        let plan = |profile: &crate::profile::Profile| {
-            let wanted: Vec<usize> = (0..profile.fields.len()).collect();
-            Plan::new(&profile.fields, &wanted, &profile.limits).0.len()
-        };
-        self.kit.profiles.iter().map(plan).sum::<usize>() + 3
+    fn requests_of_profiles(&self, line: &LineSettings) -> usize {
+        let cost = Cost::new(&line.address, line.quiet);
+        self.kit.profiles.iter().map(|profile| plan(profile, &cost).0.len()).sum::<usize>() + 3
     }
 
     /// What hangs on a line.

@@ -73,6 +73,11 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
+    /// Now, for durations: no step of the wall clock moves it.
+    #[expect(clippy::disallowed_methods, reason = "this is the port to the clocks")]
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
     /// The moment of a monotonic instant.
     fn at(&self, instant: Instant) -> Timestamp;
     /// Whether the wall clock has ever been set.

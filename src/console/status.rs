@@ -88,6 +88,9 @@ pub struct DeviceView {
     /// Why the last poll failed; absent when it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What a person should know of it although it answers; absent when there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
     /// When it last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<String>,
@@ -234,6 +237,7 @@ fn device_view(catalog: &Catalog, picture: &Picture, device: &Device, points: Ve
         polls: status.polls,
         failed: status.failed,
         trouble: status.trouble,
+        advice: status.advice,
         answered: status.answered.map(|at| at.to_string()),
         traffic: line.is_some().then(|| TrafficView::of_device(&status.figures)),
         points,

@@ -30,6 +30,8 @@ pub struct DeviceStatus {
     pub failed: u64,
     /// Why the last poll failed; `None` when it did not.
     pub trouble: Option<String>,
+    /// What a person should know of it although it answers; `None` when there is nothing.
+    pub advice: Option<String>,
     /// When the device last answered.
     pub answered: Option<Timestamp>,
     /// What its requests came to.
@@ -167,6 +169,12 @@ impl Board {
         device.figures.clone_from(of_device);
         device.failed += u64::from(polled.failure.is_some());
         device.trouble = polled.failure.as_ref().map(ToString::to_string);
+        if device.advice != polled.advice {
+            if let Some(advice) = &polled.advice {
+                tracing::warn!(device = polled.batch.device.0, %advice, "a device needs attention");
+            }
+            device.advice.clone_from(&polled.advice);
+        }
         if polled.failure.is_none() {
             device.answered = Some(polled.batch.end);
         }

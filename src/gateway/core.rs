@@ -4,7 +4,7 @@
 //! Invariant: every timer due by `now` fires before the event, in order of (due, rule); the same events give the same effects.
 //! Source: DESIGN section 3.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::alarm::engine::Engine;
@@ -13,6 +13,7 @@ use crate::alarm::{Alarm, RuleState, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::decode::RawBatch;
 use crate::derive::Derived;
+use crate::gateway::attention::Attention;
 use crate::normalize::Normalizer;
 use crate::point::{Catalog, DeviceId};
 use crate::reading::{Batch, Reading};
@@ -60,6 +61,8 @@ pub struct Effects {
     pub states: Vec<(String, RuleState)>,
     /// Why a person's act was refused.
     pub refused: Option<String>,
+    /// The devices to be polled denser from now on, when they are others than before.
+    pub dense: Option<BTreeSet<DeviceId>>,
 }
 
 /// The pure middle of the gateway.
@@ -69,6 +72,7 @@ pub struct Core {
     devices: BTreeMap<DeviceId, (Normalizer, Option<Timestamp>)>,
     derived: Derived,
     engine: Engine,
+    attention: Attention,
 }
 
 impl Core {
@@ -83,6 +87,7 @@ impl Core {
             devices: site.devices.iter().map(device).collect(),
             derived: Derived::new(site.derived.clone(), &site.catalog),
             engine: Engine::new(&site.catalog.site, site.rules.clone(), &site.catalog),
+            attention: Attention::new(site),
         }
     }
 
@@ -90,6 +95,9 @@ impl Core {
     /// are gone) comes with the effects of the next event.
     pub fn restore(&mut self, states: Vec<(String, RuleState)>, last: Option<Timestamp>, now: Timestamp) {
         self.engine.restore(states, last, now);
+        let open = self.engine.alarms();
+        open.iter().for_each(|alarm| self.attention.alarm(alarm));
+        self.attention.changed();
     }
 
     /// Fires every timer due by `now` in order of (due, rule), then takes the event. A step of the clock is taken before the timers, so that none fires for
@@ -118,6 +126,10 @@ impl Core {
         effects.refused = done.err().map(|refusal: Refusal| refusal.to_string());
         effects.transitions = self.engine.drain();
         effects.states = self.engine.dirty();
+        effects.transitions.iter().for_each(|transition| self.attention.alarm(&transition.alarm));
+        if self.attention.changed() {
+            effects.dense = Some(self.attention.dense().clone());
+        }
         effects
     }
 
@@ -129,6 +141,11 @@ impl Core {
     /// Alarms that are not closed.
     pub fn alarms(&self) -> Vec<Alarm> {
         self.engine.alarms()
+    }
+
+    /// The devices that are to be polled denser.
+    pub const fn dense(&self) -> &BTreeSet<DeviceId> {
+        self.attention.dense()
     }
 
     /// The state of every rule, for the core of a reloaded site.
@@ -150,6 +167,7 @@ impl Core {
         let batches = gather(batch, derived, &self.catalog);
         for reading in batches.iter().flat_map(|batch| &batch.readings) {
             self.engine.reading(reading, now);
+            self.attention.reading(reading);
         }
         batches
     }
@@ -287,6 +305,7 @@ mod tests {
             profile,
             points: vec![Some(PointId(0))],
             every: Duration::from_secs(10),
+            every_in_alarm: None,
             timeout: Duration::from_secs(1),
             calibration_due: Some(at(1000)),
         }
@@ -378,6 +397,36 @@ mod tests {
         assert!(effects.transitions.is_empty());
         assert!(core.apply(Event::Tick, at(hour + 60), true).transitions.is_empty());
         assert_eq!(core.apply(Event::Tick, at(hour + 61), true).transitions.len(), 1);
+    }
+
+    #[test]
+    fn a_device_is_polled_denser_while_a_rule_on_its_points_is_near_or_active() {
+        let mut site = site();
+        site.devices[0].every_in_alarm = Some(Duration::from_secs(1));
+        let mut core = Core::new(&site);
+        core.restore(Vec::new(), None, at(0));
+        let mut dense = |seconds, raw: Result<Raw, Reason>| {
+            core.apply(polled(seconds, raw), at(seconds), true).dense.map(|set| set.len())
+        };
+        // The rule looks at twice the level, is active at 15, and its deadband of 2 is more than a tenth.
+        assert_eq!(dense(0, Ok(Raw::Number(64.0))), None);
+        assert_eq!(dense(10, Ok(Raw::Number(65.0))), Some(1), "one deadband from the threshold");
+        assert_eq!(dense(11, Ok(Raw::Number(80.0))), None, "still");
+        assert_eq!(dense(12, Err(Reason::Timeout)), None, "no number says nothing");
+        assert_eq!(dense(30, Ok(Raw::Number(80.0))), None, "active by now");
+        let states = core.states();
+        let effects = core.apply(polled(31, Ok(Raw::Number(1.0))), at(31), true);
+        assert_eq!(effects.dense, Some(BTreeSet::new()));
+        let mut later = Core::new(&site);
+        later.restore(states, Some(at(30)), at(32));
+        assert_eq!(
+            later.dense(),
+            &BTreeSet::from([DeviceId(0)]),
+            "an alarm that is open after a restart counts"
+        );
+
+        let mut plain = Core::new(&self::site());
+        assert_eq!(plain.apply(polled(0, Ok(Raw::Number(80.0))), at(0), true).dense, None);
     }
 
     #[test]

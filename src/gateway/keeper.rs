@@ -3,7 +3,7 @@
 //! In: polls, people's acts, confirmed progress, time. Out: groups, the board, the number of the last commit.
 //! Invariant: nothing is told before it is committed; while the disk refuses the board is marked and goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,14 @@ pub(crate) struct Inlets {
     pub(crate) stop: watch::Receiver<bool>,
 }
 
+/// Where the keeper tells what others act on.
+pub(crate) struct Outlets {
+    /// To the sinks: the last commit.
+    pub(crate) committed: watch::Sender<Seq>,
+    /// To the line tasks: devices that are to be polled denser.
+    pub(crate) dense: watch::Sender<BTreeSet<DeviceId>>,
+}
+
 /// The gateway's own points.
 struct Own {
     device: DeviceId,
@@ -51,7 +59,7 @@ pub(crate) struct Keeper {
     writer: Writer,
     board: Arc<Board>,
     clock: Arc<dyn Clock>,
-    committed: watch::Sender<Seq>,
+    outlets: Outlets,
     commit_every: Duration,
     pending: Pending,
     in_flight: bool,
@@ -73,7 +81,7 @@ impl Keeper {
         writer: Writer,
         board: Arc<Board>,
         clock: Arc<dyn Clock>,
-        committed: watch::Sender<Seq>,
+        outlets: Outlets,
     ) -> Self {
         let now = clock.now();
         let polls = site.lines.iter().any(|line| !line.devices.is_empty());
@@ -81,7 +89,7 @@ impl Keeper {
             core,
             writer,
             board,
-            committed,
+            outlets,
             commit_every: site.journal.commit_every,
             pending: Pending::default(),
             in_flight: false,
@@ -146,6 +154,9 @@ impl Keeper {
         let now = self.clock.now();
         let mut effects: Effects = self.core.apply(event, now, self.clock.trusted());
         let refused = effects.refused.take();
+        if let Some(dense) = effects.dense.take() {
+            self.outlets.dense.send_replace(dense);
+        }
         for transition in &effects.transitions {
             let alarm = &transition.alarm;
             tracing::info!(rule = %alarm.rule, point = %alarm.point, severity = ?alarm.severity, change = ?transition.change, value = ?alarm.value, "alarm");
@@ -302,7 +313,7 @@ impl Keeper {
                 self.board.committed(seq, &written.group, written.bytes, self.pending.waiting());
                 // A commit of progress alone has nothing for a sink: waking it would make the next such commit.
                 if !written.group.batches.is_empty() || !written.group.transitions.is_empty() {
-                    let _ = self.committed.send(seq);
+                    let _ = self.outlets.committed.send(seq);
                 }
                 for answer in self.answers_in_flight.drain(..) {
                     let _ = answer.send(None);

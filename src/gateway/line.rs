@@ -1,100 +1,107 @@
-//! One task for each line: plan, transact, decode, hand the batch to the core.
+//! One task for each line: whose turn it is, transact, decode, hand the batch to the core.
 //!
-//! In: the line's devices with their plans. Out: one [`Polled`] for each poll, good or failed.
-//! Invariant: one transaction at a time on the line; a device that fails is held back and never keeps the others waiting
-//! for more than one timeout of each of its probes.
+//! In: the line's devices, a master, which devices are to be polled denser. Out: one [`Polled`] for each poll, good or failed.
+//! Invariant: one transaction at a time on the line; a dead device never takes more than its share ([`Turns`]); all time is monotonic, so
+//! that a step of the wall clock neither stalls nor hurries a poll.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
+use crate::bus::Exchange;
 use crate::bus::master::Master;
 use crate::bus::tap::Listeners;
-use crate::bus::{Exchange, Failure, Slave};
-use crate::clock::{Clock, Timestamp};
-use crate::decode::{RawBatch, decode};
+use crate::clock::Clock;
+use crate::decode::RawBatch;
+use crate::gateway::polling::{Patience, Polling};
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
+use crate::poll::schedule::Demand;
 use crate::poll::stats::{Figures, Stats};
-use crate::poll::{Health, Plan, Schedule};
-use crate::profile::Profile;
+use crate::poll::turn::{Outcome, Price, Turn, Turns};
 use crate::reading::Reason;
 use crate::site::{LineSpec, Site};
 
 /// What one poll came to.
 #[derive(Debug)]
-pub(crate) struct Polled {
+pub struct Polled {
     /// The raw values, or why there are none.
-    pub(crate) batch: RawBatch,
+    pub batch: RawBatch,
     /// The first failure of the poll.
-    pub(crate) failure: Option<Reason>,
+    pub failure: Option<Reason>,
     /// The line.
-    pub(crate) line: LineId,
+    pub line: LineId,
     /// Why the line is down.
-    pub(crate) trouble: Option<String>,
+    pub trouble: Option<String>,
+    /// What a person should know of the device.
+    pub advice: Option<String>,
     /// What was discarded since the last report.
-    pub(crate) losses: Vec<(Loss, String, u64)>,
+    pub losses: Vec<(Loss, String, u64)>,
     /// Figures of the line and of the device.
-    pub(crate) figures: (Figures, Figures),
+    pub figures: (Figures, Figures),
 }
 
-struct Polling {
-    id: DeviceId,
-    name: String,
-    slave: Slave,
-    profile: Profile,
-    plan: Plan,
-    timeout: Duration,
-    health: Health,
+/// Where a line task reports to, and what it is told.
+pub struct Ports {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// To the core.
+    pub polled: mpsc::Sender<Polled>,
+    /// The devices, of any line, that are to be polled denser now.
+    pub dense: watch::Receiver<BTreeSet<DeviceId>>,
 }
 
 /// One line and all that hangs on it.
-pub(crate) struct LineTask {
+pub struct LineTask {
     id: LineId,
     name: String,
     master: Master,
     devices: Vec<Polling>,
-    schedule: Schedule,
-    clock: Arc<dyn Clock>,
-    polled: mpsc::Sender<Polled>,
+    turns: Turns,
+    ports: Ports,
     losses: Losses,
     stats: Stats,
-    polls: u64,
+    /// Whether anybody answered since the line was last down.
+    was_up: bool,
+    trouble: Option<String>,
+    denser: BTreeSet<DeviceId>,
 }
 
 impl LineTask {
-    pub(crate) fn new(
-        spec: &LineSpec,
-        site: &Site,
-        clock: Arc<dyn Clock>,
-        polled: mpsc::Sender<Polled>,
-    ) -> Self {
-        let specs = || spec.devices.iter().filter_map(|index| site.devices.get(*index));
-        let devices = specs().map(|device| {
-            let wanted: Vec<usize> = (0..device.profile.fields.len()).collect();
-            Polling {
-                id: device.id,
-                name: site.catalog.device(device.id).map(|named| named.name.clone()).unwrap_or_default(),
-                slave: device.slave,
-                plan: Plan::new(&device.profile.fields, &wanted, &device.profile.limits),
-                profile: device.profile.clone(),
-                timeout: device.timeout,
-                health: Health::default(),
-            }
-        });
-        let periods: Vec<Duration> = specs().map(|device| device.every).collect();
+    /// The task of one line of `site`; nothing is opened yet.
+    pub fn new(spec: &LineSpec, site: &Site, ports: Ports) -> Self {
+        Self::over(Master::new(spec.settings.clone()), spec, site, ports)
+    }
+
+    /// The same over a given master.
+    pub fn over(master: Master, spec: &LineSpec, site: &Site, ports: Ports) -> Self {
+        let settings = &spec.settings;
+        let specs = spec.devices.iter().filter_map(|index| site.devices.get(*index));
+        let name = |id| site.catalog.device(id).map(|named| named.name.clone()).unwrap_or_default();
+        let devices: Vec<Polling> = specs
+            .map(|device| Polling::new(device, name(device.id), &settings.address, settings.quiet))
+            .collect();
+        let demand = |device: &Polling| Demand { every: device.every, cost: device.costs().answered };
+        let demands: Vec<Demand> = devices.iter().map(demand).collect();
+        let mut turns = Turns::new(&demands, u64::from(spec.id.0), ports.clock.instant());
+        for (index, device) in devices.iter().enumerate() {
+            turns.costs(index, device.costs());
+        }
         Self {
             id: spec.id,
-            name: spec.settings.name.clone(),
-            master: Master::new(spec.settings.clone()),
-            devices: devices.collect(),
-            stats: Stats::new(periods.len()),
-            schedule: Schedule::new(&periods, clock.now()),
-            clock,
-            polled,
+            name: settings.name.clone(),
+            master,
+            stats: Stats::new(devices.len()),
+            devices,
+            turns,
+            ports,
             losses: Losses::default(),
-            polls: 0,
+            was_up: false,
+            trouble: None,
+            denser: BTreeSet::new(),
         }
     }
 
@@ -104,108 +111,128 @@ impl LineTask {
     }
 
     /// Polls until the core is gone.
-    async fn run(&mut self) {
+    pub async fn run(&mut self) {
         if self.devices.is_empty() {
             return std::future::pending().await;
         }
         loop {
-            let now = self.clock.now();
-            match self.schedule.next(now) {
-                Err(at) => tokio::time::sleep(at.since(now).max(Duration::from_millis(1))).await,
-                Ok((index, missed)) => {
-                    let Some(device) = self.devices.get(index) else { continue };
-                    self.losses.record(Loss::MissedPoll, &device.name, missed);
-                    if !device.health.ready(now) {
-                        self.losses.record(Loss::MissedPoll, &device.name, 1);
-                    } else if self.poll(index).await.is_err() {
-                        return;
-                    }
+            let now = self.ports.clock.instant();
+            self.densify(now);
+            let asked = match self.turns.next(now) {
+                Turn::Wait(until) => {
+                    self.wait(until).await;
+                    continue;
                 }
+                Turn::Poll { device, missed, first } => {
+                    let patience = match self.turns.is_well(device) {
+                        true => Patience::Well,
+                        false if first => Patience::Until(now),
+                        false => Patience::Doubtful,
+                    };
+                    Asked { device, missed, patience, due: true, at: None }
+                }
+                Turn::Probe { device, missed, due, at } => {
+                    let patience = match at {
+                        Price::Free | Price::Charged => Patience::Probe,
+                        Price::FreeUntil(end) => Patience::Until(end),
+                    };
+                    Asked { device, missed, patience, due, at: Some(at) }
+                }
+            };
+            if self.poll(asked).await.is_err() {
+                return;
             }
         }
     }
 
-    async fn poll(&mut self, index: usize) -> Result<(), mpsc::error::SendError<Polled>> {
-        let Some(device) = self.devices.get_mut(index) else { return Ok(()) };
-        let mut record = |exchange: &Exchange| self.stats.record(index, exchange);
-        let (batch, failure) =
-            poll_device(device, &mut self.master, self.clock.as_ref(), &mut self.losses, &mut record).await;
-        self.polls = self.polls.wrapping_add(1);
-        let answered = !matches!(failure, Some(Reason::Timeout | Reason::LineDown | Reason::BadFrame));
-        device.health.step(answered, batch.end, self.polls ^ (u64::from(device.id.0) << 32));
-        let trouble = self.master.trouble().map(str::to_owned);
-        let figures = self.figures(index);
-        let polled = Polled { batch, failure, line: self.id, trouble, losses: self.losses.drain(), figures };
-        self.polled.send(polled).await
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the load is a share of the time that passed at the port")]
-    fn figures(&self, index: usize) -> (Figures, Figures) {
-        let now = tokio::time::Instant::now();
-        let tap = &self.master.tap;
-        let (bytes_sent, bytes_received) = (tap.bytes_sent, tap.bytes_received);
-        (Figures { bytes_sent, bytes_received, ..self.stats.line(now) }, self.stats.device(index, now))
-    }
-}
-
-/// Reads a device's plan. After a silence the rest of the plan is not tried: one dead device costs one timeout.
-async fn poll_device(
-    device: &Polling,
-    master: &mut Master,
-    clock: &dyn Clock,
-    losses: &mut Losses,
-    record: &mut (dyn FnMut(&Exchange) + Send),
-) -> (RawBatch, Option<Reason>) {
-    let start = clock.now();
-    let mut raws = vec![(start, Err(Reason::NotPolled)); device.profile.fields.len()];
-    let mut failure: Option<Reason> = None;
-    for planned in &device.plan.0 {
-        let silent = failure.clone().filter(|reason| matches!(reason, Reason::Timeout | Reason::LineDown));
-        let (at, outcome) = match silent {
-            Some(reason) => (clock.now(), Err(reason)),
-            None => {
-                let exchange = master.read(device.slave, planned.read, device.timeout, losses).await;
-                record(&exchange);
-                (clock.at(exchange.ended), exchange.outcome.map_err(reason_of))
+    /// Waits until then, or until other devices are to be polled denser.
+    async fn wait(&mut self, until: Instant) {
+        let changed = async {
+            if self.ports.dense.changed().await.is_err() {
+                // Nobody commands any more.
+                std::future::pending::<()>().await;
             }
         };
-        if let Err(reason) = &outcome {
-            failure.get_or_insert_with(|| reason.clone());
-        }
-        for (field, offset) in &planned.fields {
-            place(&mut raws, device, *field, *offset, at, &outcome);
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => {}
+            () = changed => self.ports.dense.mark_changed(),
         }
     }
-    (RawBatch { device: device.id, start, end: clock.now(), raws }, failure)
-}
 
-/// Puts what one answer says of one field into its place.
-fn place(
-    raws: &mut [(Timestamp, Result<crate::decode::Raw, Reason>)],
-    device: &Polling,
-    index: usize,
-    offset: usize,
-    at: Timestamp,
-    outcome: &Result<Vec<u16>, Reason>,
-) {
-    let (Some(field), Some(slot)) = (device.profile.fields.get(index), raws.get_mut(index)) else { return };
-    let raw = match outcome {
-        Ok(cells) => match cells.get(offset..offset + usize::from(field.count)) {
-            Some(cells) => Ok(decode(field, cells)),
-            None => Err(Reason::BadFrame),
-        },
-        Err(reason) => Err(reason.clone()),
-    };
-    *slot = (at, raw);
-}
-
-fn reason_of(failure: Failure) -> Reason {
-    match failure {
-        Failure::Timeout => Reason::Timeout,
-        Failure::BadFrame => Reason::BadFrame,
-        Failure::Exception(code) => Reason::Exception(code),
-        Failure::LineDown => Reason::LineDown,
+    /// Takes the command which devices are polled denser.
+    fn densify(&mut self, now: Instant) {
+        if !self.ports.dense.has_changed().unwrap_or(false) {
+            return;
+        }
+        let wanted = self.ports.dense.borrow_and_update().clone();
+        for (index, device) in self.devices.iter().enumerate() {
+            let Some(every) = device.every_in_alarm else { continue };
+            let dense = wanted.contains(&device.id);
+            if dense == self.denser.contains(&device.id) {
+                continue;
+            }
+            tracing::info!(device = %device.name, dense, every_ms = every.as_millis(), "denser polling");
+            self.turns.densify(index, dense.then_some(every), now);
+        }
+        self.denser = wanted;
     }
+
+    async fn poll(&mut self, asked: Asked) -> Result<(), mpsc::error::SendError<Polled>> {
+        let Some(device) = self.devices.get_mut(asked.device) else { return Ok(()) };
+        self.losses.record(Loss::MissedPoll, &device.name, asked.missed);
+        let clock = self.ports.clock.as_ref();
+        let mut record = |exchange: &Exchange| self.stats.record(asked.device, exchange);
+        let said = device.poll(&mut self.master, asked.patience, clock, &mut self.losses, &mut record).await;
+        let outcome = match &said.failure {
+            _ if said.answered => Outcome::Answered,
+            // A device may be what brings its line down, but not one that was down before.
+            Some(Reason::LineDown) if !self.was_up => Outcome::NoLine,
+            _ => Outcome::Failed,
+        };
+        self.was_up = match outcome {
+            Outcome::Answered => true,
+            Outcome::NoLine => false,
+            Outcome::Failed => self.was_up && said.failure != Some(Reason::LineDown),
+        };
+        let was_dead = self.turns.is_dead(asked.device);
+        self.turns.ended(asked.device, outcome, asked.at, clock.instant());
+        self.turns.costs(asked.device, device.costs());
+        if was_dead != self.turns.is_dead(asked.device) {
+            tracing::info!(line = %self.name, device = %device.name, dead = !was_dead, "a device's health changed");
+        }
+        let trouble = self.master.trouble().map(str::to_owned);
+        // Probes between two periods of a dead device tell nothing new; the journal is spared.
+        let news = said.answered || asked.due || trouble != self.trouble;
+        if !news {
+            return Ok(());
+        }
+        self.trouble.clone_from(&trouble);
+        let (now, tap) = (clock.instant(), &self.master.tap);
+        let (bytes_sent, bytes_received) = (tap.bytes_sent, tap.bytes_received);
+        let line = Figures { bytes_sent, bytes_received, ..self.stats.line(now) };
+        let figures = (line, self.stats.device(asked.device, now));
+        let polled = Polled {
+            batch: said.batch,
+            failure: said.failure,
+            line: self.id,
+            trouble,
+            advice: device.advice(),
+            losses: self.losses.drain(),
+            figures,
+        };
+        self.ports.polled.send(polled).await
+    }
+}
+
+/// A turn that polls.
+struct Asked {
+    device: usize,
+    missed: u64,
+    patience: Patience,
+    /// Whether a period of its own has begun.
+    due: bool,
+    /// The price of a probe.
+    at: Option<Price>,
 }
 
 /// Runs the line until `stop`; a panic ends the poll it happened in, is logged, and the line goes on.

@@ -9,12 +9,14 @@
 //! line tasks ──Polled──▶ keeper (core, pure) ──Group──▶ writer thread (journal) ──Committed──▶ keeper ──▶ board, sinks
 //! ```
 
+mod attention;
 pub mod board;
 pub mod core;
 pub mod keeper;
-mod line;
+pub mod line;
 mod notify;
 mod pending;
+mod polling;
 mod start;
 mod writer;
 
@@ -69,10 +71,15 @@ pub async fn run(
     let (confirmed_to, confirmed) = mpsc::channel(256);
     let (seq_to, seq) = watch::channel(begun.last);
     let (lines_stop_to, lines_stop) = watch::channel(false);
+    let (dense_to, dense) = watch::channel(begun.core.dense().clone());
 
     let mut lines = JoinSet::new();
     for (spec, (_, listeners)) in site.lines.iter().zip(&board.taps) {
-        let mut task = line::LineTask::new(spec, &site, Arc::clone(&clock), polled_to.clone());
+        let mut dense = dense.clone();
+        // What was near its threshold when the last run ended is told to the new tasks, too.
+        dense.mark_changed();
+        let ports = line::Ports { clock: Arc::clone(&clock), polled: polled_to.clone(), dense };
+        let mut task = line::LineTask::new(spec, &site, ports);
         task.tell(listeners);
         spawn(&mut lines, line::supervise(task, lines_stop.clone()));
     }
@@ -97,8 +104,9 @@ pub async fn run(
         spawn(&mut beside, task(Arc::clone(&board), stop.clone()));
     }
 
+    let outlets = keeper::Outlets { committed: seq_to, dense: dense_to };
     let keeper =
-        keeper::Keeper::new(&site, begun.core, begun.writer, Arc::clone(&board), Arc::clone(&clock), seq_to);
+        keeper::Keeper::new(&site, begun.core, begun.writer, Arc::clone(&board), Arc::clone(&clock), outlets);
     let (last_to, last) = watch::channel(false);
     let mut keeper_task = JoinSet::new();
     spawn(&mut keeper_task, keeper.run(keeper::Inlets { polled, commands, confirmed, stop: last }));

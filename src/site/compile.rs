@@ -9,17 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
-use crate::bus::Address;
 use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
-use crate::poll::Plan;
 use crate::risk::RiskPoint;
 use crate::site::devices::{self, DeviceDraft, LineDraft};
 use crate::site::profiles::{self, Model};
 use crate::site::rules::{self, Known, hash};
 use crate::site::section::{Section, nearest};
 use crate::site::tree::{Document, Node, Report};
-use crate::site::{DeviceSpec, LineSpec, Options, Site, settings};
+use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, settings};
 
 pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     let report = Report::default();
@@ -141,7 +139,7 @@ impl<'a> Build<'a> {
         }
         self.check_slaves();
         self.number_lines_and_devices();
-        self.check_load();
+        budget::check(&self.lines, &self.drafts, self.report);
         for section in each("derived") {
             self.derived(&section, &mut names);
         }
@@ -149,6 +147,7 @@ impl<'a> Build<'a> {
             names.named("rule", &section);
             self.rules.extend(rules::rule(&section, &self.known));
         }
+        self.check_denser();
         self.implicit();
         for top in &tops {
             top.finish();
@@ -222,6 +221,7 @@ impl<'a> Build<'a> {
                 profile: draft.profile.clone(),
                 points,
                 every: draft.every,
+                every_in_alarm: draft.every_in_alarm,
                 timeout: draft.timeout,
                 calibration_due: draft.calibration_due,
             });
@@ -293,36 +293,19 @@ impl<'a> Build<'a> {
         self.derived.push(draft.settings);
     }
 
-    /// Time that a line's polls take against the time there is.
-    fn check_load(&self) {
-        for (index, line) in self.lines.iter().enumerate() {
-            let Address::Serial { format, .. } = &line.settings.address else { continue };
-            let byte_s = 11.0 / f64::from(format.baud);
-            let mut load = 0.0;
-            for draft in self.drafts.iter().filter(|draft| draft.line == index) {
-                let wanted: Vec<usize> = (0..draft.profile.fields.len()).collect();
-                let plan = Plan::new(&draft.profile.fields, &wanted, &draft.profile.limits);
-                let quiet = draft.profile.limits.quiet.max(line.settings.quiet).as_secs_f64();
-                let request_s = |planned: &crate::poll::PlannedRead| {
-                    let bytes = u32::try_from(8 + 5 + planned.read.data_bytes()).unwrap_or(u32::MAX);
-                    f64::from(bytes) * byte_s + 3.5 * byte_s + 0.005 + quiet
-                };
-                load += plan.0.iter().map(request_s).sum::<f64>() / draft.every.as_secs_f64().max(0.001);
-            }
-            let name = &line.settings.name;
-            let percent = 100.0 * load;
-            if load > 1.0 {
-                let text = format!(
-                    "the polls of line {name} need {percent:.0} % of its time at {} baud",
-                    format.baud
-                );
-                let help = Some(format!("make every `every` {load:.1} times as long, or use more lines"));
-                self.report.error(&line.place, "unreachable-period", text, help);
-            } else if load > 0.8 {
-                let text = format!(
-                    "the polls of line {name} need {percent:.0} % of its time: one slow device delays all"
-                );
-                self.report.warning(&line.place, "full-line", text, None);
+    /// A denser period that no rule can ever ask for.
+    fn check_denser(&self) {
+        let feeds = |point: PointId, own: &[Option<PointId>]| own.contains(&Some(point));
+        for (draft, spec) in self.drafts.iter().zip(&self.devices) {
+            let direct = self.rules.iter().any(|rule| feeds(rule.point, &spec.points));
+            let mut inputs = self.derived.iter().flat_map(|derived| &derived.inputs);
+            if draft.every_in_alarm.is_some()
+                && !direct
+                && !inputs.any(|(_, point)| feeds(*point, &spec.points))
+            {
+                let text = format!("{} has `every_in_alarm`, and no rule looks at its points", draft.name);
+                let help = Some("write a rule, or leave the key out".to_owned());
+                self.report.warning(&draft.place, "no-rule", text, help);
             }
         }
     }

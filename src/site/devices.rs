@@ -28,6 +28,7 @@ pub(crate) struct DeviceDraft {
     pub(crate) slave: Slave,
     pub(crate) profile: Profile,
     pub(crate) every: Duration,
+    pub(crate) every_in_alarm: Option<Duration>,
     pub(crate) timeout: Duration,
     pub(crate) stale_after: Duration,
     pub(crate) risk_point: Option<String>,
@@ -153,6 +154,7 @@ pub(crate) fn device(
     if period < Duration::from_millis(10) {
         section.error("every", "bad-duration", "a device is polled every 10 ms at most", None);
     }
+    let every_in_alarm = denser(section, period);
     let stale_after = section.duration("stale_after").unwrap_or(period * 3 + Duration::from_secs(30));
     let calibration_due = section.date("calibration_due");
     if calibration_due.is_some_and(|due| due < now) {
@@ -177,12 +179,30 @@ pub(crate) fn device(
         slave: Slave(slave?),
         profile: profile?,
         every: every?,
+        every_in_alarm,
         timeout: timeout.unwrap_or(TIMEOUT),
         stale_after,
         risk_point,
         calibration_due,
         place: section.place("name"),
     })
+}
+
+/// The period while a rule is active or near: shorter than the own one.
+fn denser(section: &Section<'_>, period: Duration) -> Option<Duration> {
+    let every = section.duration("every_in_alarm")?;
+    if every < Duration::from_millis(10) {
+        section.error("every_in_alarm", "bad-duration", "a device is polled every 10 ms at most", None);
+    } else if every >= period {
+        let text = "`every_in_alarm` is not shorter than `every`";
+        section.error(
+            "every_in_alarm",
+            "bad-duration",
+            text,
+            Some("make it shorter, or leave it out".to_owned()),
+        );
+    }
+    Some(every)
 }
 
 fn model(section: &Section<'_>, wanted: &str, models: &BTreeMap<String, Model>) -> Option<Profile> {

@@ -3,6 +3,7 @@
 //! In: `gateway.toml`, the environment, the site's documents, profiles. Out: a [`Site`], or every mistake at once.
 //! Invariant: what loads is whole; no stage checks it again.
 
+mod budget;
 mod compile;
 mod devices;
 pub mod kit;
@@ -67,7 +68,9 @@ pub struct DeviceSpec {
     pub points: Vec<Option<PointId>>,
     /// Poll period.
     pub every: Duration,
-    /// Answer timeout.
+    /// Poll period while a rule on one of its points is active or near its threshold, as far as the line has time.
+    pub every_in_alarm: Option<Duration>,
+    /// The longest answer timeout; shorter ones are learnt.
     pub timeout: Duration,
     /// End of the calibration's validity.
     pub calibration_due: Option<Timestamp>,

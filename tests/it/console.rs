@@ -103,6 +103,7 @@ fn picture() -> Picture {
         cleared: 4,
         devices: vec![
             DeviceStatus {
+                advice: None,
                 polls: 10,
                 failed: 1,
                 trouble: None,

@@ -382,6 +382,7 @@ fn site(lines: Vec<Address>, devices: Vec<(&str, u8, Profile)>) -> Site {
         points: vec![None; profile.fields.len()],
         profile,
         every: Duration::from_secs(1),
+        every_in_alarm: None,
         timeout: Duration::from_millis(500),
         calibration_due: None,
     });

@@ -1,0 +1,326 @@
+//! One device of a line: what it is asked, and what its answers teach.
+//!
+//! In: a master, the device's plan. Out: one [`RawBatch`] for each poll, whether the device answered at all.
+//! Invariant: a failed request drops only its own fields; a refused one is divided at once, so that its other fields are still read in the same
+//! poll. A device that says nothing costs one timeout, or two when it was well and they are learnt, short ones.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::bus::master::Master;
+use crate::bus::{Address, Exchange, Failure, Read, Slave};
+use crate::clock::{Clock, Timestamp};
+use crate::decode::{Raw, RawBatch, decode};
+use crate::loss::Losses;
+use crate::point::DeviceId;
+use crate::poll::cost::Cost;
+use crate::poll::divide::{Divisions, Refusals};
+use crate::poll::hush::Hushed;
+use crate::poll::plan::{Plan, PlannedRead, wanted};
+use crate::poll::timeout::{FLOOR_SERIAL, FLOOR_TCP, Timeout};
+use crate::poll::turn::Costs;
+use crate::profile::Profile;
+use crate::reading::Reason;
+use crate::site::DeviceSpec;
+
+/// A gateway on the way says that its device is silent.
+const SILENT_BEHIND: [u8; 2] = [10, 11];
+/// So many polls lie between two looks at the turnaround that the plan was made for.
+const LOOK_EVERY: u64 = 64;
+
+/// How a device is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It was well: one silence may be an accident of the line, and costs little once its answer time is known.
+    Well,
+    /// It was silent before: the first silence ends the poll.
+    Doubtful,
+    /// It is dead: the cheapest request goes first, too.
+    Probe,
+    /// The same, and it should be over by then, as far as that leaves time for a quick answer.
+    Until(Instant),
+}
+
+/// What a poll came to.
+pub(crate) struct Said {
+    pub(crate) batch: RawBatch,
+    /// The first failure.
+    pub(crate) failure: Option<Reason>,
+    /// Whether the device said anything.
+    pub(crate) answered: bool,
+}
+
+/// One device of a line.
+pub(crate) struct Polling {
+    pub(crate) id: DeviceId,
+    pub(crate) name: String,
+    pub(crate) every: Duration,
+    pub(crate) every_in_alarm: Option<Duration>,
+    slave: Slave,
+    profile: Profile,
+    wanted: Vec<usize>,
+    plan: Plan,
+    cost: Cost,
+    refusals: Refusals,
+    timeout: Timeout,
+    hushed: Hushed,
+    polls: u64,
+}
+
+impl Polling {
+    pub(crate) fn new(spec: &DeviceSpec, name: String, address: &Address, quiet: Duration) -> Self {
+        let serial = matches!(address, Address::Serial { .. });
+        let wanted = wanted(&spec.profile.fields);
+        let mut device = Self {
+            id: spec.id,
+            name,
+            every: spec.every,
+            every_in_alarm: spec.every_in_alarm,
+            slave: spec.slave,
+            wanted,
+            plan: Plan::default(),
+            cost: Cost::new(address, quiet),
+            refusals: Refusals::default(),
+            timeout: Timeout::new(spec.timeout, if serial { FLOOR_SERIAL } else { FLOOR_TCP }),
+            hushed: Hushed::default(),
+            profile: spec.profile.clone(),
+            polls: 0,
+        };
+        device.plan();
+        device
+    }
+
+    fn plan(&mut self) {
+        let Profile { fields, limits, .. } = &self.profile;
+        self.plan = Plan::new(fields, &self.wanted, limits, &self.cost, self.refusals.cuts());
+    }
+
+    /// What its polls and probes cost.
+    pub(crate) fn costs(&self) -> Costs {
+        let first = self.first().and_then(|index| self.plan.0.get(index));
+        let wire = first.map_or(Duration::ZERO, |planned| self.cost.answer(planned.read));
+        // What is measured says it better than what the plan was made for.
+        let turnaround = self.timeout.median().unwrap_or(self.cost.turnaround);
+        Costs {
+            answered: self.plan.time(&Cost { turnaround, ..self.cost }),
+            silent: self.cost.silent(self.timeout.of(wire)),
+            brief: self.cost.silent(self.timeout.brief(wire)),
+        }
+    }
+
+    /// What a person should know of the device: a timeout that gives up answers, blocks that it refuses.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let longest = self.plan.0.iter().map(|planned| self.cost.answer(planned.read)).max()?;
+        if let Some(p99) = self.timeout.too_short(longest) {
+            return Some(format!(
+                "its timeout is below twice the time of its answers ({} ms for 99 %): raise `timeout`",
+                p99.as_millis()
+            ));
+        }
+        if self.hushed.is_any() {
+            return Some("it leaves some requests unanswered: they are asked less often".to_owned());
+        }
+        let cuts = self.refusals.cuts().len();
+        let requests = self.plan.0.len();
+        (cuts > 0).then(|| format!("it refuses larger blocks: {requests} requests in each poll"))
+    }
+
+    /// Asks all requests of the plan. After too many silences the rest is not tried.
+    pub(crate) async fn poll(
+        &mut self,
+        master: &mut Master,
+        patience: Patience,
+        clock: &dyn Clock,
+        losses: &mut Losses,
+        record: &mut (dyn FnMut(&Exchange) + Send),
+    ) -> Said {
+        let start = clock.now();
+        let mut said = Said {
+            batch: RawBatch {
+                device: self.id,
+                start,
+                end: start,
+                raws: vec![(start, Err(Reason::NotPolled)); self.profile.fields.len()],
+            },
+            failure: None,
+            answered: false,
+        };
+        let spare = patience == Patience::Well && self.timeout.median().is_some();
+        let mut silences_left = if spare { 2 } else { 1 };
+        let (mut divisions, mut silent) = (Divisions::default(), Vec::new());
+        let mut open = self.requests(patience);
+        while let Some((planned, parent)) = open.pop_front() {
+            if silences_left == 0 {
+                let reason = said.failure.clone().unwrap_or(Reason::Timeout);
+                self.place(&mut said, &planned, clock.now(), &Err(reason));
+                continue;
+            }
+            let wait = self.wait(planned.read, patience, said.answered, clock);
+            let exchange = master.read(self.slave, planned.read, wait, losses).await;
+            record(&exchange);
+            said.answered |= self.hear(&planned, &exchange, patience);
+            match exchange.outcome {
+                Ok(_) => {
+                    divisions.answered(parent);
+                    silences_left = silences_left.max(2);
+                }
+                Err(Failure::Exception(_) | Failure::BadFrame) => {}
+                Err(Failure::Timeout) => {
+                    silences_left -= 1;
+                    silent.push(planned.read);
+                }
+                Err(Failure::LineDown) => silences_left = 0,
+            }
+            let parts = self.divided(&planned, &exchange, &mut divisions, parent);
+            if !parts.is_empty() {
+                parts.into_iter().rev().for_each(|part| open.push_front(part));
+                continue;
+            }
+            self.place(&mut said, &planned, clock.at(exchange.ended), &exchange.outcome.map_err(reason_of));
+        }
+        said.batch.end = clock.now();
+        if said.answered {
+            silent.into_iter().for_each(|read| self.hushed.silent(read));
+        }
+        self.learn(divisions);
+        said
+    }
+
+    /// The requests of the plan, those last that the device was silent on; for a probe all of them, the cheapest one first.
+    fn requests(&mut self, patience: Patience) -> VecDeque<(PlannedRead, Option<usize>)> {
+        let mut open: VecDeque<_> = self.plan.0.iter().map(|planned| (planned.clone(), None)).collect();
+        open.make_contiguous().sort_by_key(|(planned, _)| self.hushed.silences(planned.read));
+        if matches!(patience, Patience::Well | Patience::Doubtful) {
+            open.retain(|(planned, _)| self.hushed.is_due(planned.read));
+        } else if let Some(first) = self.first().and_then(|first| open.remove(first)) {
+            open.push_front(first);
+        }
+        open
+    }
+
+    /// The request that a probe begins with: the cheapest of those that were ever answered; until one was, each in its turn, because a device
+    /// may be silent on some.
+    fn first(&self) -> Option<usize> {
+        let proven = |planned: &&PlannedRead| self.hushed.is_proven(planned.read);
+        let cheapest =
+            self.plan.0.iter().filter(proven).min_by_key(|planned| self.cost.answered(planned.read));
+        let turn = usize::try_from(self.polls % 0x1_0000).unwrap_or_default().checked_rem(self.plan.0.len());
+        cheapest.and_then(|cheapest| self.plan.0.iter().position(|planned| planned == cheapest)).or(turn)
+    }
+
+    /// How long to wait for the answer to `read`.
+    fn wait(&self, read: Read, patience: Patience, answered: bool, clock: &dyn Clock) -> Duration {
+        let wire = self.cost.answer(read);
+        match patience {
+            // Once it has answered it is live.
+            Patience::Until(end) if !answered => {
+                let left = end.saturating_duration_since(clock.instant());
+                self.cost.patience(left).clamp(self.timeout.brief(wire), self.timeout.of(wire))
+            }
+            _ => self.timeout.of(wire),
+        }
+    }
+
+    /// The requests to ask instead of one that was refused, or that is left unanswered again and again.
+    fn divided(
+        &self,
+        planned: &PlannedRead,
+        exchange: &Exchange,
+        divisions: &mut Divisions,
+        parent: Option<usize>,
+    ) -> Vec<(PlannedRead, Option<usize>)> {
+        let code = match exchange.outcome {
+            Err(Failure::Exception(code)) => code,
+            Err(Failure::Timeout) if self.hushed.is_suspect(planned.read) => 0,
+            Ok(_) | Err(Failure::Timeout | Failure::BadFrame | Failure::LineDown) => return Vec::new(),
+        };
+        let (number, parts) = self.refusals.divide(planned, code, &self.profile.fields, divisions, parent);
+        parts.into_iter().map(|part| (part, Some(number))).collect()
+    }
+
+    /// Learns the device's answer time; whether it said anything.
+    fn hear(&mut self, planned: &PlannedRead, exchange: &Exchange, patience: Patience) -> bool {
+        match exchange.outcome {
+            Ok(_) => {
+                let took = exchange.ended.saturating_duration_since(exchange.sent);
+                self.timeout.answered(took.saturating_sub(self.cost.wire(planned.read)));
+                self.hushed.answered(planned.read);
+                true
+            }
+            Err(Failure::Exception(code)) if !SILENT_BEHIND.contains(&code) => {
+                self.timeout.heard();
+                true
+            }
+            Err(Failure::Timeout) => {
+                // Only a dead device is waited for longer and longer: while many die at once, each costs little.
+                if patience == Patience::Probe {
+                    self.timeout.silent();
+                }
+                false
+            }
+            Err(Failure::Exception(_) | Failure::BadFrame | Failure::LineDown) => false,
+        }
+    }
+
+    /// Makes the plan anew where blocks were refused, or where the device's turnaround is another than the plan was made for.
+    fn learn(&mut self, divisions: Divisions) {
+        self.polls = self.polls.wrapping_add(1);
+        let divided = self.refusals.learn(divisions);
+        let measured = self.timeout.median().filter(|_| self.polls.is_multiple_of(LOOK_EVERY));
+        let differs = measured.filter(|measured| {
+            let (less, more) = (self.cost.turnaround.min(*measured), self.cost.turnaround.max(*measured));
+            more >= less * 2 && more - less >= Duration::from_millis(2)
+        });
+        if let Some(turnaround) = differs {
+            self.cost.turnaround = turnaround;
+        }
+        if divided || differs.is_some() {
+            self.plan();
+            tracing::info!(
+                device = %self.name,
+                requests = self.plan.0.len(),
+                divided,
+                turnaround_ms = self.cost.turnaround.as_millis(),
+                "another plan"
+            );
+        }
+    }
+
+    /// Puts what one answer says of its fields into their places.
+    fn place(
+        &self,
+        said: &mut Said,
+        planned: &PlannedRead,
+        at: Timestamp,
+        outcome: &Result<Vec<u16>, Reason>,
+    ) {
+        if let Err(reason) = outcome {
+            said.failure.get_or_insert_with(|| reason.clone());
+        }
+        for (index, offset) in &planned.fields {
+            let raws = &mut said.batch.raws;
+            let (Some(field), Some(slot)) = (self.profile.fields.get(*index), raws.get_mut(*index)) else {
+                continue;
+            };
+            let cells = |cells: &Vec<u16>| -> Option<Raw> {
+                Some(decode(field, cells.get(*offset..offset + usize::from(field.count))?))
+            };
+            let raw = match outcome {
+                Ok(all) => cells(all).ok_or(Reason::BadFrame),
+                Err(reason) => Err(reason.clone()),
+            };
+            *slot = (at, raw);
+        }
+    }
+}
+
+fn reason_of(failure: Failure) -> Reason {
+    match failure {
+        Failure::Timeout => Reason::Timeout,
+        Failure::BadFrame => Reason::BadFrame,
+        Failure::Exception(code) => Reason::Exception(code),
+        Failure::LineDown => Reason::LineDown,
+    }
+}
