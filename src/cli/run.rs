@@ -1,5 +1,6 @@
 //! `lifeline run`: the gateway until it is told to stop.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -101,11 +102,12 @@ pub(crate) fn console_task(site: &Site, listener: Option<TcpListener>) -> anyhow
         tracing::error!("watching without a console; set another console.listen");
         return Ok(None);
     };
-    let folder = site.journal.path.clone();
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create the journal folder {}", folder.display()))?;
-    let token = console::token(&folder)
-        .with_context(|| format!("cannot write the token file in {}", folder.display()))?;
+    let folder = &site.journal.path;
+    let token = std::fs::create_dir_all(folder).and_then(|()| console::token(folder)).or_else(|error| {
+        tracing::error!(folder = %folder.display(), %error, "no token file can be kept here: people can look, and not acknowledge, until the next start");
+        console::random_token()
+    });
+    let token = token.context("the system has no random source")?;
     Ok(Some(Box::new(move |board, stop| {
         Box::pin(async move {
             if let Err(error) = console::serve(listener, board, token, stop).await {
@@ -118,7 +120,9 @@ pub(crate) fn console_task(site: &Site, listener: Option<TcpListener>) -> anyhow
 fn start_log(form: LogForm, filter: &str) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .with_context(|| format!("cannot read the log filter `{filter}`"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let started = match form {
         LogForm::Text => log.with_target(false).try_init(),
         LogForm::Json => log.json().flatten_event(true).try_init(),

@@ -82,9 +82,17 @@ pub async fn serve(
 /// The token in the journal's folder; made (mode 0600) when there is none.
 ///
 /// # Errors
-/// The folder cannot be written, or the file holds no token.
+/// The folder cannot be read or written.
 pub fn token(folder: &Path) -> io::Result<String> {
     token::open(folder)
+}
+
+/// A token that stands in no file, for a console that only shows.
+///
+/// # Errors
+/// The system has no random source.
+pub fn random_token() -> io::Result<String> {
+    token::random()
 }
 
 fn is_loopback(ip: IpAddr) -> bool {

@@ -14,10 +14,11 @@ pub const FILE: &str = "token";
 /// A shorter token can be guessed; a longer file is no token.
 const LENGTHS: std::ops::RangeInclusive<usize> = 16..=1024;
 
-/// Reads the token in `folder`, or makes one (32 random bytes in hexadecimal, file mode 0600). A file that others may read is closed to them.
+/// Reads the token in `folder`, or makes one (32 random bytes in hexadecimal, file mode 0600). A file that others may read is closed to
+/// them; one that holds no token (a power cut can leave an empty file) is replaced.
 ///
 /// # Errors
-/// The folder cannot be written, or the file holds no token.
+/// The folder cannot be read or written.
 pub fn open(folder: &Path) -> io::Result<String> {
     let path = folder.join(FILE);
     match File::open(&path) {
@@ -25,7 +26,13 @@ pub fn open(folder: &Path) -> io::Result<String> {
             if file.metadata()?.permissions().mode() & 0o077 != 0 {
                 file.set_permissions(Permissions::from_mode(0o600))?;
             }
-            parse(file)
+            match parse(file) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::warn!(file = %path.display(), "the token file held no token; a new one is made");
+                    create(&path)
+                }
+                found => found,
+            }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path),
         Err(error) => Err(error),
@@ -47,17 +54,22 @@ fn parse(file: File) -> io::Result<String> {
     if LENGTHS.contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(token.to_owned());
     }
-    Err(io::Error::new(
-        io::ErrorKind::InvalidData,
-        "the file holds no token; remove it and a new one is made",
-    ))
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the file holds no token"))
+}
+
+/// A token that stands in no file: nobody can act with it.
+///
+/// # Errors
+/// The system has no random source.
+pub fn random() -> io::Result<String> {
+    let mut random = [0_u8; 32];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Written whole under another name first: a power cut leaves no half token.
 fn create(path: &Path) -> io::Result<String> {
-    let mut random = [0_u8; 32];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = random()?;
     let draft = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
@@ -87,9 +99,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_no_token() {
+    fn an_empty_file_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), "\n").unwrap();
-        assert_eq!(open(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(read(&folder.path().join(FILE)).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let token = open(folder.path()).unwrap();
+        assert_eq!(read(&folder.path().join(FILE)).unwrap(), token);
     }
 }

@@ -15,6 +15,7 @@ use crate::gateway::core::{Core, Effects, Event};
 use crate::gateway::line::Polled;
 use crate::gateway::notify::{Alive, watchdog};
 use crate::gateway::pending::Pending;
+use crate::gateway::start::Begun;
 use crate::gateway::writer::{Writer, Written};
 use crate::journal::{Progress, Seq};
 use crate::loss::Losses;
@@ -50,6 +51,7 @@ struct Own {
     device: DeviceId,
     disk: Option<PointId>,
     clock: Option<PointId>,
+    journal: Option<PointId>,
     lines: Vec<(LineId, PointId)>,
 }
 
@@ -69,6 +71,9 @@ pub(crate) struct Keeper {
     losses: Losses,
     own: Option<Own>,
     own_at: Timestamp,
+    own_read: Option<Timestamp>,
+    /// A damaged journal was moved aside, and nobody was told yet.
+    set_aside: bool,
     troubles: BTreeMap<LineId, String>,
     disk_refuses: bool,
     alive: Alive,
@@ -77,8 +82,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn new(
         site: &Site,
-        core: Core,
-        writer: Writer,
+        begun: Begun,
         board: Arc<Board>,
         clock: Arc<dyn Clock>,
         outlets: Outlets,
@@ -86,8 +90,8 @@ impl Keeper {
         let now = clock.now();
         let polls = site.lines.iter().any(|line| !line.devices.is_empty());
         Self {
-            core,
-            writer,
+            core: begun.core,
+            writer: begun.writer,
             board,
             outlets,
             commit_every: site.journal.commit_every,
@@ -99,6 +103,8 @@ impl Keeper {
             losses: Losses::default(),
             own: own_points(site),
             own_at: now,
+            own_read: None,
+            set_aside: begun.set_aside,
             troubles: BTreeMap::new(),
             disk_refuses: false,
             alive: Alive { polled: polls.then_some(now), written: now },
@@ -159,7 +165,9 @@ impl Keeper {
         }
         for transition in &effects.transitions {
             let alarm = &transition.alarm;
-            tracing::info!(rule = %alarm.rule, point = %alarm.point, severity = ?alarm.severity, change = ?transition.change, value = ?alarm.value, "alarm");
+            let severity = format!("{:?}", alarm.severity).to_lowercase();
+            let change = transition.change.name();
+            tracing::info!(rule = %alarm.rule, point = %alarm.point, severity, change, value = alarm.value, "alarm");
         }
         self.pending.add(effects, now);
         self.pending.bound(now, &mut self.losses);
@@ -176,14 +184,14 @@ impl Keeper {
         let changed = match (polled.trouble, self.troubles.contains_key(&polled.line)) {
             (Some(trouble), known) => {
                 if !known {
-                    tracing::warn!(line = polled.line.0, %trouble, "line down");
+                    tracing::warn!(line = self.line_name(polled.line), %trouble, "line down");
                 }
                 self.troubles.insert(polled.line, trouble);
                 !known
             }
             (None, known) => {
                 if known {
-                    tracing::info!(line = polled.line.0, "line up again");
+                    tracing::info!(line = self.line_name(polled.line), "line up again");
                 }
                 self.troubles.remove(&polled.line);
                 known
@@ -191,8 +199,13 @@ impl Keeper {
         };
         self.apply(Event::Polled(polled.batch));
         if changed {
-            self.read_own();
+            self.read_own_soon();
         }
+    }
+
+    fn line_name(&self, id: LineId) -> &str {
+        let named = self.board.catalog.lines.iter().find(|line| line.id == id);
+        named.map_or("", |line| line.name.as_str())
     }
 
     fn command(&mut self, command: Command) {
@@ -225,6 +238,7 @@ impl Keeper {
             self.alive.written = self.alive.written.shifted(by);
             self.alive.polled = self.alive.polled.map(|at| at.shifted(by));
             self.own_at = self.own_at.shifted(by);
+            self.own_read = self.own_read.map(|at| at.shifted(by));
             self.pending.since = self.pending.since.map(|at| at.shifted(by));
             self.retry_at = self.retry_at.map(|at| at.shifted(by));
             self.apply(Event::ClockStepped(by));
@@ -242,10 +256,18 @@ impl Keeper {
         }
     }
 
+    /// Reads the gateway's own points as soon as their last reading is older than this millisecond: one point never has two values
+    /// at one time, also when several lines go down together.
+    fn read_own_soon(&mut self) {
+        let now = self.clock.now();
+        self.own_at = self.own_read.map_or(now, |last| now.max(last.plus(Duration::from_millis(1))));
+    }
+
     /// Reads the gateway's own points.
     fn read_own(&mut self) {
         let now = self.clock.now();
         self.own_at = now.plus(OWN_EVERY);
+        self.own_read = Some(now);
         let Some(own) = &self.own else { return };
         let reading = |point: PointId, bad: bool| {
             let sample = Sample::Good(if bad { 1.0 } else { 0.0 });
@@ -254,6 +276,8 @@ impl Keeper {
         let mut readings = Vec::new();
         readings.extend(own.disk.map(|point| reading(point, self.disk_refuses)));
         readings.extend(own.clock.map(|point| reading(point, !self.clock.trusted())));
+        // Told once: the alarm stays in the list until a person has seen it.
+        readings.extend(own.journal.map(|point| reading(point, std::mem::take(&mut self.set_aside))));
         readings
             .extend(own.lines.iter().map(|(line, point)| reading(*point, self.troubles.contains_key(line))));
         let batch = Batch { device: own.device, start: now, end: now, readings };
@@ -305,7 +329,7 @@ impl Keeper {
                 if self.disk_refuses {
                     tracing::info!("the journal's disk takes writes again");
                     self.disk_refuses = false;
-                    self.read_own();
+                    self.read_own_soon();
                 }
                 if tracing::enabled!(tracing::Level::DEBUG) {
                     tracing::debug!(seq = seq.0, digest = %digest(&written.group.batches), "committed");
@@ -331,7 +355,7 @@ impl Keeper {
         if !self.disk_refuses {
             tracing::error!(%trouble, "the journal cannot be written; polling and alarming go on");
             self.disk_refuses = true;
-            self.read_own();
+            self.read_own_soon();
         }
     }
 }
@@ -350,5 +374,11 @@ fn own_points(site: &Site) -> Option<Own> {
     let point = |name: &str| catalog.find(&format!("gateway.{name}")).map(|point| point.id);
     let lines =
         catalog.lines.iter().filter_map(|line| Some((line.id, point(&format!("line-{}", line.name))?)));
-    Some(Own { device: device.id, disk: point("disk"), clock: point("clock"), lines: lines.collect() })
+    Some(Own {
+        device: device.id,
+        disk: point("disk"),
+        clock: point("clock"),
+        journal: point("journal"),
+        lines: lines.collect(),
+    })
 }

@@ -46,12 +46,33 @@ pub enum RunError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
+    /// Neither the disk nor the kept reserve has room for the journal.
+    #[error("the disk of the journal is full; free some space on it, nothing was changed")]
+    Full(#[source] Box<RunError>),
     /// The journal was opened and cannot be read or written.
     #[error("cannot start from the journal")]
     Store(#[from] journal::StoreError),
     /// The writer thread cannot be started.
     #[error("cannot start the journal's thread")]
     Thread(#[from] std::io::Error),
+}
+
+impl RunError {
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Journal(error) => error.is_damage(),
+            Self::Store(error) => error.is_damage(),
+            Self::Full(_) | Self::Thread(_) => false,
+        }
+    }
+
+    fn is_lack_of_room(&self) -> bool {
+        match self {
+            Self::Journal(error) => error.is_lack_of_room(),
+            Self::Store(error) => !error.is_damage(),
+            Self::Full(_) | Self::Thread(_) => false,
+        }
+    }
 }
 
 /// Runs `site` until `stop` turns true; everything accepted by then is committed when it returns.
@@ -105,8 +126,7 @@ pub async fn run(
     }
 
     let outlets = keeper::Outlets { committed: seq_to, dense: dense_to };
-    let keeper =
-        keeper::Keeper::new(&site, begun.core, begun.writer, Arc::clone(&board), Arc::clone(&clock), outlets);
+    let keeper = keeper::Keeper::new(&site, begun, Arc::clone(&board), Arc::clone(&clock), outlets);
     let (last_to, last) = watch::channel(false);
     let mut keeper_task = JoinSet::new();
     spawn(&mut keeper_task, keeper.run(keeper::Inlets { polled, commands, confirmed, stop: last }));

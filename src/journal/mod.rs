@@ -18,6 +18,7 @@
 
 // The file and its bytes.
 mod blob;
+pub mod mend;
 mod store;
 
 // The writer.
@@ -118,6 +119,10 @@ pub enum OpenError {
     Locked { path: PathBuf },
     #[error("the journal {} is of version {found} and this lifeline knows up to {known}; install the newer lifeline, nothing was changed", path.display())]
     Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("the journal.db in {} belongs to another program; move it away or set another journal.path, nothing was changed", path.display())]
+    Foreign { path: PathBuf },
+    #[error("cannot move the damaged journal in {} aside", path.display())]
+    Aside { path: PathBuf, source: std::io::Error },
     #[error("cannot open the journal {}", path.display())]
     Store { path: PathBuf, source: rusqlite::Error },
 }

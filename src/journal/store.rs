@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::clock::Timestamp;
-use crate::journal::{Journal, OpenError, Settings, StoreError};
+use crate::journal::{Journal, OpenError, Settings, StoreError, mend};
 
 /// Name of the database in the journal's folder.
 pub(crate) const FILE: &str = "journal.db";
@@ -77,6 +77,7 @@ impl Journal {
         let db = open_write(&file).map_err(at)?;
         let last = last(&db).map_err(at)?;
         let sites = sites(&db).map_err(at)?;
+        mend::keep_reserve(&settings.path);
         Ok(Self {
             db,
             _lock: lock,
@@ -97,7 +98,7 @@ impl Journal {
     }
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
     let folder = |source| OpenError::Folder { path: path.to_owned(), source };
     let new = !path.exists();
     fs::create_dir_all(path).map_err(folder)?;
@@ -148,17 +149,12 @@ fn check_format(path: &Path, db: &Connection) -> Result<(), OpenError> {
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(at)?;
     let application: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(at)?;
     if application != APPLICATION {
-        return Err(at(foreign()));
+        return Err(OpenError::Foreign { path: path.to_owned() });
     }
     if found > FORMAT {
         return Err(OpenError::Newer { path: path.to_owned(), found, known: FORMAT });
     }
     Ok(())
-}
-
-fn foreign() -> rusqlite::Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
-    rusqlite::Error::SqliteFailure(code, Some("the file belongs to another program".to_owned()))
 }
 
 fn open_write(file: &Path) -> rusqlite::Result<Connection> {

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::journal::read::progress_rows;
 use crate::journal::store::WAL_BYTES;
 use crate::journal::write::{BLOCK, JUMP_MS, write};
-use crate::journal::{Journal, Progress, Seq, Span, StoreError};
+use crate::journal::{Journal, Progress, Seq, Span, StoreError, mend};
 
 /// Rows that one transaction removes at most.
 const SLICE: i64 = 1000;
@@ -55,6 +55,7 @@ impl Journal {
         if !self.full {
             // On a full disk free pages are worth more inside the file than outside, where others take them.
             self.give_back()?;
+            mend::keep_reserve(&self.settings.path);
         }
         Ok(std::mem::take(&mut self.lost))
     }

@@ -31,12 +31,17 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The grid of device `index` of `count`: due at once, and from the second poll on at its own phase, up to half a period earlier or later
-    /// than a period after the first.
-    pub fn new(demand: Demand, index: usize, count: usize, now: Instant) -> Self {
+    /// The grid of device `index` of `count` on line `line`: due at once, and from the second poll on at its own phase, up to half a period
+    /// earlier or later than a period after the first. Lines begin at other phases by the golden ratio, so that the box and whatever stands
+    /// behind many lines are not asked everything at once.
+    pub fn new(demand: Demand, (index, count): (usize, usize), line: u64, now: Instant) -> Self {
         let share = |part: usize| u32::try_from(part).unwrap_or(u32::MAX);
         let every = demand.every.max(Duration::from_millis(1));
-        let phase = every / share(count.max(1)) * share(index) + every / 2;
+        let own = every / share(count.max(1)) * share(index);
+        let [.., a, b] = (line.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48).to_be_bytes();
+        let lines = every / 0x1_0000 * u32::from(u16::from_be_bytes([a, b]));
+        let within = if own + lines < every { own + lines } else { own + lines - every };
+        let phase = within + every / 2;
         Self { every, cost: demand.cost, due: now, dense: None, phase: Some(phase) }
     }
 
@@ -139,7 +144,7 @@ mod tests {
     }
 
     fn slot(every_ms: u64, cost_ms: u64, now: Instant) -> Slot {
-        Slot { phase: None, ..Slot::new(Demand { every: ms(every_ms), cost: ms(cost_ms) }, 0, 1, now) }
+        Slot { phase: None, ..Slot::new(Demand { every: ms(every_ms), cost: ms(cost_ms) }, (0, 1), 0, now) }
     }
 
     #[test]
@@ -156,13 +161,17 @@ mod tests {
     #[test]
     fn phases_are_spread_over_the_period() {
         let now = start();
-        let second = |index| {
-            let mut slot = Slot::new(Demand { every: ms(8000), cost: ms(10) }, index, 4, now);
+        let second = |index, line| {
+            let mut slot = Slot::new(Demand { every: ms(8000), cost: ms(10) }, (index, 4), line, now);
             assert_eq!((slot.due(), slot.take(now)), (now, 0), "the first reading comes at once");
             (slot.due() - now).as_millis()
         };
-        assert_eq!([0, 1, 2, 3].map(second), [4000, 6000, 8000, 10_000]);
-        let mut late = Slot::new(Demand { every: ms(100), cost: ms(10) }, 0, 1, now);
+        assert_eq!([0, 1, 2, 3].map(|index| second(index, 0)), [4000, 6000, 8000, 10_000]);
+        let mut lines: Vec<u128> = (0..100).map(|line| second(0, line)).collect();
+        lines.sort_unstable();
+        let most = lines.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(most.is_some_and(|most| most <= 8000 / 50), "{lines:?}: no two neighbours are far apart");
+        let mut late = Slot::new(Demand { every: ms(100), cost: ms(10) }, (0, 1), 0, now);
         assert_eq!((late.take(now + ms(420)), late.due()), (3, now + ms(450)), "never into the past");
     }
 

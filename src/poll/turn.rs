@@ -113,10 +113,10 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// The turns of devices with these demands; `seed` feeds the jitter of probes.
+    /// The turns of devices with these demands; `seed`, another one for each line, feeds phases and the jitter of probes.
     pub fn new(demands: &[Demand], seed: u64, now: Instant) -> Self {
         let place = |(index, demand): (usize, &Demand)| Place {
-            slot: Slot::new(*demand, index, demands.len(), now),
+            slot: Slot::new(*demand, (index, demands.len()), seed, now),
             health: Health::new(seed ^ u64::try_from(index).unwrap_or_default().rotate_left(32), now),
             costs: Costs { answered: demand.cost, silent: demand.cost, brief: demand.cost },
         };
@@ -229,12 +229,18 @@ impl Turns {
         let mut waiting: Vec<(usize, &Place)> = self.dead().collect();
         waiting.sort_by_key(|(index, place)| (place.health.probe_from(), *index));
         // Who waits longest for a patient probe takes the slack before others take what is left for brief ones.
-        let patient = waiting.iter().find(|(_, place)| {
+        let patient = || waiting.iter().filter(|(_, place)| place.health.probe_from() <= now);
+        let slack = |(_, place): &&(usize, &Place)| {
             let time = place.costs.silent;
-            place.health.probe_from() <= now
-                && (idle(time) || (self.has_slack(time, now) && !self.is_hurried(now + time)))
-        });
-        if let Some((index, _)) = patient {
+            self.has_slack(time, now) && !self.is_hurried(now + time)
+        };
+        // Slack takes long to compute on a line of hundreds: it is looked for twice and not for everybody.
+        let longest_and_cheapest =
+            patient().next().into_iter().chain(patient().min_by_key(|(_, place)| place.costs.silent));
+        let found = patient()
+            .find(|(_, place)| idle(place.costs.silent))
+            .or_else(|| longest_and_cheapest.into_iter().find(slack));
+        if let Some((index, _)) = found {
             return Some((*index, Price::Free));
         }
         waiting.retain(|(_, place)| place.health.spare_from() <= now);

@@ -328,6 +328,11 @@ impl<'a> Build<'a> {
         let device = self.device("gateway", "gateway", None, None);
         let mut own = vec![
             ("disk".to_owned(), Severity::Orange, "检查存储盘 free space or replace the disk"),
+            (
+                "journal".to_owned(),
+                Severity::Orange,
+                "旧记录已移到 damaged-* 目录，检查存储盘 the damaged journal stands in damaged-*; check the disk",
+            ),
             ("clock".to_owned(), Severity::Yellow, "校时 set the box's clock (NTP)"),
         ];
         for line in &self.lines {
@@ -340,7 +345,8 @@ impl<'a> Build<'a> {
         for (short, severity, advice) in own {
             let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
             let point = self.point(device, "gateway", &short, None, 0, states);
-            let on_delay = Duration::from_secs(if short == "disk" { 0 } else { 10 });
+            let on_delay =
+                Duration::from_secs(if matches!(short.as_str(), "disk" | "journal") { 0 } else { 10 });
             let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
             let max_gap = Duration::from_secs(30);
             let condition =

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lifeline_gateway::bus::master::Master;
 use lifeline_gateway::clock::{Clock, SystemClock, Timestamp};
+use lifeline_gateway::gateway::core::{Core, Event};
 use lifeline_gateway::gateway::line::{LineTask, Polled, Ports};
 use lifeline_gateway::loss::Loss;
 use lifeline_gateway::point::DeviceId;
@@ -30,12 +31,14 @@ struct Documents {
     devices: u8,
     /// More keys of each device.
     device: &'static str,
+    /// More of the site.
+    more: &'static str,
 }
 
 impl Documents {
     fn new(baud: u32, registers: u16, devices: u8, device: &'static str) -> Self {
         let points = (0..registers).map(|address| (address, "u16")).collect();
-        Self { baud, points, limits: "gap = 8", devices, device }
+        Self { baud, points, limits: "gap = 8", devices, device, more: "" }
     }
 
     fn site(&self) -> Site {
@@ -64,6 +67,7 @@ impl Documents {
             )
             .unwrap();
         }
+        site.push_str(self.more);
         std::fs::create_dir_all(path("site")).unwrap();
         std::fs::create_dir_all(path("profiles")).unwrap();
         std::fs::write(path("site/site.toml"), site).unwrap();
@@ -394,4 +398,54 @@ async fn a_device_in_alarm_is_polled_denser_as_far_as_its_line_has_time() {
     assert!((99..=101).contains(&counts[&8]), "{counts:?}");
     assert!((1..8).all(|slave| counts[&slave] > 150), "{counts:?}");
     assert!(missed(&polled) > 1000, "denser polls that were left out are counted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_core_asks_for_a_denser_look_near_a_threshold() {
+    let mut documents = Documents::new(9600, 2, 4, "every = \"10s\"\nevery_in_alarm = \"500ms\"");
+    documents.more = "[[rule]]\nname = \"high\"\npoint = \"d2.p1\"\nabove = { yellow = 100 }\nbasis = \"test\"\nadvice = \"none\"\n";
+    let site = documents.site();
+    let wire = Wire::new(9600, Duration::from_millis(10));
+    let mut bench = Bench::new(&site, &wire);
+    let mut core = Core::new(&site);
+    let mut counts = Vec::new();
+    // All devices read the same values; the rule looks at the second one alone.
+    for value in [0, 89, 90, 120, 0] {
+        wire.manners.lock().unwrap().values.insert(1, value);
+        // The change is seen with the next poll, at most a period later.
+        for time in [s(20), s(40)] {
+            wire.heard();
+            let Bench { task, polled, dense, clock } = &mut bench;
+            let follow = async {
+                while let Some(polled) = polled.recv().await {
+                    let effects = core.apply(Event::Polled(polled.batch), clock.now(), true);
+                    effects.dense.into_iter().for_each(|set| drop(dense.send_replace(set)));
+                }
+            };
+            tokio::select! {
+                () = task.run() => {}
+                () = follow => {}
+                () = tokio::time::sleep(time) => {}
+            }
+        }
+        let counted = answered(&wire.heard());
+        assert!([1, 3, 4].iter().all(|slave| (3..=5).contains(&counted[slave])), "{counted:?}");
+        counts.push(counted[&2]);
+    }
+    assert_eq!(core.alarms().len(), 1);
+    let dense: Vec<bool> = counts.iter().map(|count| (78..=90).contains(count)).collect();
+    assert_eq!(dense, [false, false, true, true, false], "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_gives_up_answers_is_told() {
+    let advice = |timeout: &'static str| async move {
+        let wire = Wire::new(9600, Duration::from_millis(30));
+        let mut bench = Bench::new(&Documents::new(9600, 10, 1, timeout).site(), &wire);
+        bench.run(s(60)).await.last().unwrap().advice.clone()
+    };
+    // 25 bytes of answer take 26 ms.
+    let told = advice("every = \"1s\"\ntimeout = \"100ms\"").await.unwrap();
+    assert!(told.contains("below twice") && told.contains("raise `timeout`"), "{told}");
+    assert_eq!(advice("every = \"1s\"\ntimeout = \"200ms\"").await, None);
 }

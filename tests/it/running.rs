@@ -212,3 +212,62 @@ fn a_second_instance_is_refused_and_harms_nothing() {
     first.kill().unwrap();
     first.wait().unwrap();
 }
+
+/// What a failing card or a power cut leaves of the journal's file.
+fn damages() -> Vec<(&'static str, fn(&Path))> {
+    fn overwrite(file: &Path, from: usize, length: usize) {
+        let mut bytes = std::fs::read(file).unwrap();
+        let end = bytes.len().min(from + length);
+        bytes[from..end].iter_mut().enumerate().for_each(|(n, byte)| *byte = (n * 151 + 7).to_le_bytes()[0]);
+        std::fs::write(file, bytes).unwrap();
+    }
+    vec![
+        ("its head", |file| overwrite(file, 0, 200)),
+        ("its first pages", |file| overwrite(file, 100, 8 * 4096)),
+        ("all but its first page", |file| overwrite(file, 4096, usize::MAX / 2)),
+        ("its second half", |file| {
+            let length = file.metadata().unwrap().len();
+            std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(length / 2).unwrap();
+        }),
+        ("everything: it is a folder", |file| {
+            std::fs::remove_file(file).unwrap();
+            std::fs::create_dir(file).unwrap();
+        }),
+    ]
+}
+
+#[test]
+fn a_damaged_journal_is_moved_aside_and_the_gateway_starts() {
+    for (what, damage) in damages() {
+        let folder = tempfile::tempdir().unwrap();
+        documents(folder.path(), serve());
+        let journal = folder.path().join("journal");
+        let file = journal.join("journal.db");
+        let (mut child, commits) = start(folder.path());
+        assert!(commits.iter().take(60).count() == 60);
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        child.wait().unwrap();
+        // Into the file with all that still stands in the write-ahead log, which would heal it.
+        rusqlite::Connection::open(&file).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        damage(&file);
+        std::fs::write(journal.join("token"), "").unwrap();
+
+        let (mut child, commits) = start(folder.path());
+        let again = commits.recv_timeout(Duration::from_secs(20));
+        assert!(again.is_ok(), "with {what} gone the gateway does not start");
+        let _ = commits.iter().take(3).count();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let aside = std::fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().file_name());
+        let aside = aside.filter(|name| name.to_string_lossy().starts_with("damaged-")).count();
+        // Damage that hides some commits and nothing that a start needs leaves the journal in its place.
+        assert!(aside == 1 || what == "its second half", "with {what} gone {aside} journals stand aside");
+        assert_eq!(std::fs::read_to_string(journal.join("token")).unwrap().trim().len(), 64);
+        if aside == 1 {
+            on_disk(folder.path());
+        }
+        let told = Reader::open(&journal).unwrap().transitions(0, 1000).unwrap();
+        let told = told.iter().any(|(_, transition)| transition.alarm.rule == "gateway-journal");
+        assert!(told || aside == 0, "with {what} gone nobody is told");
+    }
+}

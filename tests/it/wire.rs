@@ -2,7 +2,7 @@
 //!
 //! Written from the standard and not from the crate's code, so that no mistake is mirrored. An answer arrives when its last byte would.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) struct Heard {
 /// What a slave says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Each register is its own address.
+    /// Each register is its own address, or what stands in it.
     Registers,
     /// Refused.
     Exception(u8),
@@ -45,6 +45,8 @@ pub(crate) struct Manners {
     pub(crate) missing: BTreeSet<u16>,
     /// Registers that the slaves are silent on.
     pub(crate) mute: BTreeSet<u16>,
+    /// What stands in registers that are not their own address.
+    pub(crate) values: BTreeMap<u16, u16>,
     /// All that was asked.
     pub(crate) heard: Vec<Heard>,
 }
@@ -106,7 +108,9 @@ impl Wire {
                 Answer::Silence => continue,
                 Answer::Exception(code) => vec![slave, function | 0x80, code],
                 Answer::Registers => {
-                    let data = (address..address + count).flat_map(u16::to_be_bytes);
+                    let manners = self.manners.lock().unwrap();
+                    let value = |at: u16| manners.values.get(&at).copied().unwrap_or(at);
+                    let data = (address..address + count).map(value).flat_map(u16::to_be_bytes);
                     let bytes = u8::try_from(count * 2).unwrap();
                     [slave, function, bytes].into_iter().chain(data).collect()
                 }
