@@ -14,7 +14,7 @@ use crate::loss::Losses;
 use crate::point::DeviceId;
 use crate::poll::cost::Cost;
 use crate::poll::plan::{Cuts, Plan};
-use crate::profile::Profile;
+use crate::profile::{Limits, Profile};
 use crate::reading::Reason;
 
 /// What a device answered to each read so far: a second profile that wants the same doesn't ask again.
@@ -87,7 +87,11 @@ impl Probe {
             let outcome = match before {
                 Some(outcome) => outcome,
                 None => {
-                    let outcome = self.read(slave, planned.read).await;
+                    let mut outcome = self.read(slave, planned.read).await;
+                    if outcome == Err(Failure::Timeout) {
+                        // Some adapters and devices are deaf for a moment after a function that they don't know.
+                        outcome = self.read(slave, planned.read).await;
+                    }
                     known.push((planned.read, outcome.clone()));
                     outcome
                 }
@@ -111,10 +115,11 @@ impl Probe {
     }
 }
 
-/// All requests that a profile needs.
+/// All requests that a profile needs. Holes are not read over: a device that refuses one would seem to refuse its points.
 pub(crate) fn plan(profile: &Profile, cost: &Cost) -> Plan {
     let wanted: Vec<usize> = (0..profile.fields.len()).collect();
-    Plan::new(&profile.fields, &wanted, &profile.limits, cost, &Cuts::new())
+    let limits = Limits { gap: 0, ..profile.limits.clone() };
+    Plan::new(&profile.fields, &wanted, &limits, cost, &Cuts::new())
 }
 
 fn end_of(read: Read) -> u16 {

@@ -154,7 +154,8 @@ impl Search<'_> {
     /// All that one device may be asked, with its identity.
     fn requests_of_profiles(&self, line: &LineSettings) -> usize {
         let cost = Cost::new(&line.address, line.quiet);
-        self.kit.profiles.iter().map(|profile| plan(profile, &cost).0.len()).sum::<usize>() + 3
+        // One more for each profile: its first silence is asked again.
+        self.kit.profiles.iter().map(|profile| plan(profile, &cost).0.len() + 1).sum::<usize>() + 3
     }
 
     /// What hangs on a line.
@@ -178,6 +179,8 @@ impl Search<'_> {
         for mut found in answering {
             // What was not tried in time is not proposed.
             let _ = tokio::time::timeout(each, self.examine(&mut probe, &mut found)).await;
+            found.profiles.sort_by(|one, other| other.score.total_cmp(&one.score));
+            found.profiles.truncate(MATCHES_MAX);
             found.format = format_of(line).map(named);
             if self.json {
                 writeln!(out, "{}", serde_json::to_string(&found)?)?;
@@ -253,20 +256,23 @@ impl Search<'_> {
         if damaged { Knock::Damaged } else { Knock::Silent }
     }
 
-    /// Asks a device who it is and tries every profile on it.
+    /// Tries every profile on a device and asks it who it is; last, because some devices are deaf for a while after a function
+    /// that they don't know.
     async fn examine(&self, probe: &mut Probe, found: &mut Found) {
         let slave = Slave(found.slave);
-        found.identity = probe.identify(slave).await;
         let mut known = Known::new();
+        let mut fits = Vec::new();
         for profile in &self.kit.profiles {
             let batch = probe.poll(slave, profile, &mut known).await;
             let fit = Fit::new(profile, &batch);
             if fit.is_likely() {
+                // So that it is shown even when the time is up before the identity came.
                 found.profiles.push(Match::new(profile, &fit, found));
-                found.profiles.sort_by(|one, other| other.score.total_cmp(&one.score));
+                fits.push((profile, fit));
             }
         }
-        found.profiles.truncate(MATCHES_MAX);
+        found.identity = probe.identify(slave).await;
+        found.profiles = fits.iter().map(|(profile, fit)| Match::new(profile, fit, found)).collect();
     }
 
     fn progress(&self, slave: u8, found: usize) {
