@@ -94,6 +94,7 @@ impl Master {
         let deadline = written + timeout;
         let (outcome, at) = self.receive(deadline, losses).await;
         let ended = if outcome == Err(Failure::Timeout) { deadline } else { at };
+        self.tap.ended(&outcome, ended);
         Exchange { outcome, sent, ended }
     }
 }

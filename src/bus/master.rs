@@ -17,6 +17,7 @@ use crate::bus::backoff::Backoff;
 use crate::bus::line::{Approach, EXCEPTIONS_BEFORE_ANSWER, Line, Verdict};
 use crate::bus::pdu::Answer;
 use crate::bus::port::{Outward, Port, Stream, plain};
+use crate::bus::tap::Tap;
 use crate::bus::{Address, Exchange, Failure, Framing, LateAnswers, LineSettings, Read, Slave};
 use crate::loss::Losses;
 
@@ -75,6 +76,8 @@ pub struct Master {
     silent: u32,
     trouble: Option<String>,
     chunk: Vec<u8>,
+    /// Who listens, and bytes so far.
+    pub tap: Tap,
 }
 
 /// A request that may still be answered: the line has to be quiet for `guard`, counted from `from`.
@@ -132,6 +135,7 @@ impl Master {
             silent: 0,
             trouble: None,
             chunk: vec![0; 512],
+            tap: Tap::default(),
         }
     }
 
@@ -236,6 +240,7 @@ impl Master {
                 Got::Bytes(count) => {
                     let at = now();
                     self.last_byte = Some(at);
+                    self.tap.received(self.chunk.get(..count).unwrap_or_default(), at);
                     self.line.step(self.chunk.get(..count).unwrap_or_default(), at, losses);
                     bytes += count;
                     if bytes > DRAIN_BYTES_MAX {
@@ -292,6 +297,7 @@ impl Master {
             Ok(Ok(())) => {
                 self.writing = false;
                 let sent = now();
+                self.tap.sent(self.line.request(), sent);
                 let last_byte = sent + self.time_on_line(self.line.request().len());
                 self.last_byte = Some(last_byte);
                 self.line.sent(last_byte, timeout);
@@ -319,6 +325,7 @@ impl Master {
                 Got::Silence => self.line.elapse(at, losses),
                 Got::Bytes(count) => {
                     self.last_byte = Some(at);
+                    self.tap.received(self.chunk.get(..count).unwrap_or_default(), at);
                     self.line.step(self.chunk.get(..count).unwrap_or_default(), at, losses)
                 }
                 Got::End(why) => {

@@ -24,6 +24,9 @@ pub mod mbap;
 pub mod pdu;
 pub mod port;
 pub mod rtu;
+pub mod tap;
+pub mod says;
+pub mod trace;
 
 /// A Modbus address of a device, 1 to 247 (0 is accepted from Modbus TCP gateways that want it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,7 +165,26 @@ pub enum LateAnswers {
     Drain,
 }
 
+impl Framing {
+    /// `rtu`, `ascii` or `mbap`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rtu => "rtu",
+            Self::Ascii => "ascii",
+            Self::Mbap => "mbap",
+        }
+    }
+}
+
 impl Address {
+    /// Serial port or `host:port`, for people.
+    pub fn place(&self) -> &str {
+        match self {
+            Self::Tcp(to) | Self::RtuOverTcp(to) | Self::AsciiOverTcp(to) => to,
+            Self::Serial { path, .. } => path,
+        }
+    }
+
     /// How frames stand on the line.
     pub const fn framing(&self) -> Framing {
         match self {

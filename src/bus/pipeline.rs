@@ -39,6 +39,9 @@ impl Master {
             vec![Exchange { outcome: Err(Failure::LineDown), sent: begun, ended: begun }; reads.len()];
         if !reads.is_empty() && self.prepare(Approach::Plain, losses).await {
             self.pipe(reads, &mut exchanges, timeout.min(TIMEOUT_MAX), losses).await;
+            for exchange in exchanges.iter().filter(|exchange| exchange.outcome.is_err()) {
+                self.tap.ended(&exchange.outcome, exchange.ended);
+            }
         }
         exchanges
     }
@@ -65,6 +68,7 @@ impl Master {
                 Got::Bytes(count) => {
                     self.last_byte = Some(at);
                     heard = true;
+                    self.tap.received(self.chunk.get(..count).unwrap_or_default(), at);
                     self.line.step_many(self.chunk.get(..count).unwrap_or_default(), losses)
                 }
                 Got::Silence => break,
@@ -106,7 +110,9 @@ impl Master {
         let why = match timeout_at(now() + timeout, stream.write_all(self.line.request())).await {
             Ok(Ok(())) => {
                 self.writing = false;
-                return Some(now());
+                let sent = now();
+                self.tap.sent(self.line.request(), sent);
+                return Some(sent);
             }
             Ok(Err(error)) => plain(&error),
             Err(_) => "takes no bytes".to_owned(),

@@ -12,6 +12,7 @@ use crate::cli::disk::DiskView;
 use crate::cli::table::{Table, count, plain};
 use crate::clock::Timestamp;
 use crate::console::status::{PointView, StatusView};
+use crate::console::traffic::AnswersView;
 use crate::console::view::{AlarmView, ReadingView, is_unseen};
 
 /// The zone that times are shown in.
@@ -30,12 +31,19 @@ impl Zone {
 
     /// `2026-11-23 16:00:00.123 +08:00`.
     fn show(&self, time: &str) -> String {
+        self.form(time, "%Y-%m-%d %H:%M:%S.%3f %:z")
+    }
+
+    /// `16:00:00.123`.
+    pub(crate) fn time_of_day(&self, time: &str) -> String {
+        self.form(time, "%H:%M:%S.%3f")
+    }
+
+    fn form(&self, time: &str, form: &str) -> String {
         let at =
             Timestamp::parse(time).ok().and_then(|at| jiff::Timestamp::from_millisecond(at.as_millis()).ok());
         match at {
-            Some(at) => {
-                at.to_zoned_datetime(self.0.clone()).strftime("%Y-%m-%d %H:%M:%S.%3f %:z").to_string()
-            }
+            Some(at) => at.to_zoned_datetime(self.0.clone()).strftime(form).to_string(),
             None => plain(time),
         }
     }
@@ -72,11 +80,7 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         ]);
     }
     section(&devices, out)?;
-    let mut lines = Table::new(&["line", "state"]);
-    for line in &view.lines {
-        lines.row(vec![line.name.clone(), line.trouble.clone().unwrap_or_else(|| "good".to_owned())]);
-    }
-    section(&lines, out)?;
+    traffic(view, out)?;
     sinks(view, out)?;
     let journal = &view.journal;
     let state = journal.trouble.as_deref().map_or_else(|| "good".to_owned(), plain);
@@ -92,6 +96,43 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         losses.row(vec![loss.reason.clone(), loss.place.clone(), count(loss.count)]);
     }
     section(&losses, out)
+}
+
+/// What the requests of lines and devices came to.
+fn traffic(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut lines = Table::new(&["line", "load", "requests", "replies", "sent", "received", "state"]);
+    for line in &view.lines {
+        let traffic = &line.traffic;
+        lines.row(vec![
+            line.name.clone(),
+            traffic.load.map(|load| format!("{:.1} %", load * 100.0)).unwrap_or_default(),
+            count(traffic.requests),
+            count(traffic.replies),
+            bytes(traffic.bytes_sent.unwrap_or(0)),
+            bytes(traffic.bytes_received.unwrap_or(0)),
+            line.trouble.clone().unwrap_or_else(|| "good".to_owned()),
+        ]);
+    }
+    section(&lines, out)?;
+    let mut devices = Table::new(&["device", "requests", "replies", "ms p50", "p90", "p99", "max", "faults"]);
+    for device in &view.devices {
+        let Some(traffic) = &device.traffic else { continue };
+        let time = |time: fn(&AnswersView) -> f64| {
+            traffic.answers.as_ref().map_or_else(|| "-".to_owned(), |answers| format!("{:.1}", time(answers)))
+        };
+        let faults = traffic.faults.iter().map(|fault| format!("{} {}", fault.fault, count(fault.count)));
+        devices.row(vec![
+            device.name.clone(),
+            count(traffic.requests),
+            count(traffic.replies),
+            time(|answers| answers.ms_p50),
+            time(|answers| answers.ms_p90),
+            time(|answers| answers.ms_p99),
+            time(|answers| answers.ms_max),
+            faults.collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    section(&devices, out)
 }
 
 /// The table with an empty line before it; nothing for an empty one.

@@ -109,8 +109,7 @@ impl Ask {
 
     async fn default_source(&self) -> anyhow::Result<Source> {
         // Reading on loopback needs no token, so a token file of another user is no reason to fail.
-        let beside = || token::read(&self.default_journal.join(token::FILE)).ok();
-        let client = Client::new(&self.default_url, self.named_token()?.or_else(beside))?;
+        let client = Client::new(&self.default_url, self.named_token()?.or_else(|| self.own_token()))?;
         if client.answers().await {
             return Ok(Source::Gateway(client));
         }
@@ -130,6 +129,11 @@ impl Ask {
         }
     }
 
+    /// The token beside the default journal, when it can be read.
+    pub(crate) fn own_token(&self) -> Option<String> {
+        token::read(&self.default_journal.join(token::FILE)).ok()
+    }
+
     fn named_token(&self) -> anyhow::Result<Option<String>> {
         let read = |path: &PathBuf| {
             token::read(path)
@@ -139,14 +143,18 @@ impl Ask {
     }
 
     /// A running gateway, for acts.
-    async fn gateway(&self) -> anyhow::Result<Client> {
+    pub(crate) async fn gateway(&self) -> anyhow::Result<Client> {
+        let alone = |of: &str| {
+            let text = format!("only a running gateway can do this, and none answers{of}");
+            Err(Refusal::new(UNREACHABLE, text).into())
+        };
+        if self.url.is_none() && self.journal.is_none() {
+            let client = Client::new(&self.default_url, self.named_token()?.or_else(|| self.own_token()))?;
+            return if client.answers().await { Ok(client) } else { alone(&format!(" at {}", client.url())) };
+        }
         match self.source().await? {
             Source::Gateway(client) => Ok(client),
-            Source::Disk(_) => Err(Refusal::new(
-                UNREACHABLE,
-                "only a running gateway can do this, and none answers".to_owned(),
-            )
-            .into()),
+            Source::Disk(_) => alone(""),
         }
     }
 }

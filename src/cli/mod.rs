@@ -10,11 +10,18 @@ pub mod check;
 mod client;
 pub mod demo;
 mod disk;
+mod findings;
 pub mod export;
 pub mod run;
 pub mod screen;
 pub mod simulate;
+mod pcap;
+mod probe;
+mod read;
+mod scan;
 mod table;
+mod target;
+mod trace;
 pub mod view;
 pub mod words;
 
@@ -75,6 +82,12 @@ enum Command {
     Status(Where),
     /// Open alarms; `alarms ack ID` acknowledges one.
     Alarms(AlarmsArgs),
+    /// Read registers of a device and show them in every type and byte order, or by a profile.
+    Read(read::ReadArgs),
+    /// Search a line for devices, and for the profiles that fit them; reads only.
+    Scan(scan::Scan),
+    /// What passes on a line of a running gateway, live: frames as hex and meaning.
+    Trace(trace::Trace),
     /// Readings of one point.
     History(HistoryArgs),
     /// Readings as CSV, JSON lines or line protocol.
@@ -191,6 +204,19 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
                 }
             }
         }
+        Command::Read(args) => {
+            let (ask, kit) =
+                (own_gateway(&documents, args.json)?, site::kit::kit(&options(&documents, Purpose::Run)));
+            one_thread()?.block_on(read::read(&ask, &kit, &args, out))
+        }
+        Command::Scan(args) => {
+            let (ask, kit) =
+                (own_gateway(&documents, args.json)?, site::kit::kit(&options(&documents, Purpose::Run)));
+            one_thread()?.block_on(scan::scan(&ask, &kit, &args, out))
+        }
+        Command::Trace(args) => {
+            one_thread()?.block_on(trace::trace(&asked(&documents, &args.place)?, &args, out))
+        }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;
             let question =
@@ -235,6 +261,11 @@ fn asked(documents: &Documents, place: &Where) -> anyhow::Result<ask::Ask> {
         default_url: url,
         default_journal: journal,
     })
+}
+
+/// The gateway of this box, if one runs.
+fn own_gateway(documents: &Documents, json: bool) -> anyhow::Result<ask::Ask> {
+    asked(documents, &Where { url: None, journal: None, token_file: None, json })
 }
 
 /// What the documents are for: `run` never falls back to the example site by itself.

@@ -8,6 +8,7 @@ use std::fmt::{Display, Write};
 
 use crate::alarm::{Base, Severity};
 use crate::console::status;
+use crate::console::traffic;
 use crate::console::view::{is_active, is_unseen};
 use crate::gateway::board::{Board, DeviceStatus, Picture};
 
@@ -31,6 +32,7 @@ pub(crate) fn emit(board: &Board, picture: &Picture) -> String {
     );
     page.sample(&[], seconds(picture.now.as_millis()));
     devices(&mut page, board, picture);
+    traffic::emit(&mut page, board, picture);
     alarms(&mut page, picture);
     journal(&mut page, picture);
     sinks(&mut page, board);
@@ -68,7 +70,7 @@ fn devices(page: &mut Page, board: &Board, picture: &Picture) {
         page.sample(&[("device", &device.name)], flag(status.answered.is_some() && status.trouble.is_none()));
     }
     page.family("lifeline_line_up", "gauge", "1 when the line has no trouble.");
-    for line in status::lines(&board.catalog, picture) {
+    for line in status::lines(board, picture) {
         page.sample(&[("line", &line.name)], flag(line.trouble.is_none()));
     }
 }
@@ -157,20 +159,25 @@ fn seconds(ms: i64) -> String {
 
 /// The text so far, and the family that samples belong to now.
 #[derive(Default)]
-struct Page {
+pub(crate) struct Page {
     text: String,
     family: &'static str,
 }
 
 impl Page {
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
+    pub(crate) fn family(&mut self, name: &'static str, kind: &str, help: &str) {
         self.family = name;
         self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {kind}"));
     }
 
-    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        let name = self.family;
+    pub(crate) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.part("", labels, value);
+    }
+
+    /// A sample of the family under its name with this ending.
+    pub(crate) fn part(&mut self, ending: &str, labels: &[(&str, &str)], value: impl Display) {
+        let name = format!("{}{ending}", self.family);
         if labels.is_empty() {
             return self.line(format_args!("{name} {value}"));
         }

@@ -19,6 +19,8 @@ pub mod rows;
 mod state;
 pub mod status;
 pub mod token;
+pub mod trace;
+pub mod traffic;
 pub mod view;
 pub mod window;
 
@@ -110,6 +112,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/alarms/{id}/ack", post(api::acknowledge))
         .route("/api/v1/alarms/{id}/reset", post(api::reset))
         .route("/api/v1/history", get(history::history))
+        .route("/api/v1/lines/{name}/trace", get(trace::trace))
         .route("/api/v1/events", get(events::events))
         .fallback(api::unknown)
         .method_not_allowed_fallback(api::wrong_method)

@@ -97,6 +97,7 @@ async function refresh() {
     drawShape();
     drawReadings(readings);
     drawAlarms(alarms);
+    drawTraffic();
     drawInner();
   } catch (error) {
     console.warn(error);
@@ -243,6 +244,35 @@ function alarmCard(alarm) {
     node.append(button);
   }
   return node;
+}
+
+// What the requests of each line and of its devices came to; drawn anew only when a figure changed.
+function drawTraffic() {
+  const rows = status.lines.flatMap((line) => [[line.name, line.traffic, true],
+    ...status.devices.filter((device) => device.line === line.name && device.traffic).map((device) => [device.name, device.traffic, false])]);
+  const text = JSON.stringify(rows);
+  if ($("traffic").dataset.is === text) return;
+  $("traffic").dataset.is = text;
+  const head = (zh, en, name) => {
+    const cell = make("th", name, `${zh} `, english(en));
+    cell.scope = "col";
+    return cell;
+  };
+  const table = make("table", "", make("thead", "", make("tr", "", head("线路与设备", "Line, device", ""), head("占用", "Load", "age"),
+    head("请求", "Requests", "age"), head("应答", "Replies", "age"), head("应答时间", "Answer p50 / p99", "age"), head("故障", "Faults", ""))));
+  for (const line of status.lines) {
+    const body = make("tbody", "");
+    for (const [name, traffic, whole] of rows.filter((row) => row[0] === line.name || status.devices.some((device) => device.name === row[0] && device.line === line.name))) {
+      const times = traffic.answers ? `${traffic.answers.ms_p50.toFixed(0)} / ${traffic.answers.ms_p99.toFixed(0)} ms` : "—";
+      const faults = (traffic.faults || []).map((fault) => `${words(fault.fault)} ${count(fault.count)}`).join(" · ");
+      const first = make(whole ? "th" : "td", "", name);
+      if (whole) first.scope = "rowgroup";
+      body.append(make("tr", "", first, make("td", "age", whole && traffic.load !== undefined ? `${(traffic.load * 100).toFixed(1)} %` : ""),
+        make("td", "age", count(traffic.requests)), make("td", "age", count(traffic.replies)), make("td", "age", times), make("td", "", faults || "—")));
+    }
+    table.append(body);
+  }
+  $("traffic").replaceChildren(make("div", "town", table));
 }
 
 function pairs(id, rows) {

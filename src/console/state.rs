@@ -63,6 +63,11 @@ impl Console {
         }
     }
 
+    /// The console's clock.
+    pub(crate) fn clock(&self) -> &SystemClock {
+        &self.clock
+    }
+
     /// Follows the board for ever.
     pub(crate) async fn watch(&self) {
         let mut changed = self.board.changed.subscribe();
@@ -151,6 +156,7 @@ mod tests {
             journal: std::path::PathBuf::new(),
             rules: Vec::new(),
             timezone: String::new(),
+            taps: Vec::new(),
         };
         Console::new(Arc::new(board), String::new(), true, watch::channel(false).1)
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::Base;
+use crate::console::traffic::TrafficView;
 use crate::forward;
 use crate::gateway::board::{Board, Picture};
-use crate::point::{Catalog, Device, DeviceId, Point};
+use crate::point::{Catalog, Device, DeviceId, Line, Point};
 
 /// The gateway's own state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,9 +54,15 @@ pub struct StatusView {
 pub struct LineView {
     /// Its name.
     pub name: String,
+    /// Serial port or `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// What is wrong; absent when well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What its requests came to.
+    #[serde(default)]
+    pub traffic: TrafficView,
 }
 
 /// A device.
@@ -87,6 +94,9 @@ pub struct DeviceView {
     /// When it last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<String>,
+    /// What its requests came to; absent for derived points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficView>,
     /// Its points.
     pub points: Vec<PointView>,
 }
@@ -186,7 +196,7 @@ impl StatusView {
             still_ms: u64::try_from(still.as_millis()).unwrap_or(u64::MAX),
             troubles,
             alarms_open: picture.alarms.values().filter(|alarm| alarm.state != Base::Normal).count(),
-            lines: lines(catalog, picture),
+            lines: lines(board, picture),
             devices: devices.map(|(points, device)| device_view(catalog, picture, device, points)).collect(),
             journal: journal_view(picture),
             sinks: board.sinks.iter().map(|(name, status)| sink_view(name, &lock(status))).collect(),
@@ -201,14 +211,14 @@ pub fn lock(status: &Mutex<forward::Status>) -> forward::Status {
 }
 
 /// Lines with their trouble, in the order of the catalog.
-pub fn lines(catalog: &Catalog, picture: &Picture) -> Vec<LineView> {
-    let troubles = picture.lines.iter().cloned().chain(std::iter::repeat(None));
-    catalog
-        .lines
-        .iter()
-        .zip(troubles)
-        .map(|(line, trouble)| LineView { name: line.name.clone(), trouble })
-        .collect()
+pub fn lines(board: &Board, picture: &Picture) -> Vec<LineView> {
+    let line = |(index, line): (usize, &Line)| LineView {
+        name: line.name.clone(),
+        address: board.taps.get(index).map(|(address, _)| address.place().to_owned()),
+        trouble: picture.lines.get(index).cloned().flatten(),
+        traffic: picture.traffic.get(index).map(TrafficView::of_line).unwrap_or_default(),
+    };
+    board.catalog.lines.iter().enumerate().map(line).collect()
 }
 
 fn index(id: DeviceId) -> usize {
@@ -229,6 +239,7 @@ fn device_view(catalog: &Catalog, picture: &Picture, device: &Device, points: Ve
         trouble: status.trouble,
         advice: status.advice,
         answered: status.answered.map(|at| at.to_string()),
+        traffic: line.is_some().then(|| TrafficView::of_device(&status.figures)),
         points,
     }
 }

@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alarm::{Alarm, Base, Change, Transition};
+use crate::bus::Address;
+use crate::bus::tap::{self, Listeners};
 use crate::clock::Timestamp;
 use crate::forward;
 use crate::gateway::line::Polled;
 use crate::journal::{Group, Seq};
 use crate::loss::{Loss, Losses};
 use crate::point::Catalog;
+use crate::poll::stats::Figures;
 use crate::reading::Reading;
 use crate::site::Site;
 
@@ -31,6 +34,8 @@ pub struct DeviceStatus {
     pub advice: Option<String>,
     /// When the device last answered.
     pub answered: Option<Timestamp>,
+    /// What its requests came to.
+    pub figures: Figures,
 }
 
 /// Figures of the journal.
@@ -69,6 +74,8 @@ pub struct Picture {
     pub devices: Vec<DeviceStatus>,
     /// Trouble of lines, by line number.
     pub lines: Vec<Option<String>>,
+    /// What each line's requests came to, by line number.
+    pub traffic: Vec<Figures>,
     /// The journal.
     pub journal: JournalStatus,
     /// Losses since start.
@@ -102,6 +109,8 @@ pub struct Board {
     pub rules: Vec<crate::alarm::Rule>,
     /// IANA time zone for display.
     pub timezone: String,
+    /// Where each line leads and where to listen to it, by line number.
+    pub taps: Vec<(Address, Listeners)>,
 }
 
 impl Board {
@@ -115,6 +124,7 @@ impl Board {
             alarms: alarms.into_iter().map(|alarm| (alarm.id.clone(), alarm)).collect(),
             devices: vec![DeviceStatus::default(); catalog.devices.len()],
             lines: vec![None; catalog.lines.len()],
+            traffic: vec![Figures::default(); catalog.lines.len()],
             ..Picture::default()
         };
         let status =
@@ -127,6 +137,7 @@ impl Board {
             journal: site.journal.path.clone(),
             rules: site.rules.clone(),
             timezone: site.timezone.clone(),
+            taps: site.lines.iter().map(|line| (line.settings.address.clone(), tap::listeners())).collect(),
             catalog,
         }
     }
@@ -149,8 +160,13 @@ impl Board {
         if let Some(line) = picture.lines.get_mut(polled.line.0 as usize) {
             line.clone_from(&polled.trouble);
         }
+        let (line, of_device) = &polled.figures;
+        if let Some(traffic) = picture.traffic.get_mut(polled.line.0 as usize) {
+            traffic.clone_from(line);
+        }
         let Some(device) = picture.devices.get_mut(polled.batch.device.0 as usize) else { return };
         device.polls += 1;
+        device.figures.clone_from(of_device);
         device.failed += u64::from(polled.failure.is_some());
         device.trouble = polled.failure.as_ref().map(ToString::to_string);
         if device.advice != polled.advice {

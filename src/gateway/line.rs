@@ -11,13 +11,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::bus::Exchange;
 use crate::bus::master::Master;
+use crate::bus::tap::Listeners;
 use crate::clock::Clock;
 use crate::decode::RawBatch;
 use crate::gateway::polling::{Patience, Polling};
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
 use crate::poll::schedule::Demand;
+use crate::poll::stats::{Figures, Stats};
 use crate::poll::turn::{Outcome, Price, Turn, Turns};
 use crate::reading::Reason;
 use crate::site::{LineSpec, Site};
@@ -37,6 +40,8 @@ pub struct Polled {
     pub advice: Option<String>,
     /// What was discarded since the last report.
     pub losses: Vec<(Loss, String, u64)>,
+    /// Figures of the line and of the device.
+    pub figures: (Figures, Figures),
 }
 
 /// Where a line task reports to, and what it is told.
@@ -58,6 +63,7 @@ pub struct LineTask {
     turns: Turns,
     ports: Ports,
     losses: Losses,
+    stats: Stats,
     /// Whether anybody answered since the line was last down.
     was_up: bool,
     trouble: Option<String>,
@@ -88,6 +94,7 @@ impl LineTask {
             id: spec.id,
             name: settings.name.clone(),
             master,
+            stats: Stats::new(devices.len()),
             devices,
             turns,
             ports,
@@ -96,6 +103,11 @@ impl LineTask {
             trouble: None,
             denser: BTreeSet::new(),
         }
+    }
+
+    /// Lets others see what passes on the line.
+    pub(crate) fn tell(&mut self, listeners: &Listeners) {
+        self.master.tap.listeners = Some(listeners.clone());
     }
 
     /// Polls until the core is gone.
@@ -169,7 +181,8 @@ impl LineTask {
         let Some(device) = self.devices.get_mut(asked.device) else { return Ok(()) };
         self.losses.record(Loss::MissedPoll, &device.name, asked.missed);
         let clock = self.ports.clock.as_ref();
-        let said = device.poll(&mut self.master, asked.patience, clock, &mut self.losses).await;
+        let mut record = |exchange: &Exchange| self.stats.record(asked.device, exchange);
+        let said = device.poll(&mut self.master, asked.patience, clock, &mut self.losses, &mut record).await;
         let outcome = match &said.failure {
             _ if said.answered => Outcome::Answered,
             // A device may be what brings its line down, but not one that was down before.
@@ -194,6 +207,10 @@ impl LineTask {
             return Ok(());
         }
         self.trouble.clone_from(&trouble);
+        let (now, tap) = (clock.instant(), &self.master.tap);
+        let (bytes_sent, bytes_received) = (tap.bytes_sent, tap.bytes_received);
+        let line = Figures { bytes_sent, bytes_received, ..self.stats.line(now) };
+        let figures = (line, self.stats.device(asked.device, now));
         let polled = Polled {
             batch: said.batch,
             failure: said.failure,
@@ -201,6 +218,7 @@ impl LineTask {
             trouble,
             advice: device.advice(),
             losses: self.losses.drain(),
+            figures,
         };
         self.ports.polled.send(polled).await
     }

@@ -95,12 +95,13 @@ pub async fn run(
     let (dense_to, dense) = watch::channel(begun.core.dense().clone());
 
     let mut lines = JoinSet::new();
-    for spec in &site.lines {
+    for (spec, (_, listeners)) in site.lines.iter().zip(&board.taps) {
         let mut dense = dense.clone();
         // What was near its threshold when the last run ended is told to the new tasks, too.
         dense.mark_changed();
         let ports = line::Ports { clock: Arc::clone(&clock), polled: polled_to.clone(), dense };
-        let task = line::LineTask::new(spec, &site, ports);
+        let mut task = line::LineTask::new(spec, &site, ports);
+        task.tell(listeners);
         spawn(&mut lines, line::supervise(task, lines_stop.clone()));
     }
     drop(polled_to);

@@ -134,6 +134,7 @@ impl Polling {
         patience: Patience,
         clock: &dyn Clock,
         losses: &mut Losses,
+        record: &mut (dyn FnMut(&Exchange) + Send),
     ) -> Said {
         let start = clock.now();
         let mut said = Said {
@@ -158,6 +159,7 @@ impl Polling {
             }
             let wait = self.wait(planned.read, patience, said.answered, clock);
             let exchange = master.read(self.slave, planned.read, wait, losses).await;
+            record(&exchange);
             said.answered |= self.hear(&planned, &exchange, patience);
             match exchange.outcome {
                 Ok(_) => {

@@ -11,6 +11,7 @@
 //! the fault `loop high`, from 20.5/20 in doubt. A loop with a dead zero (0..20 mA) has the upper limits only. A `range` beside a loop must leave room for what
 //! the loop still calls good (3.8..20.5 mA): set `tolerance`.
 
+pub mod fit;
 pub mod vectors;
 
 use std::sync::Arc;

@@ -15,4 +15,5 @@ pub mod hush;
 pub mod timeout;
 pub mod health;
 pub mod schedule;
+pub mod stats;
 pub mod turn;

@@ -64,7 +64,7 @@ pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String
 }
 
 /// The documents of a folder by name; its subfolders are not looked at.
-fn folder_documents(folder: &Path, what: &str, report: &Report) -> Vec<Document> {
+pub(crate) fn folder_documents(folder: &Path, what: &str, report: &Report) -> Vec<Document> {
     let place = Place { file: folder.display().to_string(), ..Place::default() };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,

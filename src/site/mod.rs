@@ -6,6 +6,7 @@
 mod budget;
 mod compile;
 mod devices;
+pub mod kit;
 mod profiles;
 mod rules;
 mod section;

@@ -152,7 +152,7 @@ fn picture() -> Picture {
         failed: 4,
         trouble: Some("timeout".to_owned()),
         answered: None,
-        advice: None,
+        ..DeviceStatus::default()
     };
     let fine = DeviceStatus { polls: 15, ..DeviceStatus::default() };
     Picture {
@@ -170,6 +170,7 @@ fn picture() -> Picture {
         cleared: 1,
         devices: vec![fine.clone(), trouble, fine.clone(), fine, DeviceStatus::default()],
         lines: vec![None],
+        traffic: Vec::new(),
         journal: JournalStatus {
             seq: 15,
             readings: 1234,
@@ -193,6 +194,7 @@ fn board() -> Board {
         journal: "unused".into(),
         rules: rules(),
         timezone: "Asia/Shanghai".to_owned(),
+        taps: Vec::new(),
     }
 }
 

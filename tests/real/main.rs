@@ -12,4 +12,5 @@ mod influxdb;
 mod mosquitto;
 mod pymodbus;
 mod server;
+mod tshark;
 mod victoria_metrics;
