@@ -71,6 +71,7 @@ async fn ours(server: SocketAddr, profile: &profile::Profile) -> f64 {
         address: Address::Tcp(server.to_string()),
         timeout: Duration::from_secs(1),
         quiet: Duration::ZERO,
+        heartbeats: Vec::new(),
     };
     let mut master = Master::new(settings);
     let mut losses = Losses::default();

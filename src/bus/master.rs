@@ -16,7 +16,7 @@ use crate::bus::backoff::Backoff;
 use crate::bus::line::{Line, Verdict};
 use crate::bus::pdu::Answer;
 use crate::bus::port::{Outward, Port, Stream, plain};
-use crate::bus::{Address, Exchange, Failure, LineSettings, Read, Slave};
+use crate::bus::{Address, Exchange, Failure, Framing, LineSettings, Read, Slave};
 use crate::loss::Losses;
 
 /// A damaged answer is given up after this much silence: longer than the 16 ms that USB adapters hold bytes back.
@@ -49,6 +49,7 @@ const EXCEPTIONS_BEFORE_ANSWER: [u8; 2] = [5, 11];
 ///     address: Address::Tcp("10.0.0.5:502".to_owned()),
 ///     timeout: Duration::from_secs(1),
 ///     quiet: Duration::ZERO,
+///     heartbeats: Vec::new(),
 /// });
 /// let read = Read { table: Table::Holding, address: 2, count: 2 };
 /// let exchange = master.read(Slave(12), read, Duration::from_secs(1), &mut Losses::default()).await;
@@ -105,14 +106,15 @@ impl Master {
         // Without a random source gateways that start together may knock together; nothing else depends on it.
         let seed = getrandom::u64().unwrap_or_default();
         let [low, high, ..] = seed.to_le_bytes();
-        let (line, silence) = match &settings.address {
+        let silence = match &settings.address {
+            Address::Serial { format, .. } => format.silence(),
+            _ => Duration::ZERO,
+        };
+        let line = match (settings.address.framing(), &settings.address) {
             // An answer that a serial gateway kept from before our start must not meet its id again.
-            Address::Tcp(_) => (Line::mbap(&settings.name, u16::from_le_bytes([low, high])), Duration::ZERO),
-            Address::RtuOverTcp(_) => (Line::rtu(&settings.name, SILENCE_OVER_TCP), Duration::ZERO),
-            Address::Serial { format, .. } => {
-                let silence = format.silence();
-                (Line::rtu(&settings.name, silence.max(SILENCE_MIN)), silence)
-            }
+            (Framing::Mbap, _) => Line::mbap(&settings.name, u16::from_le_bytes([low, high])),
+            (Framing::Rtu, Address::Serial { .. }) => Line::rtu(&settings.name, silence.max(SILENCE_MIN)),
+            (Framing::Rtu, _) => Line::rtu(&settings.name, SILENCE_OVER_TCP),
         };
         Self {
             address: settings.address,
@@ -194,7 +196,7 @@ impl Master {
         if self.stream.is_some() {
             return true;
         }
-        if !self.backoff.is_over(now()) {
+        if !self.backoff.is_over(now()) && !self.port.is_ready() {
             return false;
         }
         match self.port.open().await {
@@ -325,6 +327,7 @@ impl Master {
 
     /// What a verdict means for the caller, and for the line.
     fn conclude(&mut self, verdict: Verdict, at: Instant, losses: &mut Losses) -> Result<Vec<u16>, Failure> {
+        self.port.told(matches!(verdict, Verdict::Answer { .. }));
         match verdict {
             Verdict::Answer { answer, .. } => {
                 self.silent = 0;
@@ -363,9 +366,9 @@ impl Master {
     /// one whose answers are all one too late stays so until the connection is new.
     fn count_silence(&mut self, heard: bool) {
         self.silent = match self.address {
-            Address::Tcp(_) => self.silent + 1,
-            Address::RtuOverTcp(_) if !heard => self.silent + 1,
-            Address::RtuOverTcp(_) | Address::Serial { .. } => 0,
+            Address::Serial { .. } => 0,
+            _ if self.has_transactions() || !heard => self.silent + 1,
+            _ => 0,
         };
     }
 
@@ -383,22 +386,19 @@ impl Master {
     }
 
     fn place(&self) -> &str {
-        match &self.address {
-            Address::Tcp(to) | Address::RtuOverTcp(to) => to,
-            Address::Serial { path, .. } => path,
-        }
+        self.address.place()
     }
 
     /// Whether each frame names its request.
     fn has_transactions(&self) -> bool {
-        matches!(self.address, Address::Tcp(_))
+        self.address.framing() == Framing::Mbap
     }
 
     /// A serial port takes bytes faster than it sends them.
     fn time_on_line(&self, bytes: usize) -> Duration {
         match &self.address {
             Address::Serial { format, .. } => format.character() * u32::try_from(bytes).unwrap_or(u32::MAX),
-            Address::Tcp(_) | Address::RtuOverTcp(_) => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 }

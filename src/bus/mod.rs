@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::bus::port::{dial_in, tls};
+
 pub mod backoff;
 pub mod line;
 pub mod master;
@@ -98,6 +100,15 @@ pub struct SerialFormat {
     pub stop_bits: u8,
 }
 
+/// How PDUs become frames where the address does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// RTU frames.
+    Rtu,
+    /// MBAP frames, as in Modbus TCP.
+    Mbap,
+}
+
 /// Where a line leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -112,6 +123,31 @@ pub enum Address {
         /// Speed and format.
         format: SerialFormat,
     },
+    /// Modbus/TCP Security (MBAP inside TLS).
+    Tls(Box<tls::Settings>),
+    /// A DTU that dials in.
+    DialIn(Box<dial_in::Dtu>),
+}
+
+impl Address {
+    /// The line's framing.
+    pub fn framing(&self) -> Framing {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) => Framing::Mbap,
+            Self::RtuOverTcp(_) | Self::Serial { .. } => Framing::Rtu,
+            Self::DialIn(dtu) => dtu.framing,
+        }
+    }
+
+    /// Its name for people: a path, `host:port`, or who dials in.
+    pub fn place(&self) -> &str {
+        match self {
+            Self::Tcp(to) | Self::RtuOverTcp(to) => to,
+            Self::Serial { path, .. } => path,
+            Self::Tls(settings) => &settings.to,
+            Self::DialIn(dtu) => &dtu.name,
+        }
+    }
 }
 
 /// What a line task needs of its line.
@@ -125,6 +161,8 @@ pub struct LineSettings {
     pub timeout: Duration,
     /// Silence before each request beside t3.5 (the largest `quiet` of the line's devices).
     pub quiet: Duration,
+    /// Byte strings that others put between and inside answers (heartbeats of a DTU): removed when check sum and length fit then.
+    pub heartbeats: Vec<Vec<u8>>,
 }
 
 impl SerialFormat {

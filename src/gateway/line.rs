@@ -10,9 +10,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::bus::master::Master;
+use crate::bus::port::dial_in::door::{Door, Doors};
 use crate::bus::{Failure, Slave};
 use crate::clock::{Clock, Timestamp};
 use crate::decode::{RawBatch, decode};
+use crate::gateway::board::Board;
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
 use crate::poll::{Health, Plan, Schedule};
@@ -62,6 +64,7 @@ impl LineTask {
     pub(crate) fn new(
         spec: &LineSpec,
         site: &Site,
+        doors: &Doors,
         clock: Arc<dyn Clock>,
         polled: mpsc::Sender<Polled>,
     ) -> Self {
@@ -82,7 +85,7 @@ impl LineTask {
         Self {
             id: spec.id,
             name: spec.settings.name.clone(),
-            master: Master::new(spec.settings.clone()),
+            master: Master::over(spec.settings.clone(), doors.port(&spec.settings)),
             devices: devices.collect(),
             schedule: Schedule::new(&periods, clock.now()),
             clock,
@@ -200,6 +203,20 @@ pub(crate) async fn supervise(mut task: LineTask, mut stop: watch::Receiver<bool
                 tracing::error!(line = %task.name, "polling this line failed by a fault of ours; going on in 1 s")
             }
         }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Serves a port where DTUs dial in until `stop`; a panic ends all its connections, is logged, and the port is opened again.
+pub(crate) async fn attend(door: Arc<Door>, board: Arc<Board>, mut stop: watch::Receiver<bool>) {
+    use futures_util::FutureExt;
+    loop {
+        let served = door.run(|losses| board.losses(losses));
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = std::panic::AssertUnwindSafe(served).catch_unwind() => {}
+        }
+        tracing::error!(listen = %door.listen, "the port for dial-in failed by a fault of ours; going on in 1 s");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::bus::port::dial_in::door::Doors;
 use crate::clock::Clock;
 use crate::gateway::board::Board;
 use crate::site::Site;
@@ -71,8 +72,12 @@ pub async fn run(
     let (lines_stop_to, lines_stop) = watch::channel(false);
 
     let mut lines = JoinSet::new();
+    let doors = Doors::new(site.lines.iter().map(|line| &line.settings));
+    for door in doors.all() {
+        spawn(&mut lines, line::attend(door, Arc::clone(&board), lines_stop.clone()));
+    }
     for spec in &site.lines {
-        let task = line::LineTask::new(spec, &site, Arc::clone(&clock), polled_to.clone());
+        let task = line::LineTask::new(spec, &site, &doors, Arc::clone(&clock), polled_to.clone());
         spawn(&mut lines, line::supervise(task, lines_stop.clone()));
     }
     drop(polled_to);

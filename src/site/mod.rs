@@ -5,6 +5,7 @@
 
 mod compile;
 mod devices;
+mod dial_in;
 mod profiles;
 mod rules;
 mod section;

@@ -222,7 +222,13 @@ fn settings(transport: &str) -> LineSettings {
         "rtu_over_tcp" => Address::RtuOverTcp("slave:502".to_owned()),
         _ => Address::Serial { path: "slave".to_owned(), format },
     };
-    LineSettings { name: "line".to_owned(), address, timeout: Duration::from_secs(1), quiet: Duration::ZERO }
+    LineSettings {
+        name: "line".to_owned(),
+        address,
+        timeout: Duration::from_secs(1),
+        quiet: Duration::ZERO,
+        heartbeats: Vec::new(),
+    }
 }
 
 fn play(case: &Value, transport: &str, pace: Pace) -> Result<(), String> {

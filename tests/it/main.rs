@@ -13,6 +13,7 @@ mod alarm;
 mod ask;
 mod check;
 mod console;
+mod dial_in;
 mod profiles;
 mod reference;
 mod running;

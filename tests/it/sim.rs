@@ -359,6 +359,7 @@ fn site(lines: Vec<Address>, devices: Vec<(&str, u8, Profile)>) -> Site {
             address,
             timeout: Duration::from_millis(500),
             quiet: Duration::ZERO,
+            heartbeats: Vec::new(),
         },
         devices: all.clone(),
     });

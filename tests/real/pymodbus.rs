@@ -72,7 +72,13 @@ async fn pymodbus_is_read_as_it_means_it() {
 
 async fn read_all(address: Address) {
     let place = format!("{address:?}");
-    let settings = LineSettings { name: "line".to_owned(), address, timeout: TIMEOUT, quiet: Duration::ZERO };
+    let settings = LineSettings {
+        name: "line".to_owned(),
+        address,
+        timeout: TIMEOUT,
+        quiet: Duration::ZERO,
+        heartbeats: Vec::new(),
+    };
     let (mut master, mut losses) = (Master::new(settings), Losses::default());
     for (table, address, count) in [
         (Table::Holding, 0, 1),
