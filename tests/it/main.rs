@@ -19,5 +19,6 @@ mod reference;
 mod running;
 mod shared;
 mod sim;
+mod tcp;
 mod vectors;
 mod view;

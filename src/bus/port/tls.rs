@@ -136,7 +136,11 @@ pub(crate) async fn open(settings: &Settings) -> Result<Box<dyn Stream>, OpenErr
     match timeout(tcp::CONNECT_MAX, shaken).await {
         Ok(Ok(stream)) => Ok(Box::new(Plain { stream, ca: settings.ca.clone() })),
         Ok(Err(error)) => Err(OpenError::Untrusted { to: to(), why: sentence(&error, &settings.ca) }),
-        Err(_) => Err(OpenError::Silent { to: to() }),
+        Err(_) => {
+            let seconds = tcp::CONNECT_MAX.as_secs();
+            let why = format!("it does not speak TLS within {seconds} s (is it plain Modbus TCP?)");
+            Err(OpenError::Untrusted { to: to(), why })
+        }
     }
 }
 
@@ -145,7 +149,10 @@ fn sentence(error: &io::Error, ca: &Path) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(inner) = inner else { return plain(error) };
     match inner {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // The second one: by another authority of the same name, such as an earlier one.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => {
             format!("its certificate is not signed by one of {}", ca.display())
         }
         rustls::Error::InvalidCertificate(
