@@ -15,7 +15,7 @@ use crate::gateway::line::Polled;
 use crate::journal::{Group, Seq};
 use crate::loss::{Loss, Losses};
 use crate::point::Catalog;
-use crate::reading::Reading;
+use crate::reading::{Reading, Reason};
 use crate::site::Site;
 
 /// What one device's polls came to.
@@ -150,7 +150,7 @@ impl Board {
         let Some(device) = picture.devices.get_mut(polled.batch.device.0 as usize) else { return };
         device.polls += 1;
         device.failed += u64::from(polled.failure.is_some());
-        device.trouble = polled.failure.as_ref().map(ToString::to_string);
+        device.trouble = polled.failure.as_ref().map(Reason::words);
         if polled.failure.is_none() {
             device.answered = Some(polled.batch.end);
         }
