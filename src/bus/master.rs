@@ -112,10 +112,8 @@ impl Master {
         let seed = getrandom::u64().unwrap_or_default();
         let [low, high, ..] = seed.to_le_bytes();
         let (pause, silence) = match &settings.address {
-            Address::Tcp(_) | Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) => {
-                (Duration::ZERO, SILENCE_OVER_TCP)
-            }
             Address::Serial { format, .. } => (format.silence(), format.silence().max(SILENCE_MIN)),
+            _ => (Duration::ZERO, SILENCE_OVER_TCP),
         };
         // An answer that a serial gateway kept from before our start must not meet its id again.
         let line = Line::of(&settings, silence, u16::from_le_bytes([low, high]));
@@ -193,7 +191,7 @@ impl Master {
         if self.stream.is_some() {
             return true;
         }
-        if !self.backoff.is_over(now()) {
+        if !self.backoff.is_over(now()) && !self.port.is_ready() {
             return false;
         }
         match self.port.open().await {
@@ -342,6 +340,7 @@ impl Master {
 
     /// What a verdict means for the caller, and for the line.
     fn conclude(&mut self, verdict: Verdict, at: Instant, losses: &mut Losses) -> Result<Answer, Failure> {
+        self.port.told(matches!(verdict, Verdict::Answer { .. }));
         match verdict {
             Verdict::Answer { answer, .. } => {
                 self.silent = 0;
@@ -380,9 +379,9 @@ impl Master {
     /// one whose answers are all one too late stays so until the connection is new.
     fn count_silence(&mut self, heard: bool) {
         self.silent = match self.address {
-            Address::Tcp(_) => self.silent + 1,
-            Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) if !heard => self.silent + 1,
-            Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) | Address::Serial { .. } => 0,
+            Address::Serial { .. } => 0,
+            _ if self.has_transactions() || !heard => self.silent + 1,
+            _ => 0,
         };
     }
 
@@ -400,10 +399,7 @@ impl Master {
     }
 
     fn place(&self) -> &str {
-        match &self.address {
-            Address::Tcp(to) | Address::RtuOverTcp(to) | Address::AsciiOverTcp(to) => to,
-            Address::Serial { path, .. } => path,
-        }
+        self.address.place()
     }
 
     /// Whether each frame names its request.
@@ -415,7 +411,7 @@ impl Master {
     fn time_on_line(&self, bytes: usize) -> Duration {
         match &self.address {
             Address::Serial { format, .. } => format.character() * u32::try_from(bytes).unwrap_or(u32::MAX),
-            Address::Tcp(_) | Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 }

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::bus::port::{dial_in, tls};
+
 pub mod ascii;
 pub mod ask;
 pub mod backoff;
@@ -122,6 +124,10 @@ pub enum Address {
         /// How frames stand on it: RTU or ASCII.
         framing: Framing,
     },
+    /// Modbus/TCP Security (MBAP inside TLS).
+    Tls(Box<tls::Settings>),
+    /// A DTU that dials in.
+    DialIn(Box<dial_in::Dtu>),
 }
 
 /// How frames stand on a line.
@@ -182,13 +188,16 @@ impl Address {
         match self {
             Self::Tcp(to) | Self::RtuOverTcp(to) | Self::AsciiOverTcp(to) => to,
             Self::Serial { path, .. } => path,
+            Self::Tls(settings) => &settings.to,
+            Self::DialIn(dtu) => &dtu.name,
         }
     }
 
     /// How frames stand on the line.
-    pub const fn framing(&self) -> Framing {
+    pub fn framing(&self) -> Framing {
         match self {
-            Self::Tcp(_) => Framing::Mbap,
+            Self::Tcp(_) | Self::Tls(_) => Framing::Mbap,
+            Self::DialIn(dtu) => dtu.framing,
             Self::RtuOverTcp(_) => Framing::Rtu,
             Self::AsciiOverTcp(_) => Framing::Ascii,
             Self::Serial { framing, .. } => *framing,

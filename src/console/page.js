@@ -15,7 +15,7 @@ const STATES = {
 };
 const WORDS = {
   clock: "时钟不可信", calibration: "标定过期", "over-range": "略超上限", "under-range": "略低于下限", spike: "尖峰", step: "跳变",
-  timeout: "应答超时", "line-down": "线路中断", "bad-frame": "报文损坏", exception: "设备拒绝", "sensor-fault": "传感器故障",
+  timeout: "应答超时", "line-down": "线路中断", "bad-frame": "报文损坏", "exception-10": "网关无路由", "exception-11": "网关后设备无应答", exception: "设备拒绝", "sensor-fault": "传感器故障",
   "out-of-range": "超出量程", stuck: "数值不变", "not-polled": "暂停轮询", input: "输入无值",
 };
 const QUALITY = { good: ["●", "正常"], uncertain: ["◐", "存疑"], bad: ["○", "无效"] };
@@ -66,7 +66,7 @@ function size(bytes) {
 const count = (number) => number.toLocaleString("en-US");
 
 function words(reason) {
-  const known = Object.keys(WORDS).find((word) => reason === word || reason.startsWith(`${word}:`) || reason.startsWith(`${word}-`));
+  const known = Object.keys(WORDS).find((word) => reason === word || reason.startsWith(`${word}:`) || reason.startsWith(`${word} (`) || reason.startsWith(`${word}-`));
   return known ? `${WORDS[known]} ${reason}` : reason;
 }
 // [number or name of the state, unit]

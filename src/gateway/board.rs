@@ -18,7 +18,7 @@ use crate::journal::{Group, Seq};
 use crate::loss::{Loss, Losses};
 use crate::point::Catalog;
 use crate::poll::stats::Figures;
-use crate::reading::Reading;
+use crate::reading::{Reading, Reason};
 use crate::site::Site;
 
 /// What one device's polls came to.
@@ -168,7 +168,7 @@ impl Board {
         device.polls += 1;
         device.figures.clone_from(of_device);
         device.failed += u64::from(polled.failure.is_some());
-        device.trouble = polled.failure.as_ref().map(ToString::to_string);
+        device.trouble = polled.failure.as_ref().map(Reason::words);
         if device.advice != polled.advice {
             if let Some(advice) = &polled.advice {
                 tracing::warn!(device = polled.batch.device.0, %advice, "a device needs attention");

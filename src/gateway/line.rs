@@ -13,9 +13,11 @@ use tokio::time::Instant;
 
 use crate::bus::Exchange;
 use crate::bus::master::Master;
+use crate::bus::port::dial_in::door::{Door, Doors};
 use crate::bus::tap::Listeners;
 use crate::clock::Clock;
 use crate::decode::RawBatch;
+use crate::gateway::board::Board;
 use crate::gateway::polling::{Patience, Polling};
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
@@ -72,8 +74,9 @@ pub struct LineTask {
 
 impl LineTask {
     /// The task of one line of `site`; nothing is opened yet.
-    pub fn new(spec: &LineSpec, site: &Site, ports: Ports) -> Self {
-        Self::over(Master::new(spec.settings.clone()), spec, site, ports)
+    pub fn new(spec: &LineSpec, site: &Site, doors: &Doors, ports: Ports) -> Self {
+        let master = Master::over(spec.settings.clone(), doors.port(&spec.settings));
+        Self::over(master, spec, site, ports)
     }
 
     /// The same over a given master.
@@ -250,6 +253,20 @@ pub(crate) async fn supervise(mut task: LineTask, mut stop: watch::Receiver<bool
                 tracing::error!(line = %task.name, "polling this line failed by a fault of ours; going on in 1 s")
             }
         }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Serves a port where DTUs dial in until `stop`; a panic ends all its connections, is logged, and the port is opened again.
+pub(crate) async fn attend(door: Arc<Door>, board: Arc<Board>, mut stop: watch::Receiver<bool>) {
+    use futures_util::FutureExt;
+    loop {
+        let served = door.run(|losses| board.losses(losses));
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = std::panic::AssertUnwindSafe(served).catch_unwind() => {}
+        }
+        tracing::error!(listen = %door.listen, "the port for dial-in failed by a fault of ours; going on in 1 s");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::bus::port::dial_in::door::Doors;
 use crate::clock::Clock;
 use crate::gateway::board::Board;
 use crate::site::Site;
@@ -95,12 +96,16 @@ pub async fn run(
     let (dense_to, dense) = watch::channel(begun.core.dense().clone());
 
     let mut lines = JoinSet::new();
+    let doors = Doors::new(site.lines.iter().map(|line| &line.settings));
+    for door in doors.all() {
+        spawn(&mut lines, line::attend(door, Arc::clone(&board), lines_stop.clone()));
+    }
     for (spec, (_, listeners)) in site.lines.iter().zip(&board.taps) {
         let mut dense = dense.clone();
         // What was near its threshold when the last run ended is told to the new tasks, too.
         dense.mark_changed();
         let ports = line::Ports { clock: Arc::clone(&clock), polled: polled_to.clone(), dense };
-        let mut task = line::LineTask::new(spec, &site, ports);
+        let mut task = line::LineTask::new(spec, &site, &doors, ports);
         task.tell(listeners);
         spawn(&mut lines, line::supervise(task, lines_stop.clone()));
     }

@@ -26,6 +26,14 @@ pub enum Loss {
     DamagedRecord,
     /// Updates that a slow live listener did not get.
     SlowListener,
+    /// Connections of DTUs that no line names.
+    UnknownDialIn,
+    /// Connections that were closed because they registered too late, wrongly, in too great a number, or made noise.
+    RefusedDialIn,
+    /// Connections of a DTU that were given up for a newer one.
+    ReplacedSession,
+    /// Connections of a DTU that came while another one answered.
+    DuplicateSession,
 }
 
 impl Loss {
@@ -41,6 +49,10 @@ impl Loss {
             Self::RejectedRecord => "rejected_record",
             Self::DamagedRecord => "damaged_record",
             Self::SlowListener => "slow_listener",
+            Self::UnknownDialIn => "unknown_dial_in",
+            Self::RefusedDialIn => "refused_dial_in",
+            Self::ReplacedSession => "replaced_session",
+            Self::DuplicateSession => "duplicate_session",
         }
     }
 }

@@ -37,19 +37,18 @@ pub struct Cost {
 impl Cost {
     /// The costs on a line that leads to `address`, with `quiet` before each request beside t3.5.
     pub fn new(address: &Address, quiet: Duration) -> Self {
-        match address {
-            Address::Serial { format, framing: Framing::Ascii, .. } => Self::ascii(*format, quiet),
-            Address::Serial { format, .. } => Self::rtu(*format, quiet),
-            Address::AsciiOverTcp(_) => {
-                let format = SerialFormat { baud: 9600, data_bits: 7, parity: Parity::Even, stop_bits: 1 };
-                Self { turnaround: TURNAROUND_TCP, ..Self::ascii(format, quiet) }
+        // Nobody tells the speed behind a serial server or a DTU; most lines are this fast.
+        let behind = |data_bits, parity| SerialFormat { baud: 9600, data_bits, parity, stop_bits: 1 };
+        match (address.framing(), address) {
+            (Framing::Ascii, Address::Serial { format, .. }) => Self::ascii(*format, quiet),
+            (Framing::Rtu, Address::Serial { format, .. }) => Self::rtu(*format, quiet),
+            (Framing::Ascii, _) => {
+                Self { turnaround: TURNAROUND_TCP, ..Self::ascii(behind(7, Parity::Even), quiet) }
             }
-            Address::RtuOverTcp(_) => {
-                // Nobody tells the speed behind a serial server; most lines are this fast.
-                let format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
-                Self { turnaround: TURNAROUND_TCP, ..Self::rtu(format, quiet) }
+            (Framing::Rtu, _) => {
+                Self { turnaround: TURNAROUND_TCP, ..Self::rtu(behind(8, Parity::None), quiet) }
             }
-            Address::Tcp(_) => Self {
+            (Framing::Mbap, _) => Self {
                 byte: BYTE_TCP,
                 request_bytes: 12,
                 answer_bytes: 9,

@@ -85,6 +85,28 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// The name, for an exception with what it means; the last two tell a gateway's own trouble from its device's.
+    ///
+    /// Source: Modbus Application Protocol V1.1b3, 7.
+    pub fn words(&self) -> String {
+        let Self::Exception(code) = self else { return self.to_string() };
+        let meaning = match code {
+            1 => "the device does not know this function",
+            2 => "the device has no such register",
+            3 => "the device does not allow such a request",
+            4 => "the device has failed",
+            5 => "the device needs more time",
+            6 => "the device is busy",
+            8 => "the device's memory is damaged",
+            10 => "the gateway in between has no way to the device",
+            11 => "the device behind the gateway in between does not answer",
+            _ => return self.to_string(),
+        };
+        format!("{self} ({meaning})")
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -175,4 +197,18 @@ pub struct Batch {
     pub end: Timestamp,
     /// One reading for each point of the poll.
     pub readings: Vec<Reading>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateways_trouble_is_told_from_its_devices() {
+        let words = |code| Reason::Exception(code).words();
+        assert_eq!(words(10), "exception-10 (the gateway in between has no way to the device)");
+        assert_eq!(words(11), "exception-11 (the device behind the gateway in between does not answer)");
+        assert_eq!(words(200), "exception-200");
+        assert_eq!(Reason::Timeout.words(), "timeout");
+    }
 }

@@ -232,6 +232,9 @@ async fn serve(
             let listener = open().await?;
             Ok((listener.local_addr()?.to_string(), Box::pin(serve_rtu_over_tcp(line, listener, seed))))
         }
+        Address::Tls(_) | Address::DialIn(_) => {
+            Err(io::Error::other("lines with TLS and lines that dial in are not simulated"))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
+use crate::bus::Address;
 use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
 use crate::risk::RiskPoint;
@@ -17,7 +18,7 @@ use crate::site::profiles::{self, Model};
 use crate::site::rules::{self, Known, hash};
 use crate::site::section::{Section, nearest};
 use crate::site::tree::{Document, Node, Report};
-use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, settings};
+use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, dial_in, settings};
 
 pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     let report = Report::default();
@@ -151,6 +152,8 @@ impl<'a> Build<'a> {
             }
         }
         self.check_slaves();
+        dial_in::check_shared(&self.lines, self.report);
+        self.check_listen();
         self.number_lines_and_devices();
         budget::check(&self.lines, &self.drafts, self.report);
         self.derivable = each("derived").iter().filter_map(|section| section.text("name")).collect();
@@ -230,6 +233,19 @@ impl<'a> Build<'a> {
             if !self.drafts.iter().any(|draft| draft.risk_point.as_ref() == Some(&point.code)) {
                 let text = format!("the risk point {} has no sensor", point.code);
                 self.report.warning(&Place::default(), "blind-risk-point", text, None);
+            }
+        }
+    }
+
+    /// DTUs and people cannot come in by the same port.
+    fn check_listen(&self) {
+        for line in &self.lines {
+            if let Address::DialIn(dtu) = &line.settings.address
+                && dtu.listen.port() == self.settings.listen.port()
+            {
+                let text =
+                    format!("{} dials in on the port of the console ({})", dtu.name, self.settings.listen);
+                self.report.error(&line.place, "port-in-use", text, Some("use another port".to_owned()));
             }
         }
     }
@@ -424,6 +440,12 @@ impl<'a> Build<'a> {
                 .filter(|(_, draft)| draft.profile.limits.any_unit)
                 .map(|(_, draft)| draft.slave)
                 .collect();
+            if let Address::DialIn(dtu) = &mut settings.address {
+                let fastest = own().map(|(_, draft)| draft.every + draft.timeout).min().unwrap_or_default();
+                let slowest = own().map(|(_, draft)| draft.every).max().unwrap_or_default();
+                dtu.lively = fastest * 2;
+                dtu.idle = dtu.idle.max(slowest * 3);
+            }
             LineSpec {
                 id: LineId(u32::try_from(index).unwrap_or(u32::MAX)),
                 settings,

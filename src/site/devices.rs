@@ -12,6 +12,7 @@ use crate::diagnostic::Place;
 use crate::profile::names::serial_format;
 use crate::profile::{CLASSES, Profile};
 use crate::risk::{Need, RiskPoint};
+use crate::site::dial_in;
 use crate::site::profiles::{Model, TIMEOUT};
 use crate::site::section::{Section, kebab, nearest};
 
@@ -66,16 +67,18 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
     let tcp = host_port(section, "tcp").map(Address::Tcp);
     let rtu_over_tcp = host_port(section, "rtu_over_tcp").map(Address::RtuOverTcp);
     let ascii_over_tcp = host_port(section, "ascii_over_tcp").map(Address::AsciiOverTcp);
-    let ways = ["serial", "tcp", "rtu_over_tcp", "ascii_over_tcp"]
+    let dial_in = dial_in::dial_in(section, name.as_deref().unwrap_or_default());
+    let tls = dial_in::tls(section);
+    let ways = ["serial", "tcp", "rtu_over_tcp", "ascii_over_tcp", "dial_in", "tls"]
         .iter()
         .filter(|key| section.place(key) != section.place(""))
         .count();
     if ways != 1 {
-        let help = Some("serial = { path = \"/dev/ttyUSB0\", speed = \"9600 8N1\" }, tcp = \"10.0.0.5:502\" or rtu_over_tcp = \"...\"".to_owned());
+        let help = Some("serial = { path = \"/dev/ttyUSB0\", speed = \"9600 8N1\" }, tcp = \"10.0.0.5:502\", rtu_over_tcp = \"...\", dial_in = { ... } or tls = { ... }".to_owned());
         section.error(
             "name",
             "line-address",
-            "a line needs exactly one of serial, tcp, rtu_over_tcp and ascii_over_tcp",
+            "a line needs exactly one of serial, tcp, rtu_over_tcp, ascii_over_tcp, dial_in and tls",
             help,
         );
     }
@@ -91,34 +94,79 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
         }
     };
     section.finish();
-    let (name, address) = (name?, serial.or(tcp).or(rtu_over_tcp).or(ascii_over_tcp)?);
+    let address = serial.or(tcp).or(rtu_over_tcp).or(ascii_over_tcp).or(dial_in).or(tls);
+    let (name, address) = (name?, address?);
     let moved = elsewhere.iter().find(|(line, _)| *line == name).map(|(_, to)| to.clone());
-    let address = match (address, moved) {
+    let address = lead(section, address, moved);
+    let heartbeats = heartbeats(&address);
+    let settings =
+        LineSettings { timeout, quiet, heartbeats, late_answers, ..LineSettings::plain(&name, address) };
+    Some(LineDraft { settings, place: section.place("name") })
+}
+
+/// The same kind of line, to somewhere else.
+fn lead(section: &Section<'_>, address: Address, elsewhere: Option<String>) -> Address {
+    match (address, elsewhere) {
         (Address::Tcp(_), Some(to)) => Address::Tcp(to),
         (Address::RtuOverTcp(_), Some(to)) => Address::RtuOverTcp(to),
         (Address::AsciiOverTcp(_), Some(to)) => Address::AsciiOverTcp(to),
         (Address::Serial { format, framing, .. }, Some(path)) => Address::Serial { path, format, framing },
+        (Address::Tls(mut settings), Some(to)) => {
+            settings.to = to;
+            Address::Tls(settings)
+        }
+        (Address::DialIn(mut dtu), Some(to)) => {
+            match to.parse() {
+                Ok(listen) => dtu.listen = listen,
+                Err(_) => section.error(
+                    "dial_in",
+                    "bad-address",
+                    format!("`{to}` is not an address and port"),
+                    None,
+                ),
+            }
+            Address::DialIn(dtu)
+        }
         (address, None) => address,
-    };
-    let settings = LineSettings { timeout, quiet, late_answers, ..LineSettings::plain(&name, address) };
-    Some(LineDraft { settings, place: section.place("name") })
+    }
+}
+
+/// What the line's DTU puts between and inside answers.
+fn heartbeats(address: &Address) -> Vec<Vec<u8>> {
+    let Address::DialIn(dtu) = address else { return Vec::new() };
+    let prefix = dtu.manner.prefix_every.then(|| dtu.id.clone());
+    [Some(dtu.manner.heartbeat.clone()), prefix]
+        .into_iter()
+        .flatten()
+        .filter(|bytes| !bytes.is_empty())
+        .collect()
 }
 
 fn host_port(section: &Section<'_>, key: &'static str) -> Option<String> {
     let text = section.text(key)?;
+    check_endpoint(section, key, &text);
+    Some(text)
+}
+
+/// Reports what is not `host:port`; an IPv6 address stands in brackets.
+pub(crate) fn check_endpoint(section: &Section<'_>, key: &str, text: &str) {
+    let is_host = |host: &str| {
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let plain = !host.is_empty() && !host.contains([':', '[', ']', ' ', '/']);
+        bracketed.map_or(plain, |inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+    };
     let port = text
         .rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty())
+        .filter(|(host, _)| is_host(host))
         .and_then(|(_, port)| port.parse::<u16>().ok());
     if port.is_none_or(|port| port == 0) {
         section.error(
             key,
             "bad-address",
             format!("`{text}` is not host and port"),
-            Some("such as 10.0.0.5:502".to_owned()),
+            Some("such as 10.0.0.5:502, plc.example:502 or [fd00::5]:502".to_owned()),
         );
     }
-    Some(text)
 }
 
 /// Reads one device.
@@ -139,7 +187,7 @@ pub(crate) fn device(
     });
     let serial = line
         .and_then(|line| lines.get(line))
-        .is_some_and(|line| !matches!(line.settings.address, Address::Tcp(_)));
+        .is_some_and(|line| line.settings.address.framing() != Framing::Mbap);
     let slave =
         section.need("slave", section.int("slave", i64::from(serial), if serial { 247 } else { 255 }));
     let mut profile =

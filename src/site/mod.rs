@@ -7,6 +7,7 @@ mod budget;
 mod compile;
 mod devices;
 pub mod kit;
+mod dial_in;
 mod profiles;
 mod rules;
 mod section;

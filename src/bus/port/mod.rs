@@ -1,23 +1,22 @@
-//! The ports of a line: a serial device or a TCP connection, each as one stream of bytes.
+//! The ports of a line: a serial device, a connection that we open, or one that a DTU opens to us, each as one stream of bytes.
 //!
 //! In: an address. Out: an open stream, or why there is none.
 //! Invariant: opening is bounded in time. A stream that reads zero bytes has ended: an unplugged serial adapter does
 //! that for ever.
 
+pub mod dial_in;
+mod serial;
+mod tcp;
+pub mod tls;
+
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_serial::{DataBits, SerialPort, SerialStream, StopBits};
 
-use crate::bus::{Address, Parity, SerialFormat};
-
-/// A connection that takes longer to come up is of no use to a poll.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
+use crate::bus::Address;
 
 /// An open stream of bytes to the devices of a line.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -27,10 +26,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A stream that is being opened.
 pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, OpenError>> + Send + 'a>>;
 
-/// Where a line's streams come from: the world ([`Outward`]), or a test.
+/// Where a line's streams come from: the world ([`Outward`], [`dial_in::Caller`]), or a test.
 pub trait Port: Send {
     /// Opens a new stream; an earlier one is closed by then.
     fn open(&mut self) -> Opening<'_>;
+
+    /// Whether the other side has come by itself, so that there is no reason to hold back.
+    fn is_ready(&self) -> bool {
+        false
+    }
+
+    /// How the last request on the stream ended: with a valid answer (a refusal is one, too) or without.
+    fn told(&mut self, _answered: bool) {}
 }
 
 /// Why a port cannot be opened.
@@ -44,7 +51,7 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
-    /// The connection was refused.
+    /// The connection was refused, or the name is not known.
     #[error("cannot connect to {to}")]
     Connect {
         /// `host:port`.
@@ -53,10 +60,44 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Nobody answered.
-    #[error("cannot connect to {to}: no answer within {} s", CONNECT_MAX.as_secs())]
+    #[error("cannot connect to {to}: no answer within {} s", tcp::CONNECT_MAX.as_secs())]
     Silent {
         /// `host:port`.
         to: String,
+    },
+    /// Our certificates cannot be used.
+    #[error("cannot speak TLS with {to}")]
+    Tls {
+        /// `host:port`.
+        to: String,
+        /// Why.
+        source: tls::FileError,
+    },
+    /// The other side's certificate was refused, or it refused ours.
+    #[error("cannot speak TLS with {to}: {why}")]
+    Untrusted {
+        /// `host:port`.
+        to: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// The DTU is not there.
+    #[error("{name} has not dialled in on {listen}")]
+    NotDialledIn {
+        /// The line.
+        name: String,
+        /// Where we listen.
+        listen: SocketAddr,
+    },
+    /// Nobody can dial in.
+    #[error("{name} cannot dial in: cannot listen on {listen}: {why}")]
+    NotListening {
+        /// The line.
+        name: String,
+        /// Where we wanted to listen.
+        listen: SocketAddr,
+        /// Why.
+        why: String,
     },
 }
 
@@ -79,51 +120,31 @@ pub(crate) fn plain(cause: &dyn Error) -> String {
     }
 }
 
-/// The real port of an address.
+/// The real port of an address that is opened from here. Who dials in is met at a [`dial_in::Door`] instead.
 #[derive(Clone, Debug)]
 pub struct Outward(pub Address);
 
 impl Port for Outward {
     fn open(&mut self) -> Opening<'_> {
         match &self.0 {
-            Address::Tcp(to) | Address::RtuOverTcp(to) | Address::AsciiOverTcp(to) => Box::pin(connect(to)),
-            Address::Serial { path, format, .. } => Box::pin(async { serial(path, *format) }),
+            Address::Tcp(to) | Address::RtuOverTcp(to) | Address::AsciiOverTcp(to) => Box::pin(async {
+                let stream = tcp::connect(to).await?;
+                Ok(Box::new(stream) as Box<dyn Stream>)
+            }),
+            Address::Tls(settings) => Box::pin(tls::open(settings)),
+            Address::Serial { path, format, .. } => Box::pin(async { serial::open(path, *format) }),
+            Address::DialIn(dtu) => Box::pin(async {
+                let why = "only the running gateway listens".to_owned();
+                Err(OpenError::NotListening { name: dtu.name.clone(), listen: dtu.listen, why })
+            }),
         }
     }
-}
-
-async fn connect(to: &str) -> Result<Box<dyn Stream>, OpenError> {
-    let stream = match timeout(CONNECT_MAX, TcpStream::connect(to)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(source)) => return Err(OpenError::Connect { to: to.to_owned(), source }),
-        Err(_) => return Err(OpenError::Silent { to: to.to_owned() }),
-    };
-    // Without it a request may wait 40 ms for the acknowledgement of the last one; it still arrives when this fails.
-    let _ = stream.set_nodelay(true);
-    Ok(Box::new(stream))
-}
-
-fn serial(path: &str, format: SerialFormat) -> Result<Box<dyn Stream>, OpenError> {
-    let settings = tokio_serial::new(path, format.baud)
-        .data_bits(if format.data_bits == 7 { DataBits::Seven } else { DataBits::Eight })
-        .stop_bits(if format.stop_bits == 2 { StopBits::Two } else { StopBits::One })
-        .parity(match format.parity {
-            Parity::None => tokio_serial::Parity::None,
-            Parity::Even => tokio_serial::Parity::Even,
-            Parity::Odd => tokio_serial::Parity::Odd,
-        })
-        .exclusive(true);
-    let stream = SerialStream::open(&settings)
-        .map_err(|error| OpenError::Serial { path: path.to_owned(), source: error.into() })?;
-    // What came before this moment answers nothing of ours; what slips through is drained before the first request.
-    let _ = stream.clear(tokio_serial::ClearBuffer::Input);
-    Ok(Box::new(stream))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Framing;
+    use crate::bus::{Framing, Parity, SerialFormat};
 
     fn address(text: &str) -> Address {
         match text.strip_prefix("tcp ") {
