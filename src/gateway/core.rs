@@ -196,6 +196,7 @@ mod tests {
     use crate::decode::Raw;
     use crate::derive::Settings;
     use crate::point::{Device, Point, PointId};
+    use crate::profile::firmware::Firmware;
     use crate::profile::{Field, Limits, Profile};
     use crate::reading::{Doubt, Reason, Sample};
     use crate::site::DeviceSpec;
@@ -297,6 +298,7 @@ mod tests {
             serial: None,
             limits: Limits::default(),
             fields: vec![field()],
+            triggers: Vec::new(),
             vectors: vec![],
         };
         DeviceSpec {
@@ -308,6 +310,9 @@ mod tests {
             every_in_alarm: None,
             timeout: Duration::from_secs(1),
             calibration_due: Some(at(1000)),
+            firmware: Firmware::default(),
+            triggers: Vec::new(),
+            withheld: Vec::new(),
         }
     }
 
