@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::alarm::{Alarm, Base, Change, Transition};
 use crate::clock::Timestamp;
 use crate::forward;
+use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
 use crate::journal::{Group, Seq};
 use crate::loss::{Loss, Losses};
@@ -31,6 +32,10 @@ pub struct DeviceStatus {
     pub advice: Option<String>,
     /// When the device last answered.
     pub answered: Option<Timestamp>,
+    /// Its firmware, and how that is known; `None` for a model whose firmware makes no difference.
+    pub firmware: Option<Known>,
+    /// Reads that were refused first and asked again.
+    pub woken: u64,
 }
 
 /// Figures of the journal.
@@ -159,6 +164,8 @@ impl Board {
             }
             device.advice.clone_from(&polled.advice);
         }
+        device.firmware.clone_from(&polled.firmware);
+        device.woken += polled.woken;
         if polled.failure.is_none() {
             device.answered = Some(polled.batch.end);
         }

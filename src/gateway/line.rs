@@ -14,7 +14,11 @@ use tokio::time::Instant;
 use crate::bus::master::Master;
 use crate::clock::Clock;
 use crate::decode::RawBatch;
+use crate::gateway::course::Step;
+use crate::gateway::firmware::Known;
 use crate::gateway::polling::{Patience, Polling};
+use crate::gateway::trigger::Broadcasts;
+use crate::journal::Audit;
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
 use crate::poll::schedule::Demand;
@@ -35,6 +39,12 @@ pub struct Polled {
     pub trouble: Option<String>,
     /// What a person should know of the device.
     pub advice: Option<String>,
+    /// Its firmware; `None` where that makes no difference.
+    pub firmware: Option<Known>,
+    /// Reads that were refused first and asked again.
+    pub woken: u64,
+    /// What was written to it, and what was learnt of its firmware.
+    pub audits: Vec<Audit>,
     /// What was discarded since the last report.
     pub losses: Vec<(Loss, String, u64)>,
 }
@@ -62,6 +72,9 @@ pub struct LineTask {
     was_up: bool,
     trouble: Option<String>,
     denser: BTreeSet<DeviceId>,
+    broadcasts: Broadcasts,
+    /// Polls that go on later.
+    paused: Vec<(Instant, Asked)>,
 }
 
 impl LineTask {
@@ -75,9 +88,12 @@ impl LineTask {
         let settings = &spec.settings;
         let specs = spec.devices.iter().filter_map(|index| site.devices.get(*index));
         let name = |id| site.catalog.device(id).map(|named| named.name.clone()).unwrap_or_default();
-        let devices: Vec<Polling> = specs
+        let mut devices: Vec<Polling> = specs
             .map(|device| Polling::new(device, name(device.id), &settings.address, settings.quiet))
             .collect();
+        let started = |device: &Polling| device.triggers.iter().any(|allowed| allowed.trigger().broadcast);
+        let units = u32::try_from(devices.iter().filter(|device| started(device)).count()).unwrap_or(1);
+        devices.iter_mut().for_each(|device| device.units = units);
         let demand = |device: &Polling| Demand { every: device.every, cost: device.costs().answered };
         let demands: Vec<Demand> = devices.iter().map(demand).collect();
         let mut turns = Turns::new(&demands, u64::from(spec.id.0), ports.clock.instant());
@@ -95,6 +111,8 @@ impl LineTask {
             was_up: false,
             trouble: None,
             denser: BTreeSet::new(),
+            broadcasts: Broadcasts::default(),
+            paused: Vec::new(),
         }
     }
 
@@ -106,9 +124,27 @@ impl LineTask {
         loop {
             let now = self.ports.clock.instant();
             self.densify(now);
+            if let Some(place) = self.paused.iter().position(|(at, _)| *at <= now) {
+                let (_, asked) = self.paused.swap_remove(place);
+                if self.poll(Asked { missed: 0, ..asked }).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let resumed = self.paused.iter().map(|(at, _)| *at).min();
             let asked = match self.turns.next(now) {
                 Turn::Wait(until) => {
-                    self.wait(until).await;
+                    self.wait(resumed.map_or(until, |at| at.min(until))).await;
+                    continue;
+                }
+                Turn::Poll { device, missed, .. } if self.is_paused(device) => {
+                    self.missed(device, missed + 1);
+                    continue;
+                }
+                Turn::Probe { device, missed, .. } if self.is_paused(device) => {
+                    self.missed(device, missed);
+                    let soon = now + LOOK_AGAIN;
+                    self.wait(resumed.map_or(soon, |at| at.min(soon))).await;
                     continue;
                 }
                 Turn::Poll { device, missed, first } => {
@@ -130,6 +166,16 @@ impl LineTask {
             if self.poll(asked).await.is_err() {
                 return;
             }
+        }
+    }
+
+    fn is_paused(&self, device: usize) -> bool {
+        self.paused.iter().any(|(_, asked)| asked.device == device)
+    }
+
+    fn missed(&mut self, device: usize, count: u64) {
+        if let Some(device) = self.devices.get(device) {
+            self.losses.record(Loss::MissedPoll, &device.name, count);
         }
     }
 
@@ -169,7 +215,20 @@ impl LineTask {
         let Some(device) = self.devices.get_mut(asked.device) else { return Ok(()) };
         self.losses.record(Loss::MissedPoll, &device.name, asked.missed);
         let clock = self.ports.clock.as_ref();
-        let said = device.poll(&mut self.master, asked.patience, clock, &mut self.losses).await;
+        let step = device
+            .poll(&mut self.master, &mut self.broadcasts, asked.patience, clock, &mut self.losses)
+            .await;
+        let said = match step {
+            Step::Done(said) => said,
+            Step::Later(at, answered) => {
+                if answered {
+                    self.was_up = true;
+                    self.turns.ended(asked.device, Outcome::Answered, asked.at, clock.instant());
+                }
+                self.paused.push((at, asked));
+                return Ok(());
+            }
+        };
         let outcome = match &said.failure {
             _ if said.answered => Outcome::Answered,
             // A device may be what brings its line down, but not one that was down before.
@@ -189,7 +248,7 @@ impl LineTask {
         }
         let trouble = self.master.trouble().map(str::to_owned);
         // Probes between two periods of a dead device tell nothing new; the journal is spared.
-        let news = said.answered || asked.due || trouble != self.trouble;
+        let news = said.answered || asked.due || trouble != self.trouble || !said.audits.is_empty();
         if !news {
             return Ok(());
         }
@@ -200,13 +259,20 @@ impl LineTask {
             line: self.id,
             trouble,
             advice: device.advice(),
+            firmware: device.identity.known(),
+            woken: said.woken,
+            audits: said.audits,
             losses: self.losses.drain(),
         };
         self.ports.polled.send(polled).await
     }
 }
 
+/// A dead device that waits for its values is not probed beside that; the line looks again so much later.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// A turn that polls.
+#[derive(Clone, Copy)]
 struct Asked {
     device: usize,
     missed: u64,

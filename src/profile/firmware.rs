@@ -125,6 +125,33 @@ impl Form {
         self.0.iter().map(spell).collect()
     }
 
+    /// The number, in `bytes` bytes, that spells `version`: the inverse of [`Self::emit`].
+    pub fn number(&self, version: &str, bytes: usize) -> Option<u64> {
+        let mut own = vec![0_u8; bytes.min(8)];
+        let (mut whole, mut by_bytes, mut rest) = (0_u64, false, version);
+        for piece in &self.0 {
+            if let Piece::Plain(text) = piece {
+                rest = rest.strip_prefix(text.as_str())?;
+                continue;
+            }
+            let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+            let (digits, after) = rest.split_at_checked(end)?;
+            let number: u64 = digits.parse().ok()?;
+            rest = after;
+            match piece {
+                Piece::Byte(letter) => {
+                    *own.get_mut(usize::from(*letter))? = u8::try_from(number).ok()?;
+                    by_bytes = true;
+                }
+                Piece::Quotient(by) => whole = whole.checked_add(number.checked_mul(*by)?)?,
+                Piece::Whole | Piece::Remainder(_) => whole = whole.checked_add(number)?,
+                Piece::Plain(_) => {}
+            }
+        }
+        let of_bytes = own.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+        rest.is_empty().then_some(if by_bytes { of_bytes } else { whole })
+    }
+
     /// The bytes that it needs, 0 for a form of the number alone.
     pub fn bytes(&self) -> usize {
         let letter =
@@ -333,11 +360,17 @@ mod tests {
             ("{B}.{A}", 0x0203, 2, "3.2"),
             ("{A}.{B}.{D}", 0x0102_0304, 4, "1.2.4"),
         ] {
-            assert_eq!(Form::parse(form).unwrap().emit(number, bytes), want, "{form}");
+            let form = Form::parse(form).unwrap();
+            assert_eq!(form.emit(number, bytes), want);
+            let back = form.number(want, bytes).unwrap();
+            assert_eq!(form.emit(back, bytes), want, "a byte that isn't named may be any");
         }
         for wrong in ["", "2.0", "{I}", "{n/0}", "{n/x}", "{A", "A}", "{}", "{A}}"] {
             assert_eq!(Form::parse(wrong), None, "{wrong}");
         }
+        assert_eq!(Form::parse("{n/100}.{n%100}").unwrap().number("2.4", 2), Some(204));
+        assert_eq!(Form::parse("{A}.{B}").unwrap().number("2.x", 2), None);
+        assert_eq!(Form::parse("{A}.{B}").unwrap().number("2.300", 2), None);
         assert_eq!(Form::parse("{A}.{D}").unwrap().bytes(), 4);
         assert_eq!(Form::parse("{n%7}").unwrap().bytes(), 0);
     }

@@ -108,6 +108,7 @@ fn picture() -> Picture {
                 failed: 1,
                 trouble: None,
                 answered: Some(at("2026-11-23T08:00:00.123Z")),
+                ..DeviceStatus::default()
             },
             DeviceStatus {
                 polls: 9,
@@ -115,6 +116,7 @@ fn picture() -> Picture {
                 trouble: Some("timeout".to_owned()),
                 answered: None,
                 advice: None,
+                ..DeviceStatus::default()
             },
         ],
         lines: vec![None],

@@ -153,6 +153,7 @@ fn picture() -> Picture {
         trouble: Some("timeout".to_owned()),
         answered: None,
         advice: None,
+        ..DeviceStatus::default()
     };
     let fine = DeviceStatus { polls: 15, ..DeviceStatus::default() };
     Picture {
