@@ -10,6 +10,7 @@ mod captured;
 mod damaged;
 mod faults;
 mod foreign;
+mod firmware;
 mod journal;
 mod measured;
 mod lines;
