@@ -233,10 +233,12 @@ impl LineTask {
             _ if said.answered => Outcome::Answered,
             // A device may be what brings its line down, but not one that was down before.
             Some(Reason::LineDown) if !self.was_up => Outcome::NoLine,
+            // Nothing was asked: no trigger is allowed, or no firmware known.
+            Some(Reason::NotPolled) => Outcome::Answered,
             _ => Outcome::Failed,
         };
         self.was_up = match outcome {
-            Outcome::Answered => true,
+            Outcome::Answered => said.answered || self.was_up,
             Outcome::NoLine => false,
             Outcome::Failed => self.was_up && said.failure != Some(Reason::LineDown),
         };

@@ -232,6 +232,10 @@ impl Polling {
 
     fn finish(&mut self, mut course: Course, clock: &dyn Clock) -> Said {
         course.said.batch.end = clock.now();
+        if self.plan.0.is_empty() && course.withheld.is_empty() && !course.said.answered {
+            // Nothing was asked, and nobody may take that for an answer.
+            course.said.failure.get_or_insert(Reason::NotPolled);
+        }
         if course.said.answered {
             course.silent.into_iter().for_each(|read| self.hushed.silent(read));
         } else {

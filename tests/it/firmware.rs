@@ -451,7 +451,9 @@ async fn without_a_permit_nothing_is_written_and_nothing_old_is_read() {
     for one in &polled {
         assert!(bench.readings(one).iter().all(|(_, sample)| *sample == not_polled()));
         assert!(one.audits.is_empty());
+        assert_eq!(one.failure, Some(Reason::NotPolled), "no sign of life is claimed");
     }
+    assert_eq!(polled.len(), 7, "it keeps its period");
     assert_eq!(field.heard(), [], "neither a write nor a read");
 }
 
