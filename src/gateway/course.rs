@@ -5,7 +5,6 @@
 //! with that failure; what a refused first read costs is a pause and a count, never a reading.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -14,15 +13,11 @@ use crate::bus::{Failure, Read, Table};
 use crate::clock::Clock;
 use crate::decode::RawBatch;
 use crate::gateway::polling::{Patience, Polling, Said, reason_of};
-use crate::gateway::trigger::{Broadcasts, fire};
+use crate::gateway::trigger::fire;
 use crate::loss::Losses;
 use crate::poll::divide::Divisions;
 use crate::poll::plan::{Plan, PlannedRead};
-use crate::profile::trigger::Allowed;
 use crate::reading::Reason;
-
-/// Pauses that other units' broadcasts may add to one course.
-const PUT_OFF_MAX: u32 = 8;
 
 /// How far a poll has come.
 pub(crate) enum Step {
@@ -46,9 +41,6 @@ pub(crate) struct Course {
     pub(crate) tries: u32,
     /// Fields that are not read, because their trigger failed.
     pub(crate) withheld: Vec<usize>,
-    /// The broadcasts that its values come from.
-    joined: Vec<(Allowed, Duration)>,
-    put_off: u32,
 }
 
 impl Polling {
@@ -73,8 +65,6 @@ impl Polling {
             open: None,
             tries: 0,
             withheld: Vec::new(),
-            joined: Vec::new(),
-            put_off: 0,
         }
     }
 
@@ -83,7 +73,6 @@ impl Polling {
         &mut self,
         course: &mut Course,
         master: &mut Master,
-        broadcasts: &mut Broadcasts,
         clock: &dyn Clock,
         losses: &mut Losses,
     ) -> Option<Instant> {
@@ -94,55 +83,19 @@ impl Polling {
             if course.silences_left == 0 || !behind.iter().any(|index| self.wanted.contains(index)) {
                 continue;
             }
-            let wait = self.wait_of(&allowed);
-            let joined = broadcasts.joined(&allowed, wait, self.used, clock.instant());
-            let written = match joined {
-                Some(at) => Ok(at),
-                None => {
-                    let patience = self.wait(a_register(), course.patience, course.said.answered, clock);
-                    let device = (self.slave, self.name.as_str());
-                    let (written, audit) =
-                        fire(&allowed, device, patience, master, (broadcasts, clock), losses).await;
-                    course.said.audits.push(audit);
-                    written
-                }
-            };
+            let patience = self.wait(a_register(), course.patience, course.said.answered, clock);
+            let device = (self.slave, self.name.as_str());
+            let (written, audit) = fire(&allowed, device, patience, master, clock, losses).await;
+            course.said.audits.push(audit);
             match written {
                 Ok(at) => {
-                    course.said.answered |= !allowed.trigger().broadcast;
-                    ready = ready.max(Some(at + wait));
-                    if allowed.trigger().broadcast {
-                        self.used = Some(at);
-                        course.joined.push((allowed, wait));
-                    }
+                    course.said.answered = true;
+                    ready = ready.max(Some(at + allowed.trigger().wait));
                 }
                 Err(failure) => self.untriggered(course, &behind, failure, clock),
             }
         }
         ready
-    }
-
-    /// When a broadcast for another unit began the measurement anew: the moment at which it is over.
-    pub(crate) fn put_off(
-        &mut self,
-        course: &mut Course,
-        broadcasts: &Broadcasts,
-        clock: &dyn Clock,
-    ) -> Option<Instant> {
-        let over = |(allowed, wait): &(Allowed, Duration)| {
-            broadcasts.last(&allowed.trigger().act).map(|at| at + *wait)
-        };
-        let over = course.joined.iter().filter_map(over).max().filter(|over| clock.instant() < *over)?;
-        course.put_off += 1;
-        if course.put_off <= PUT_OFF_MAX {
-            return Some(over);
-        }
-        // A line that is triggered without end never serves a whole measurement.
-        for (allowed, _) in std::mem::take(&mut course.joined) {
-            let behind = allowed.trigger().behind(&self.profile.fields);
-            self.untriggered(course, &behind, Failure::Exception(6), clock);
-        }
-        None
     }
 
     /// The requests of this course: the plan, or one for what is left of it.
@@ -179,12 +132,6 @@ impl Polling {
             }
             Err(failure) => course.fail(failure),
         }
-    }
-
-    /// How long the values behind a trigger take.
-    pub(crate) fn wait_of(&self, allowed: &Allowed) -> Duration {
-        let trigger = allowed.trigger();
-        trigger.wait + trigger.stagger.saturating_mul(self.units.saturating_sub(1))
     }
 
     fn untriggered(&self, course: &mut Course, behind: &[usize], failure: Failure, clock: &dyn Clock) {

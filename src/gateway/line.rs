@@ -17,7 +17,6 @@ use crate::decode::RawBatch;
 use crate::gateway::course::Step;
 use crate::gateway::firmware::Known;
 use crate::gateway::polling::{Patience, Polling};
-use crate::gateway::trigger::Broadcasts;
 use crate::journal::Audit;
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
@@ -72,7 +71,6 @@ pub struct LineTask {
     was_up: bool,
     trouble: Option<String>,
     denser: BTreeSet<DeviceId>,
-    broadcasts: Broadcasts,
     /// Polls that go on later.
     paused: Vec<(Instant, Asked)>,
 }
@@ -88,12 +86,9 @@ impl LineTask {
         let settings = &spec.settings;
         let specs = spec.devices.iter().filter_map(|index| site.devices.get(*index));
         let name = |id| site.catalog.device(id).map(|named| named.name.clone()).unwrap_or_default();
-        let mut devices: Vec<Polling> = specs
+        let devices: Vec<Polling> = specs
             .map(|device| Polling::new(device, name(device.id), &settings.address, settings.quiet))
             .collect();
-        let started = |device: &Polling| device.triggers.iter().any(|allowed| allowed.trigger().broadcast);
-        let units = u32::try_from(devices.iter().filter(|device| started(device)).count()).unwrap_or(1);
-        devices.iter_mut().for_each(|device| device.units = units);
         let demand = |device: &Polling| Demand { every: device.every, cost: device.costs().answered };
         let demands: Vec<Demand> = devices.iter().map(demand).collect();
         let mut turns = Turns::new(&demands, u64::from(spec.id.0), ports.clock.instant());
@@ -111,7 +106,6 @@ impl LineTask {
             was_up: false,
             trouble: None,
             denser: BTreeSet::new(),
-            broadcasts: Broadcasts::default(),
             paused: Vec::new(),
         }
     }
@@ -215,9 +209,7 @@ impl LineTask {
         let Some(device) = self.devices.get_mut(asked.device) else { return Ok(()) };
         self.losses.record(Loss::MissedPoll, &device.name, asked.missed);
         let clock = self.ports.clock.as_ref();
-        let step = device
-            .poll(&mut self.master, &mut self.broadcasts, asked.patience, clock, &mut self.losses)
-            .await;
+        let step = device.poll(&mut self.master, asked.patience, clock, &mut self.losses).await;
         let said = match step {
             Step::Done(said) => said,
             Step::Later(at, answered) => {

@@ -15,7 +15,6 @@ use crate::clock::{Clock, Timestamp};
 use crate::decode::{Raw, RawBatch, decode};
 use crate::gateway::course::{Course, Step};
 use crate::gateway::firmware::Identity;
-use crate::gateway::trigger::Broadcasts;
 use crate::journal::Audit;
 use crate::loss::Losses;
 use crate::point::DeviceId;
@@ -71,10 +70,6 @@ pub(crate) struct Polling {
     pub(crate) identity: Identity,
     /// The triggers that it needs and may have.
     pub(crate) triggers: Vec<Allowed>,
-    /// Units of its line that one broadcast starts.
-    pub(crate) units: u32,
-    /// The broadcast that its last values come from.
-    pub(crate) used: Option<Instant>,
     course: Option<Box<Course>>,
     pub(crate) profile: Profile,
     pub(crate) wanted: Vec<usize>,
@@ -106,8 +101,6 @@ impl Polling {
             hushed: Hushed::default(),
             identity,
             triggers: spec.triggers.clone(),
-            units: 1,
-            used: None,
             course: None,
             profile,
             polls: 0,
@@ -159,7 +152,6 @@ impl Polling {
     pub(crate) async fn poll(
         &mut self,
         master: &mut Master,
-        broadcasts: &mut Broadcasts,
         patience: Patience,
         clock: &dyn Clock,
         losses: &mut Losses,
@@ -168,17 +160,12 @@ impl Polling {
             Some(course) => *course,
             None => {
                 let mut course = self.begin(patience, clock);
-                if let Some(at) = self.approach(&mut course, master, broadcasts, clock, losses).await {
+                if let Some(at) = self.approach(&mut course, master, clock, losses).await {
                     return self.pause(course, at);
                 }
                 course
             }
         };
-        if course.open.is_none()
-            && let Some(at) = self.put_off(&mut course, broadcasts, clock)
-        {
-            return self.pause(course, at);
-        }
         let mut open = course.open.take().unwrap_or_else(|| self.open(&course));
         while let Some((planned, parent)) = open.pop_front() {
             if course.silences_left == 0 {

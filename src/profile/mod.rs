@@ -15,7 +15,7 @@
 //! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register`, `any_unit` (Modbus TCP: answers with another unit), `wake` ([`Wake`]) |
 //! | `[[point]]` | `name`, `at`, `type`: required. `count`, `order`, `scale`, `offset`, `decimals_from`, `pre_offset_from`, `loop`, `unit`, `range`, `tolerance`, `faults`, `bits`, `invert`, `one_hot`, `states`, `valid_when`, `destructive`, `hidden`, `decimals`, `note` |
 //! | `[[firmware]]` | `versions` (`">=5.20-10.40, <5.20-12.28"`, [`version::matches`]): required. `limits.*` as above, `without = ["point", ...]` (points that these versions don't have), `[[firmware.point]]` (replaces the point of the same `name` whole, or adds one), `note` |
-//! | `[[trigger]]` | a write that the device needs in order to measure ([`trigger::Trigger`]); a site allows it by name, `allow = ["measure"]`. `name`, `write`, `wait`, `before` (points that serve old values without it): required. `broadcast` (one write to address 0 starts all units of the line), `stagger` (more wait for each further unit), `note` |
+//! | `[[trigger]]` | a write that the device needs in order to measure ([`trigger::Trigger`]); a site allows it by name, `allow = ["measure"]`. `name`, `write`, `wait`, `before` (points that serve old values without it): required. `note` |
 //! | `[[vector]]` | `registers`: required. `expect`, `expect_state`, `expect_fault`, `tol`, `from` (`maker` or `worked`), `firmware` (the version it is of; left out: the model before any overlay), `note` |
 //!
 //! Values of a point's keys:

@@ -3,7 +3,7 @@
 //! In: what a profile declares, the names that a site allows. Out: [`Allowed`] triggers, the only ones that may reach a line.
 //! Invariant: there is no other way to an [`Allowed`] than [`Trigger::allowed`] with a list that names the trigger; a point stands behind a
 //! trigger when it, or a point that it needs, is named in `before`.
-//! Source: DESIGN promise 6; Geokon 6150F and 3810A manuals, section 3 (a frozen value without the write; a broadcast starts all units).
+//! Source: DESIGN promise 6; Geokon 6150F and 3810A manuals, section 3 (a frozen value without the write).
 
 use std::fmt;
 use std::time::Duration;
@@ -19,12 +19,8 @@ pub struct Trigger {
     pub act: Act,
     /// From the write's answer until the new values stand in the registers.
     pub wait: Duration,
-    /// More wait for each further unit that a broadcast starts.
-    pub stagger: Duration,
     /// Indexes of the fields that serve old values without it.
     pub before: Vec<usize>,
-    /// One write to address 0 starts every unit of the line.
-    pub broadcast: bool,
 }
 
 /// What a trigger writes; addresses are 0-based as on the wire.
@@ -106,8 +102,8 @@ mod tests {
 
     fn trigger(before: Vec<usize>) -> Trigger {
         let act = Act::Register { address: 0x0118, value: 1 };
-        let (wait, stagger) = (Duration::from_millis(500), Duration::ZERO);
-        Trigger { name: "measure".to_owned(), act, wait, stagger, before, broadcast: false }
+        let wait = Duration::from_millis(500);
+        Trigger { name: "measure".to_owned(), act, wait, before }
     }
 
     #[test]

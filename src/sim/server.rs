@@ -188,24 +188,11 @@ impl Line {
         (answer.unwrap_or(Answer::Silence), habits)
     }
 
-    /// A write; at address 0 all devices take it and none answers.
+    /// A write to the device of this address.
     fn write(&self, slave: u8, act: &Act) -> (Answer, Habits) {
-        if slave != 0 {
-            return self.answer(slave, |device, time, memory| {
-                device.write(act, time, memory).err().unwrap_or(Answer::Cells(Vec::new()))
-            });
-        }
-        for device in &self.devices {
-            self.answer(device.slave.0, |device, time, memory| {
-                let own = device.profile.triggers.iter();
-                if own.filter(|trigger| trigger.broadcast).any(|trigger| trigger.act == *act) {
-                    // Nobody answers a broadcast, whatever comes of it.
-                    let _ = device.write(act, time, memory);
-                }
-                Answer::Silence
-            });
-        }
-        (Answer::Silence, Habits::default())
+        self.answer(slave, |device, time, memory| {
+            device.write(act, time, memory).err().unwrap_or(Answer::Cells(Vec::new()))
+        })
     }
 }
 

@@ -162,15 +162,7 @@ pub(crate) fn device(
     }
     let every_in_alarm = denser(section, period);
     let stale_after = section.duration("stale_after").unwrap_or(period * 3 + Duration::from_secs(30));
-    let calibration_due = section.date("calibration_due");
-    if calibration_due.is_some_and(|due| due < now) {
-        section.warning(
-            "calibration_due",
-            "calibration-overdue",
-            "the calibration is past due: every reading is marked uncertain",
-            None,
-        );
-    }
+    let calibration_due = calibration(section, now);
     if let (Some(class), Some(profile)) = (section.word("class", &CLASSES), profile.as_mut()) {
         class.clone_into(&mut profile.class);
     }
@@ -213,6 +205,20 @@ fn denser(section: &Section<'_>, period: Duration) -> Option<Duration> {
         );
     }
     Some(every)
+}
+
+/// The end of the calibration's validity.
+fn calibration(section: &Section<'_>, now: Timestamp) -> Option<Timestamp> {
+    let calibration_due = section.date("calibration_due");
+    if calibration_due.is_some_and(|due| due < now) {
+        section.warning(
+            "calibration_due",
+            "calibration-overdue",
+            "the calibration is past due: every reading is marked uncertain",
+            None,
+        );
+    }
+    calibration_due
 }
 
 fn model(

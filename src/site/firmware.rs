@@ -119,8 +119,6 @@ pub(crate) fn trigger(section: &Section<'_>, fields: &[Field]) -> Option<Trigger
     let name = section.name("name");
     let act = section.need("write", section.section("write")).and_then(|write| act(&write));
     let wait = section.need("wait", bounded(section, "wait"));
-    let stagger = bounded(section, "stagger").unwrap_or_default();
-    let broadcast = section.flag("broadcast").unwrap_or(false);
     let names = section.need("before", Some(section.texts("before")).filter(|names| !names.is_empty()));
     let mut before = Vec::new();
     for (point, place) in names.unwrap_or_default() {
@@ -133,12 +131,9 @@ pub(crate) fn trigger(section: &Section<'_>, fields: &[Field]) -> Option<Trigger
             }
         }
     }
-    if !stagger.is_zero() && !broadcast {
-        section.error("stagger", "bad-trigger", "`stagger` belongs to a broadcast", None);
-    }
     section.node("note");
     section.finish();
-    Some(Trigger { name: name?, act: act?, wait: wait?, stagger, before, broadcast })
+    Some(Trigger { name: name?, act: act?, wait: wait?, before })
 }
 
 fn act(write: &Section<'_>) -> Option<Act> {

@@ -82,20 +82,7 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     let sections = top.sections("point");
     let fields: Vec<Field> = sections.iter().filter_map(field).collect();
     duplicates(&sections, &fields);
-    let versions = top.sections("firmware");
-    let overlays = versions.iter().map(|section| firmware::overlay(section, &limits)).collect();
-    let version = top.section("version");
-    let telling = version.as_ref().and_then(firmware::telling);
-    let mut firmware = Firmware { scheme, telling, named: None, limits, fields, overlays };
-    let names: Vec<String> = firmware.layout().into_iter().map(|field| field.name).collect();
-    links(&sections, &names, &mut firmware.fields);
-    for (section, overlay) in versions.iter().zip(&mut firmware.overlays) {
-        links(&section.sections("point"), &names, &mut overlay.fields);
-    }
-    firmware::check(&versions, &firmware);
-    if let Some(section) = &version {
-        firmware::check_telling(section, &firmware);
-    }
+    let firmware = versions(&top, scheme, limits, fields);
     let layout = firmware.layout();
     let triggers =
         top.sections("trigger").iter().filter_map(|section| firmware::trigger(section, &layout)).collect();
@@ -115,6 +102,26 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     };
     prove(&top.sections("vector"), &profile, &firmware);
     Some(Model { profile, firmware })
+}
+
+/// The model with what its versions change.
+fn versions(top: &Section<'_>, scheme: Scheme, limits: Limits, fields: Vec<Field>) -> Firmware {
+    let sections = top.sections("point");
+    let versions = top.sections("firmware");
+    let overlays = versions.iter().map(|section| firmware::overlay(section, &limits)).collect();
+    let version = top.section("version");
+    let telling = version.as_ref().and_then(firmware::telling);
+    let mut firmware = Firmware { scheme, telling, named: None, limits, fields, overlays };
+    let names: Vec<String> = firmware.layout().into_iter().map(|field| field.name).collect();
+    links(&sections, &names, &mut firmware.fields);
+    for (section, overlay) in versions.iter().zip(&mut firmware.overlays) {
+        links(&section.sections("point"), &names, &mut overlay.fields);
+    }
+    firmware::check(&versions, &firmware);
+    if let Some(section) = &version {
+        firmware::check_telling(section, &firmware);
+    }
+    firmware
 }
 
 /// Runs each vector against the model, or the version that it names.
