@@ -226,12 +226,13 @@ fn a_newer_or_foreign_file_is_refused_unchanged() {
         Connection::open(&file).unwrap().execute_batch(setup).unwrap();
         let before = std::fs::read(&file).unwrap();
         for refused in [Journal::open(&settings(folder.path())).err(), Reader::open(folder.path()).err()] {
-            assert!(expected(&refused.unwrap()));
+            let refused = refused.unwrap();
+            assert!(expected(&refused), "{setup}: {refused:?}");
         }
         assert!(std::fs::read(&file).unwrap() == before);
     };
     check("PRAGMA user_version = 3", |error| matches!(error, OpenError::Newer { found: 3, known: 2, .. }));
-    check("CREATE TABLE other (id)", |error| matches!(error, OpenError::Store { .. }));
+    check("CREATE TABLE other (id)", |error| matches!(error, OpenError::Foreign { .. }));
 }
 
 #[test]
