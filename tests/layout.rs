@@ -163,6 +163,27 @@ fn files_start_with_their_story_and_stay_short() {
 }
 
 #[test]
+fn one_file_writes_to_the_field() {
+    let mut wrong = Vec::new();
+    for path in sources(Path::new("src")) {
+        let (code, name) = (code(&path), path.display().to_string());
+        let declares = name.starts_with("src/bus") || name == "src/gateway/trigger.rs";
+        for word in
+            ["ask::Write", "Write::Coil", "Write::Register", "Ask::Write", "master.write(", "Allowed("]
+        {
+            if code.contains(word) && !declares && !(word == "Allowed(" && name == "src/profile/trigger.rs") {
+                wrong.push(format!("{name} says {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "only gateway::trigger writes to devices:\n{}", wrong.join("\n"));
+    let trigger = code(Path::new("src/gateway/trigger.rs"));
+    assert_eq!(trigger.matches("master.write(").count(), 1, "in one place");
+    let allowed = code(Path::new("src/profile/trigger.rs"));
+    assert!(allowed.contains("names.contains(&self.name).then(|| Allowed("), "a site's list is the only way");
+}
+
+#[test]
 fn the_root_is_clean() {
     let known = [
         "Cargo.toml",

@@ -97,8 +97,27 @@ pub struct DeviceView {
     /// What its requests came to; absent for derived points.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficView>,
+    /// Its firmware and how that is known; absent for a model whose firmware makes no difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<FirmwareView>,
+    /// Reads that were refused first and asked again.
+    #[serde(default)]
+    pub woken: u64,
     /// Its points.
     pub points: Vec<PointView>,
+}
+
+/// A device's firmware.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirmwareView {
+    /// The version that its polls are read at; absent while it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How it is known: `site`, `register`, `identity`, `refusal` or `unknown`.
+    pub by: String,
+    /// What a person should know of it: another version than the site's document says, points that this version lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A point's names, for display of its readings.
@@ -240,6 +259,12 @@ fn device_view(catalog: &Catalog, picture: &Picture, device: &Device, points: Ve
         advice: status.advice,
         answered: status.answered.map(|at| at.to_string()),
         traffic: line.is_some().then(|| TrafficView::of_device(&status.figures)),
+        firmware: status.firmware.map(|known| FirmwareView {
+            version: known.applied,
+            by: known.by.name().to_owned(),
+            note: known.note,
+        }),
+        woken: status.woken,
         points,
     }
 }

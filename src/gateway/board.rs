@@ -13,6 +13,7 @@ use crate::bus::Address;
 use crate::bus::tap::{self, Listeners};
 use crate::clock::Timestamp;
 use crate::forward;
+use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
 use crate::journal::{Group, Seq};
 use crate::loss::{Loss, Losses};
@@ -36,6 +37,10 @@ pub struct DeviceStatus {
     pub answered: Option<Timestamp>,
     /// What its requests came to.
     pub figures: Figures,
+    /// Its firmware, and how that is known; `None` for a model whose firmware makes no difference.
+    pub firmware: Option<Known>,
+    /// Reads that were refused first and asked again.
+    pub woken: u64,
 }
 
 /// Figures of the journal.
@@ -175,6 +180,8 @@ impl Board {
             }
             device.advice.clone_from(&polled.advice);
         }
+        device.firmware.clone_from(&polled.firmware);
+        device.woken += polled.woken;
         if polled.failure.is_none() {
             device.answered = Some(polled.batch.end);
         }

@@ -17,13 +17,20 @@ use crate::gateway::attention::Attention;
 use crate::normalize::Normalizer;
 use crate::point::{Catalog, DeviceId};
 use crate::reading::{Batch, Reading};
-use crate::site::Site;
+use crate::site::{DeviceSpec, Site};
 
 /// All that can happen to the core. A closed list.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A device was polled.
     Polled(RawBatch),
+    /// From now on the polls of a device are read as its model at this version, or at an unknown one.
+    Identified {
+        /// Which device.
+        device: DeviceId,
+        /// Its firmware's version.
+        version: Option<String>,
+    },
     /// Readings that are already normalized: the gateway's own points, or a replay.
     Read(Batch),
     /// A person acknowledges the alarm of this id, having seen this severity.
@@ -68,19 +75,24 @@ pub struct Effects {
 /// The pure middle of the gateway.
 pub struct Core {
     catalog: Arc<Catalog>,
-    /// What turns raw numbers of a device into readings, and when its calibration ends.
-    devices: BTreeMap<DeviceId, (Normalizer, Option<Timestamp>)>,
+    devices: BTreeMap<DeviceId, Polled>,
     derived: Derived,
     engine: Engine,
     attention: Attention,
 }
 
+/// What turns raw numbers of a device into readings.
+struct Polled {
+    spec: DeviceSpec,
+    normalizer: Normalizer,
+}
+
 impl Core {
     /// A core for these documents.
     pub fn new(site: &Site) -> Self {
-        let device = |device: &crate::site::DeviceSpec| {
+        let device = |device: &DeviceSpec| {
             let normalizer = Normalizer::new(device.id, &device.profile, &device.points);
-            (device.id, (normalizer, device.calibration_due))
+            (device.id, Polled { spec: device.clone(), normalizer })
         };
         Self {
             catalog: Arc::clone(&site.catalog),
@@ -111,6 +123,10 @@ impl Core {
         let done = match event {
             Event::Polled(raw) => {
                 effects.batches = self.polled(&raw, now, clock_trusted);
+                Ok(())
+            }
+            Event::Identified { device, version } => {
+                self.identified(device, version.as_deref());
                 Ok(())
             }
             Event::Read(batch) => {
@@ -155,10 +171,21 @@ impl Core {
 
     /// Readings of one poll; none for a device that these documents do not have.
     fn polled(&mut self, raw: &RawBatch, now: Timestamp, clock_trusted: bool) -> Vec<Batch> {
-        let Some((normalizer, calibration_due)) = self.devices.get(&raw.device) else { return Vec::new() };
-        let overdue = calibration_due.is_some_and(|due| due <= now);
-        let batch = normalizer.normalize(raw, overdue, !clock_trusted);
+        let Some(device) = self.devices.get(&raw.device) else { return Vec::new() };
+        let overdue = device.spec.calibration_due.is_some_and(|due| due <= now);
+        let batch = device.normalizer.normalize(raw, overdue, !clock_trusted);
         self.read(batch, now)
+    }
+
+    /// Another version of a device's model from the next poll on; a version that the model can't read counts as unknown.
+    fn identified(&mut self, device: DeviceId, version: Option<&str>) {
+        let Some(device) = self.devices.get_mut(&device) else { return };
+        let spec = &device.spec;
+        let at = spec.firmware.apply(&spec.profile, version);
+        if let Ok(profile) = at.or_else(|_| spec.firmware.apply(&spec.profile, None)) {
+            // What this version lacks is never polled, so its points say that; all others are read as this version has them.
+            device.normalizer = Normalizer::new(spec.id, &profile, &spec.points);
+        }
     }
 
     /// Adds what is derived from the batch, and asks the rules.
@@ -196,9 +223,9 @@ mod tests {
     use crate::decode::Raw;
     use crate::derive::Settings;
     use crate::point::{Device, Point, PointId};
+    use crate::profile::firmware::Firmware;
     use crate::profile::{Field, Limits, Profile};
     use crate::reading::{Doubt, Reason, Sample};
-    use crate::site::DeviceSpec;
     use crate::{bus, journal, profile};
 
     fn at(seconds: i64) -> Timestamp {
@@ -297,6 +324,7 @@ mod tests {
             serial: None,
             limits: Limits::default(),
             fields: vec![field()],
+            triggers: Vec::new(),
             vectors: vec![],
         };
         DeviceSpec {
@@ -308,6 +336,9 @@ mod tests {
             every_in_alarm: None,
             timeout: Duration::from_secs(1),
             calibration_due: Some(at(1000)),
+            firmware: Firmware::default(),
+            triggers: Vec::new(),
+            withheld: Vec::new(),
         }
     }
 

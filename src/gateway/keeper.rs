@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::{Clock, Timestamp};
 use crate::gateway::board::{Board, Command};
 use crate::gateway::core::{Core, Effects, Event};
+use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
 use crate::gateway::notify::{Alive, watchdog};
 use crate::gateway::pending::Pending;
@@ -75,6 +76,8 @@ pub(crate) struct Keeper {
     /// A damaged journal was moved aside, and nobody was told yet.
     set_aside: bool,
     troubles: BTreeMap<LineId, String>,
+    /// The version that the core reads each device's polls at, where it was told.
+    firmware: BTreeMap<DeviceId, Option<String>>,
     disk_refuses: bool,
     alive: Alive,
 }
@@ -106,6 +109,7 @@ impl Keeper {
             own_read: None,
             set_aside: begun.set_aside,
             troubles: BTreeMap::new(),
+            firmware: BTreeMap::new(),
             disk_refuses: false,
             alive: Alive { polled: polls.then_some(now), written: now },
             clock,
@@ -197,6 +201,8 @@ impl Keeper {
                 known
             }
         };
+        self.identify(polled.batch.device, polled.firmware);
+        self.pending.audit(polled.audits, now);
         self.apply(Event::Polled(polled.batch));
         if changed {
             self.read_own_soon();
@@ -206,6 +212,15 @@ impl Keeper {
     fn line_name(&self, id: LineId) -> &str {
         let named = self.board.catalog.lines.iter().find(|line| line.id == id);
         named.map_or("", |line| line.name.as_str())
+    }
+
+    /// Tells the core when the polls of a device come from another firmware than before.
+    fn identify(&mut self, device: DeviceId, known: Option<Known>) {
+        let Some(version) = known.map(|known| known.applied) else { return };
+        if self.firmware.get(&device) != Some(&version) {
+            self.firmware.insert(device, version.clone());
+            self.apply(Event::Identified { device, version });
+        }
     }
 
     fn command(&mut self, command: Command) {

@@ -18,7 +18,10 @@ use crate::bus::tap::Listeners;
 use crate::clock::Clock;
 use crate::decode::RawBatch;
 use crate::gateway::board::Board;
+use crate::gateway::course::Step;
+use crate::gateway::firmware::Known;
 use crate::gateway::polling::{Patience, Polling};
+use crate::journal::Audit;
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
 use crate::poll::schedule::Demand;
@@ -40,6 +43,12 @@ pub struct Polled {
     pub trouble: Option<String>,
     /// What a person should know of the device.
     pub advice: Option<String>,
+    /// Its firmware; `None` where that makes no difference.
+    pub firmware: Option<Known>,
+    /// Reads that were refused first and asked again.
+    pub woken: u64,
+    /// What was written to it, and what was learnt of its firmware.
+    pub audits: Vec<Audit>,
     /// What was discarded since the last report.
     pub losses: Vec<(Loss, String, u64)>,
     /// Figures of the line and of the device.
@@ -70,6 +79,8 @@ pub struct LineTask {
     was_up: bool,
     trouble: Option<String>,
     denser: BTreeSet<DeviceId>,
+    /// Polls that go on later.
+    paused: Vec<(Instant, Asked)>,
 }
 
 impl LineTask {
@@ -105,6 +116,7 @@ impl LineTask {
             was_up: false,
             trouble: None,
             denser: BTreeSet::new(),
+            paused: Vec::new(),
         }
     }
 
@@ -121,9 +133,27 @@ impl LineTask {
         loop {
             let now = self.ports.clock.instant();
             self.densify(now);
+            if let Some(place) = self.paused.iter().position(|(at, _)| *at <= now) {
+                let (_, asked) = self.paused.swap_remove(place);
+                if self.poll(Asked { missed: 0, ..asked }).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let resumed = self.paused.iter().map(|(at, _)| *at).min();
             let asked = match self.turns.next(now) {
                 Turn::Wait(until) => {
-                    self.wait(until).await;
+                    self.wait(resumed.map_or(until, |at| at.min(until))).await;
+                    continue;
+                }
+                Turn::Poll { device, missed, .. } if self.is_paused(device) => {
+                    self.missed(device, missed + 1);
+                    continue;
+                }
+                Turn::Probe { device, missed, .. } if self.is_paused(device) => {
+                    self.missed(device, missed);
+                    let soon = now + LOOK_AGAIN;
+                    self.wait(resumed.map_or(soon, |at| at.min(soon))).await;
                     continue;
                 }
                 Turn::Poll { device, missed, first } => {
@@ -145,6 +175,16 @@ impl LineTask {
             if self.poll(asked).await.is_err() {
                 return;
             }
+        }
+    }
+
+    fn is_paused(&self, device: usize) -> bool {
+        self.paused.iter().any(|(_, asked)| asked.device == device)
+    }
+
+    fn missed(&mut self, device: usize, count: u64) {
+        if let Some(device) = self.devices.get(device) {
+            self.losses.record(Loss::MissedPoll, &device.name, count);
         }
     }
 
@@ -185,15 +225,28 @@ impl LineTask {
         self.losses.record(Loss::MissedPoll, &device.name, asked.missed);
         let clock = self.ports.clock.as_ref();
         let mut record = |exchange: &Exchange| self.stats.record(asked.device, exchange);
-        let said = device.poll(&mut self.master, asked.patience, clock, &mut self.losses, &mut record).await;
+        let step = device.poll(&mut self.master, asked.patience, clock, &mut self.losses, &mut record).await;
+        let said = match step {
+            Step::Done(said) => said,
+            Step::Later(at, answered) => {
+                if answered {
+                    self.was_up = true;
+                    self.turns.ended(asked.device, Outcome::Answered, asked.at, clock.instant());
+                }
+                self.paused.push((at, asked));
+                return Ok(());
+            }
+        };
         let outcome = match &said.failure {
             _ if said.answered => Outcome::Answered,
             // A device may be what brings its line down, but not one that was down before.
             Some(Reason::LineDown) if !self.was_up => Outcome::NoLine,
+            // Nothing was asked: no trigger is allowed, or no firmware known.
+            Some(Reason::NotPolled) => Outcome::Answered,
             _ => Outcome::Failed,
         };
         self.was_up = match outcome {
-            Outcome::Answered => true,
+            Outcome::Answered => said.answered || self.was_up,
             Outcome::NoLine => false,
             Outcome::Failed => self.was_up && said.failure != Some(Reason::LineDown),
         };
@@ -205,7 +258,7 @@ impl LineTask {
         }
         let trouble = self.master.trouble().map(str::to_owned);
         // Probes between two periods of a dead device tell nothing new; the journal is spared.
-        let news = said.answered || asked.due || trouble != self.trouble;
+        let news = said.answered || asked.due || trouble != self.trouble || !said.audits.is_empty();
         if !news {
             return Ok(());
         }
@@ -220,6 +273,9 @@ impl LineTask {
             line: self.id,
             trouble,
             advice: device.advice(),
+            firmware: device.identity.known(),
+            woken: said.woken,
+            audits: said.audits,
             losses: self.losses.drain(),
             figures,
         };
@@ -227,7 +283,11 @@ impl LineTask {
     }
 }
 
+/// A dead device that waits for its values is not probed beside that; the line looks again so much later.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// A turn that polls.
+#[derive(Clone, Copy)]
 struct Asked {
     device: usize,
     missed: u64,

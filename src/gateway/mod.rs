@@ -10,6 +10,9 @@
 //! ```
 
 mod attention;
+mod course;
+pub mod firmware;
+mod trigger;
 pub mod board;
 pub mod core;
 pub mod keeper;

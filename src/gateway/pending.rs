@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::alarm::RuleState;
 use crate::clock::Timestamp;
 use crate::gateway::core::Effects;
-use crate::journal::{Group, Progress};
+use crate::journal::{Audit, Group, Progress};
 use crate::loss::{Loss, Losses};
 use crate::reading::Batch;
 
@@ -24,6 +24,7 @@ pub(crate) struct Pending {
     transitions: Vec<crate::alarm::Transition>,
     states: BTreeMap<String, RuleState>,
     progress: BTreeMap<String, Progress>,
+    audits: Vec<Audit>,
     /// Time of the oldest event that is not handed to the writer.
     pub(crate) since: Option<Timestamp>,
     /// A transition waits: commit at once.
@@ -44,6 +45,14 @@ impl Pending {
         self.states.extend(effects.states);
     }
 
+    /// Takes what was done to a device: it is committed with, or before, the readings that it led to.
+    pub(crate) fn audit(&mut self, audits: Vec<Audit>, now: Timestamp) {
+        if !audits.is_empty() {
+            self.since.get_or_insert(now);
+            self.audits.extend(audits);
+        }
+    }
+
     /// Takes the newest progress of a sink.
     pub(crate) fn confirm(&mut self, sink: String, progress: Progress, now: Timestamp) {
         self.since.get_or_insert(now);
@@ -62,6 +71,7 @@ impl Pending {
             transitions: std::mem::take(&mut self.transitions),
             states: std::mem::take(&mut self.states).into_iter().collect(),
             progress: std::mem::take(&mut self.progress).into_iter().collect(),
+            audits: std::mem::take(&mut self.audits),
         })
     }
 
@@ -75,6 +85,8 @@ impl Pending {
         }
         let newer = std::mem::replace(&mut self.transitions, group.transitions);
         self.transitions.extend(newer);
+        let newer = std::mem::replace(&mut self.audits, group.audits);
+        self.audits.extend(newer);
         for (rule, state) in group.states {
             self.states.entry(rule).or_insert(state);
         }
@@ -107,6 +119,7 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Deed;
     use crate::point::{DeviceId, PointId};
     use crate::reading::{Reading, Sample};
 
@@ -131,6 +144,25 @@ mod tests {
         let group = pending.take(at(4), "v").unwrap();
         assert_eq!(group.batches, [batch(1), batch(3)]);
         assert!(pending.take(at(5), "v").is_none());
+    }
+
+    #[test]
+    fn an_audit_is_committed_with_what_it_led_to() {
+        let mut pending = Pending::default();
+        let at = Timestamp::from_millis;
+        let audit = |ms| {
+            let deed = Deed::Firmware { was: None, is: Some("2.0".into()), note: None };
+            Audit { at: at(ms), device: "d".into(), deed }
+        };
+        pending.audit(vec![], at(0));
+        assert!(pending.take(at(0), "v").is_none());
+        pending.audit(vec![audit(1)], at(1));
+        pending.add(effects(1), at(1));
+        let refused = pending.take(at(2), "v").unwrap();
+        assert_eq!((&refused.audits, refused.batches.len()), (&vec![audit(1)], 1));
+        pending.audit(vec![audit(3)], at(3));
+        pending.put_back(refused);
+        assert_eq!(pending.take(at(4), "v").unwrap().audits, [audit(1), audit(3)]);
     }
 
     #[test]

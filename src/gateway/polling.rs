@@ -13,6 +13,9 @@ use crate::bus::master::Master;
 use crate::bus::{Address, Exchange, Failure, Read, Slave};
 use crate::clock::{Clock, Timestamp};
 use crate::decode::{Raw, RawBatch, decode};
+use crate::gateway::course::{Course, Step};
+use crate::gateway::firmware::Identity;
+use crate::journal::Audit;
 use crate::loss::Losses;
 use crate::point::DeviceId;
 use crate::poll::cost::Cost;
@@ -21,7 +24,8 @@ use crate::poll::hush::Hushed;
 use crate::poll::plan::{Plan, PlannedRead, wanted};
 use crate::poll::timeout::{FLOOR_SERIAL, FLOOR_TCP, Timeout};
 use crate::poll::turn::Costs;
-use crate::profile::Profile;
+use crate::profile::trigger::Allowed;
+use crate::profile::{Profile, Wake};
 use crate::reading::Reason;
 use crate::site::DeviceSpec;
 
@@ -50,6 +54,10 @@ pub(crate) struct Said {
     pub(crate) failure: Option<Reason>,
     /// Whether the device said anything.
     pub(crate) answered: bool,
+    /// What was written, and what was learnt of its firmware.
+    pub(crate) audits: Vec<Audit>,
+    /// Reads that were refused first and asked again.
+    pub(crate) woken: u64,
 }
 
 /// One device of a line.
@@ -58,13 +66,17 @@ pub(crate) struct Polling {
     pub(crate) name: String,
     pub(crate) every: Duration,
     pub(crate) every_in_alarm: Option<Duration>,
-    slave: Slave,
-    profile: Profile,
-    wanted: Vec<usize>,
+    pub(crate) slave: Slave,
+    pub(crate) identity: Identity,
+    /// The triggers that it needs and may have.
+    pub(crate) triggers: Vec<Allowed>,
+    course: Option<Box<Course>>,
+    pub(crate) profile: Profile,
+    pub(crate) wanted: Vec<usize>,
     plan: Plan,
-    cost: Cost,
-    refusals: Refusals,
-    timeout: Timeout,
+    pub(crate) cost: Cost,
+    pub(crate) refusals: Refusals,
+    pub(crate) timeout: Timeout,
     hushed: Hushed,
     polls: u64,
 }
@@ -72,7 +84,9 @@ pub(crate) struct Polling {
 impl Polling {
     pub(crate) fn new(spec: &DeviceSpec, name: String, address: &Address, quiet: Duration) -> Self {
         let serial = matches!(address, Address::Serial { .. });
-        let wanted = wanted(&spec.profile.fields);
+        let identity = Identity::new(spec, &name);
+        let profile = identity.profile();
+        let wanted = wanted(&profile.fields);
         let mut device = Self {
             id: spec.id,
             name,
@@ -85,7 +99,10 @@ impl Polling {
             refusals: Refusals::default(),
             timeout: Timeout::new(spec.timeout, if serial { FLOOR_SERIAL } else { FLOOR_TCP }),
             hushed: Hushed::default(),
-            profile: spec.profile.clone(),
+            identity,
+            triggers: spec.triggers.clone(),
+            course: None,
+            profile,
             polls: 0,
         };
         device.plan();
@@ -103,10 +120,14 @@ impl Polling {
         let wire = first.map_or(Duration::ZERO, |planned| self.cost.answer(planned.read));
         // What is measured says it better than what the plan was made for.
         let turnaround = self.timeout.median().unwrap_or(self.cost.turnaround);
+        // One that may sleep is asked so often before it counts as silent, with waits between.
+        let sleeper = self.profile.limits.wake.filter(|wake| wake.silence);
+        let (asked, waits) = sleeper.map_or((1, Duration::ZERO), |wake| (1 + wake.tries, wake.longest()));
+        let silent = |wait| self.cost.silent(wait).saturating_mul(asked) + waits;
         Costs {
             answered: self.plan.time(&Cost { turnaround, ..self.cost }),
-            silent: self.cost.silent(self.timeout.of(wire)),
-            brief: self.cost.silent(self.timeout.brief(wire)),
+            silent: silent(self.timeout.of(wire)),
+            brief: silent(self.timeout.brief(wire)),
         }
     }
 
@@ -127,7 +148,7 @@ impl Polling {
         (cuts > 0).then(|| format!("it refuses larger blocks: {requests} requests in each poll"))
     }
 
-    /// Asks all requests of the plan. After too many silences the rest is not tried.
+    /// Goes on with the poll under way, or begins one. After too many silences the rest is not tried.
     pub(crate) async fn poll(
         &mut self,
         master: &mut Master,
@@ -135,61 +156,106 @@ impl Polling {
         clock: &dyn Clock,
         losses: &mut Losses,
         record: &mut (dyn FnMut(&Exchange) + Send),
-    ) -> Said {
-        let start = clock.now();
-        let mut said = Said {
-            batch: RawBatch {
-                device: self.id,
-                start,
-                end: start,
-                raws: vec![(start, Err(Reason::NotPolled)); self.profile.fields.len()],
-            },
-            failure: None,
-            answered: false,
+    ) -> Step {
+        let mut course = match self.course.take() {
+            Some(course) => *course,
+            None => {
+                let mut course = self.begin(patience, clock);
+                if let Some(at) = self.approach(&mut course, master, clock, losses).await {
+                    return self.pause(course, at);
+                }
+                course
+            }
         };
-        let spare = patience == Patience::Well && self.timeout.median().is_some();
-        let mut silences_left = if spare { 2 } else { 1 };
-        let (mut divisions, mut silent) = (Divisions::default(), Vec::new());
-        let mut open = self.requests(patience);
+        let mut open = course.open.take().unwrap_or_else(|| self.open(&course));
         while let Some((planned, parent)) = open.pop_front() {
-            if silences_left == 0 {
-                let reason = said.failure.clone().unwrap_or(Reason::Timeout);
-                self.place(&mut said, &planned, clock.now(), &Err(reason));
+            if course.silences_left == 0 {
+                let reason = course.said.failure.clone().unwrap_or(Reason::Timeout);
+                self.place(&mut course.said, &planned, clock.now(), &Err(reason));
                 continue;
             }
-            let wait = self.wait(planned.read, patience, said.answered, clock);
+            let wait = self.wait(planned.read, course.patience, course.said.answered, clock);
             let exchange = master.read(self.slave, planned.read, wait, losses).await;
             record(&exchange);
-            said.answered |= self.hear(&planned, &exchange, patience);
+            course.said.answered |= self.hear(&planned, &exchange, course.patience);
+            if let Some(wake) = self.asleep(&course, &exchange) {
+                (course.tries, course.said.woken) = (course.tries + 1, course.said.woken + 1);
+                open.push_front((planned, parent));
+                if exchange.outcome == Err(Failure::Timeout) {
+                    // What wakes now would sleep again while others are asked.
+                    tokio::time::sleep(wake.wait).await;
+                    continue;
+                }
+                course.open = Some(open);
+                return self.pause(course, exchange.ended + wake.wait);
+            }
+            course.tries = 0;
             match exchange.outcome {
                 Ok(_) => {
-                    divisions.answered(parent);
-                    silences_left = silences_left.max(2);
+                    course.divisions.answered(parent);
+                    course.silences_left = course.silences_left.max(2);
                 }
                 Err(Failure::Exception(_) | Failure::BadFrame) => {}
                 Err(Failure::Timeout) => {
-                    silences_left -= 1;
-                    silent.push(planned.read);
+                    course.silences_left -= 1;
+                    course.silent.push(planned.read);
                 }
-                Err(Failure::LineDown) => silences_left = 0,
+                Err(Failure::LineDown) => course.silences_left = 0,
             }
-            let parts = self.divided(&planned, &exchange, &mut divisions, parent);
+            let parts = self.divided(&planned, &exchange, &mut course.divisions, parent);
             if !parts.is_empty() {
                 parts.into_iter().rev().for_each(|part| open.push_front(part));
                 continue;
             }
-            self.place(&mut said, &planned, clock.at(exchange.ended), &exchange.outcome.map_err(reason_of));
+            let outcome = exchange.outcome.map_err(reason_of);
+            self.place(&mut course.said, &planned, clock.at(exchange.ended), &outcome);
         }
-        said.batch.end = clock.now();
-        if said.answered {
-            silent.into_iter().for_each(|read| self.hushed.silent(read));
+        Step::Done(self.finish(course, clock))
+    }
+
+    fn pause(&mut self, course: Course, at: Instant) -> Step {
+        let answered = course.said.answered;
+        self.course = Some(Box::new(course));
+        Step::Later(at, answered)
+    }
+
+    fn finish(&mut self, mut course: Course, clock: &dyn Clock) -> Said {
+        course.said.batch.end = clock.now();
+        if self.plan.0.is_empty() && course.withheld.is_empty() && !course.said.answered {
+            // Nothing was asked, and nobody may take that for an answer.
+            course.said.failure.get_or_insert(Reason::NotPolled);
         }
-        self.learn(divisions);
-        said
+        if course.said.answered {
+            course.silent.into_iter().for_each(|read| self.hushed.silent(read));
+        } else {
+            self.identity.silent();
+        }
+        self.learn(course.divisions);
+        course.said
+    }
+
+    /// The wake that this device's refusal or silence asks for.
+    fn asleep(&self, course: &Course, exchange: &Exchange) -> Option<Wake> {
+        let wake = self.profile.limits.wake.filter(|wake| course.tries < wake.tries)?;
+        let asleep = match exchange.outcome {
+            Err(Failure::Exception(code)) => wake.exception == Some(code),
+            Err(Failure::Timeout) => wake.silence && !course.said.answered,
+            Ok(_) | Err(Failure::BadFrame | Failure::LineDown) => false,
+        };
+        asleep.then_some(wake)
+    }
+
+    /// Plans anew for the version that the device now has.
+    pub(crate) fn become_other(&mut self) {
+        self.profile = self.identity.profile();
+        self.wanted = wanted(&self.profile.fields);
+        self.refusals = Refusals::default();
+        self.hushed = Hushed::default();
+        self.plan();
     }
 
     /// The requests of the plan, those last that the device was silent on; for a probe all of them, the cheapest one first.
-    fn requests(&mut self, patience: Patience) -> VecDeque<(PlannedRead, Option<usize>)> {
+    pub(crate) fn requests(&mut self, patience: Patience) -> VecDeque<(PlannedRead, Option<usize>)> {
         let mut open: VecDeque<_> = self.plan.0.iter().map(|planned| (planned.clone(), None)).collect();
         open.make_contiguous().sort_by_key(|(planned, _)| self.hushed.silences(planned.read));
         if matches!(patience, Patience::Well | Patience::Doubtful) {
@@ -211,7 +277,7 @@ impl Polling {
     }
 
     /// How long to wait for the answer to `read`.
-    fn wait(&self, read: Read, patience: Patience, answered: bool, clock: &dyn Clock) -> Duration {
+    pub(crate) fn wait(&self, read: Read, patience: Patience, answered: bool, clock: &dyn Clock) -> Duration {
         let wire = self.cost.answer(read);
         match patience {
             // Once it has answered it is live.
@@ -316,7 +382,8 @@ impl Polling {
     }
 }
 
-fn reason_of(failure: Failure) -> Reason {
+/// The reason that a failure gives a reading.
+pub(crate) fn reason_of(failure: Failure) -> Reason {
     match failure {
         Failure::Timeout => Reason::Timeout,
         Failure::BadFrame => Reason::BadFrame,

@@ -94,6 +94,48 @@ pub struct Group {
     pub states: Vec<(String, RuleState)>,
     /// Progress that moved, by sink name.
     pub progress: Vec<(String, Progress)>,
+    /// What the gateway did to devices, and what it learnt of them, in order.
+    pub audits: Vec<Audit>,
+}
+
+/// Something that must be known afterwards although it is no reading and no alarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// When.
+    pub at: Timestamp,
+    /// Name of the device.
+    pub device: String,
+    /// What.
+    #[serde(flatten)]
+    pub deed: Deed,
+}
+
+/// What was done or learnt. A closed list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "deed", rename_all = "kebab-case")]
+pub enum Deed {
+    /// A write that makes a device measure, the only kind of write there is.
+    Trigger {
+        /// Its name in the profile.
+        name: String,
+        /// What was written, as `holding 0x0118 = 1`.
+        write: String,
+        /// Why it failed; absent when the device confirmed it (or nobody had to: a broadcast).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<String>,
+    },
+    /// A device's firmware is known, or is another one than before.
+    Firmware {
+        /// The version before; absent when there was none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<String>,
+        /// The version now; absent when the device doesn't tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        is: Option<String>,
+        /// What a person should know of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
 }
 
 /// Readings of one commit as read back.

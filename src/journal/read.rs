@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::alarm::{Base, RuleState, Transition};
 use crate::clock::Timestamp;
 use crate::journal::store::{bytes, last, open_read, text_sum};
-use crate::journal::{OpenError, Progress, Reader, Seq, Span, StoreError, Stored, blob};
+use crate::journal::{Audit, OpenError, Progress, Reader, Seq, Span, StoreError, Stored, blob};
 use crate::point::Catalog;
 
 /// Commits that one call of `groups` looks at, at most.
@@ -148,6 +148,33 @@ impl Reader {
         Ok(found)
     }
 
+    /// Audits numbered above `after`, oldest first, at most `max`; none in a file that is older than audits. Damaged ones are skipped and
+    /// counted in [`Reader::damaged`].
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn audits(&self, after: u64, max: usize) -> Result<Vec<(u64, Audit)>, StoreError> {
+        let mut inner = self.inner();
+        let mut found = Vec::new();
+        let mut after = i64::try_from(after).unwrap_or(i64::MAX);
+        while found.len() < max {
+            let page = max.saturating_sub(found.len()).min(PAGE);
+            let rows = inner.audit_rows(after, page)?;
+            let end = rows.len() < page;
+            for (id, audit) in rows {
+                after = id;
+                match audit {
+                    Some(audit) => found.push((id.cast_unsigned(), audit)),
+                    None => inner.damaged = inner.damaged.saturating_add(1),
+                }
+            }
+            if end {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// Damaged records that this reader has met: groups, transitions, states, progress. A record read twice counts twice.
     pub fn damaged(&self) -> u64 {
         self.inner().damaged
@@ -226,6 +253,18 @@ impl Inner {
         let mut query = self.db.prepare_cached(
             "SELECT id, rule, json, crc FROM transitions WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
+        let max = i64::try_from(max).unwrap_or(i64::MAX);
+        let rows = query.query_map(params![after, max], |row| Ok((row.get(0)?, text_row(row, 1).1)))?;
+        rows.collect()
+    }
+
+    fn audit_rows(&self, after: i64, max: usize) -> rusqlite::Result<Vec<(i64, Option<Audit>)>> {
+        if !self.db.table_exists(None, "audits")? {
+            return Ok(Vec::new());
+        }
+        let mut query = self
+            .db
+            .prepare_cached("SELECT id, device, json, crc FROM audits WHERE id > ?1 ORDER BY id LIMIT ?2")?;
         let max = i64::try_from(max).unwrap_or(i64::MAX);
         let rows = query.query_map(params![after, max], |row| Ok((row.get(0)?, text_row(row, 1).1)))?;
         rows.collect()

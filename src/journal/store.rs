@@ -22,7 +22,7 @@ pub(crate) const WAL_BYTES: u64 = 8 << 20;
 
 /// "LFLN": what `file` shows and what keeps us from writing into another program's database.
 const APPLICATION: i32 = 0x4C46_4C4E;
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// How long another connection's lock is waited for.
 const BUSY: Duration = Duration::from_secs(2);
 
@@ -44,6 +44,13 @@ CREATE TABLE progress (
     sink TEXT PRIMARY KEY, json TEXT NOT NULL, crc INTEGER NOT NULL, active INTEGER NOT NULL DEFAULT 1);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 INSERT INTO meta VALUES ('made_by', 'lifeline');
+";
+
+/// What format 2 has beside format 1.
+const AUDITS: &str = "
+CREATE TABLE audits (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL, device TEXT NOT NULL, at INTEGER NOT NULL,
+    json TEXT NOT NULL, crc INTEGER NOT NULL);
 ";
 
 /// Check sum of a text row under its key.
@@ -170,10 +177,13 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "wal_autocheckpoint", 1000)?;
     db.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES.cast_signed(), |_| Ok(()))?;
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found == 0 {
+    if found < FORMAT {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute_batch(TABLES)?;
-        tx.pragma_update(None, "application_id", APPLICATION)?;
+        if found == 0 {
+            tx.execute_batch(TABLES)?;
+            tx.pragma_update(None, "application_id", APPLICATION)?;
+        }
+        tx.execute_batch(AUDITS)?;
         tx.pragma_update(None, "user_version", FORMAT)?;
         tx.commit()?;
     }

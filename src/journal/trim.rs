@@ -49,6 +49,7 @@ impl Journal {
         if let Some(cutoff) = self.age_limit(now) {
             self.cut_old(cutoff, &sinks, &mut slices)?;
             self.cut_transitions(cutoff, &sinks, &mut slices)?;
+            self.cut_audits(cutoff, &mut slices)?;
         }
         self.cut_delivered(&sinks, &mut slices)?;
         self.cut_oldest(&sinks, &mut slices)?;
@@ -98,6 +99,23 @@ impl Journal {
                          ORDER BY id LIMIT ?3)",
                 )?
                 .execute(params![told, cutoff.as_millis(), SLICE])
+            })?;
+            *slices -= 1;
+            if removed == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_audits(&mut self, cutoff: Timestamp, slices: &mut u32) -> Result<(), StoreError> {
+        while *slices > 0 {
+            let removed = write(&mut self.db, |tx| {
+                tx.prepare_cached(
+                    "DELETE FROM audits WHERE id IN (
+                         SELECT id FROM audits ORDER BY id LIMIT ?2) AND at < ?1",
+                )?
+                .execute(params![cutoff.as_millis(), SLICE])
             })?;
             *slices -= 1;
             if removed == 0 {

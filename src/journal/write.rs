@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use crate::alarm::{RuleState, Transition};
 use crate::clock::Timestamp;
 use crate::journal::store::text_sum;
-use crate::journal::{Group, Journal, Progress, Seq, StoreError, blob};
+use crate::journal::{Audit, Group, Journal, Progress, Seq, StoreError, blob};
 use crate::point::Catalog;
 
 /// Commits that one row of `blocks` covers.
@@ -140,6 +140,9 @@ fn store(tx: &Transaction, seq: i64, site: i64, group: &Group, bytes: &mut Vec<u
     for transition in &group.transitions {
         store_transition(tx, seq, transition)?;
     }
+    for audit in &group.audits {
+        store_audit(tx, seq, audit)?;
+    }
     for (rule, state) in &group.states {
         store_state(tx, rule, state)?;
     }
@@ -162,6 +165,13 @@ fn store_transition(tx: &Transaction, seq: i64, transition: &Transition) -> rusq
     let text = json(transition);
     tx.prepare_cached("INSERT INTO transitions (seq, rule, at, json, crc) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![seq, rule, transition.at.as_millis(), text, text_sum(rule, &text)])
+        .map(drop)
+}
+
+fn store_audit(tx: &Transaction, seq: i64, audit: &Audit) -> rusqlite::Result<()> {
+    let text = json(audit);
+    tx.prepare_cached("INSERT INTO audits (seq, device, at, json, crc) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![seq, audit.device, audit.at.as_millis(), text, text_sum(&audit.device, &text)])
         .map(drop)
 }
 

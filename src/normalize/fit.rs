@@ -115,6 +115,7 @@ mod tests {
             limits: Limits::default(),
             fields: vec![level, pressure],
             vectors: Vec::new(),
+            triggers: Vec::new(),
         }
     }
 

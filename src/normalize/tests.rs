@@ -14,6 +14,7 @@ fn profile(class: &str, fields: Vec<Field>) -> Profile {
         serial: None,
         limits: Limits::default(),
         fields,
+        triggers: Vec::new(),
         vectors: Vec::new(),
     }
 }

@@ -111,6 +111,7 @@ mod tests {
             serial: None,
             limits: Limits::default(),
             fields,
+            triggers: Vec::new(),
             vectors,
         }
     }

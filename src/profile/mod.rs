@@ -11,10 +11,12 @@
 //! | table | keys |
 //! |---|---|
 //! | `[profile]` | `name`, `class` (one of [`CLASSES`]), `maker`, `source`: required. `model`, `serial` (`"9600 8N1"`), `slave` (factory address), `versions` (scheme of firmware versions, [`version::Scheme`]: `semantic`, `class.group-year.week`, `number`, `text`), `note` |
-//! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register`, `any_unit` (Modbus TCP: answers with another unit) |
+//! | `[version]` | where a device tells its version: `at` with `type` (`u16`, `u32`, `u64`, `u8h`, `u8l`, `bcd` or `ascii`), `count`, `order` and `format` ([`firmware::Form`], left out: `"{n}"`), or `identity` (object of FC 43/14, 2 the standard's). `refused` (the version of a device that refuses this request), `note` |
+//! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register`, `any_unit` (Modbus TCP: answers with another unit), `wake` ([`Wake`]) |
 //! | `[[point]]` | `name`, `at`, `type`: required. `count`, `order`, `scale`, `offset`, `decimals_from`, `pre_offset_from`, `loop`, `unit`, `range`, `tolerance`, `faults`, `bits`, `invert`, `one_hot`, `states`, `valid_when`, `destructive`, `hidden`, `decimals`, `note` |
 //! | `[[firmware]]` | `versions` (`">=5.20-10.40, <5.20-12.28"`, [`version::matches`]): required. `limits.*` as above, `without = ["point", ...]` (points that these versions don't have), `[[firmware.point]]` (replaces the point of the same `name` whole, or adds one), `note` |
-//! | `[[vector]]` | `registers`: required. `expect`, `expect_state`, `expect_fault`, `tol`, `from` (`maker` or `worked`), `note` |
+//! | `[[trigger]]` | a write that the device needs in order to measure ([`trigger::Trigger`]); a site allows it by name, `allow = ["measure"]`. `name`, `write`, `wait`, `before` (points that serve old values without it): required. `note` |
+//! | `[[vector]]` | `registers`: required. `expect`, `expect_state`, `expect_fault`, `tol`, `from` (`maker` or `worked`), `firmware` (the version it is of; left out: the model before any overlay), `note` |
 //!
 //! Values of a point's keys:
 //!
@@ -31,6 +33,8 @@
 //! | `bits` | `[low, high]`, bit 0 the lowest, `high` included; on `type = "bits"` only |
 //! | `states` | `{ "0" = "open", "1" = "closed" }` |
 //! | `valid_when` | `{ point = "status", is = 3 }` |
+//! | `wake` | `{ exception = 5, wait = "200ms", tries = 10 }`: a read refused with this code is asked again after the wait, so many times; `{ silence = true, ... }`: the same for a first read of a poll that gets no answer |
+//! | `write` | `{ register = 0x0118, value = 1 }` (FC 6), `{ register = 0x0118, values = [1, 2] }` (FC 16) or `{ coil = 3, on = true }` (FC 5) |
 //! | `decimals` | digits shown after the point, in the canonical unit; left out: 2, or 0 for a state, `bool` or `bits` |
 //!
 //! A vector's `registers` is `{ "holding 0x0100" = ["0x3F75", "0xE3D2"] }` (hexadecimal text or integers; cells of `discrete` and `coil` are 0 or 1),
@@ -40,11 +44,14 @@
 pub mod at;
 pub mod names;
 pub mod version;
+pub mod trigger;
+pub mod firmware;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::{SerialFormat, Table};
+use crate::profile::trigger::Trigger;
 use crate::unit::Unit;
 
 /// Sensor classes, a closed list: they name measurements (`gas_pressure`) and choose canonical units.
@@ -217,6 +224,21 @@ pub struct Limits {
     pub single_register: bool,
     /// Over Modbus TCP it answers with another unit than it was asked by.
     pub any_unit: bool,
+    /// The first request may be refused, and is asked again.
+    pub wake: Option<Wake>,
+}
+
+/// A device whose first answer is no answer yet: it begins to measure, or it slept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// A read refused with this code is asked again.
+    pub exception: Option<u8>,
+    /// A first read of a poll that gets no answer is asked again.
+    pub silence: bool,
+    /// How long after.
+    pub wait: Duration,
+    /// How often at most.
+    pub tries: u32,
 }
 
 impl Default for Limits {
@@ -228,6 +250,7 @@ impl Default for Limits {
             timeout: None,
             single_register: false,
             any_unit: false,
+            wake: None,
         }
     }
 }
@@ -271,6 +294,8 @@ pub struct Profile {
     pub limits: Limits,
     /// Points.
     pub fields: Vec<Field>,
+    /// Writes that it needs in order to measure.
+    pub triggers: Vec<Trigger>,
     /// Its own test vectors.
     pub vectors: Vec<Vector>,
 }

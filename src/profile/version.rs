@@ -94,6 +94,17 @@ pub fn matches(scheme: Scheme, versions: &str, version: &str) -> Result<bool, St
     Ok(any)
 }
 
+/// Whether the scheme can read all of `versions`.
+///
+/// # Errors
+/// Text for a person: what it can't read.
+pub fn check(scheme: Scheme, versions: &str) -> Result<(), String> {
+    for part in versions.split(['|', ',']).map(str::trim) {
+        holds(scheme, part, part.trim_start_matches(['<', '>', '=']).trim())?;
+    }
+    Ok(())
+}
+
 fn holds(scheme: Scheme, part: &str, version: &str) -> Result<bool, String> {
     let (sign, bound) = ["==", ">=", "<=", ">", "<", "="]
         .into_iter()
@@ -152,6 +163,12 @@ mod tests {
             (Scheme::Text, ">= A", "A"),
         ] {
             assert!(matches(scheme, versions, version).is_err(), "{versions} and {version}");
+        }
+        assert_eq!(check(Scheme::Semantic, ">=2.0, <2.4 | 3"), Ok(()));
+        for (scheme, versions) in
+            [(Scheme::Semantic, ">=2.0, <x"), (Scheme::Number, ""), (Scheme::Text, ">= A")]
+        {
+            assert!(check(scheme, versions).is_err(), "{versions}");
         }
         assert!(matches(Scheme::Semantic, ">=x", "2.0").unwrap_err().ends_with("\"x\""));
     }

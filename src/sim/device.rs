@@ -1,14 +1,18 @@
 //! A simulated device: the answer that a real one with this profile would give at a time.
 //!
-//! In: the device's profile, its scripted signals and faults, a read request and the time since the start. Out: cells, an exception or silence.
-//! Invariant: a pure function of script, time and the kills of [`Control`]; never more cells than asked for.
+//! In: the device's profile, its scripted signals, faults and versions, a request, the time since the start. Out: cells, an exception or silence.
+//! Invariant: a pure function of script, time, the kills of [`Control`] and what the device remembers in [`Memory`]; never more cells than
+//! asked for.
 //! Source: Modbus Application Protocol V1.1b3, 6.1 to 6.4 (exceptions 2 and 3); register fact files (holes inside a block read as 0).
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::bus::{Read, Slave, Table};
+use crate::profile::firmware::{Firmware, Form, Told};
+use crate::profile::trigger::Act;
 use crate::profile::{Field, Kind, Profile};
 use crate::sim::encode::{self, Others};
 use crate::sim::script::{Fault, Trouble};
@@ -62,7 +66,25 @@ pub struct SimDevice {
     pub signals: Vec<Option<FieldSignal>>,
     /// What breaks of it.
     pub faults: Vec<Fault>,
+    /// What its firmware changes of `profile`.
+    pub firmware: Firmware,
+    /// Which firmware it has from when on, by rising time; before the first one, and without any, the model before any overlay.
+    pub versions: Vec<(Duration, String)>,
 }
+
+/// What a device remembers between requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// When each trigger was written last: the measurement before, and this one.
+    triggered: BTreeMap<String, (Option<Duration>, Duration)>,
+    /// Reads that were refused first, and when.
+    begun: BTreeMap<(Table, u16, u16), Duration>,
+    /// When it was last spoken to.
+    spoken: Option<Duration>,
+}
+
+/// A sleeper falls asleep after so much silence.
+const SLEEPY: Duration = Duration::from_millis(500);
 
 /// What a device says to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +98,106 @@ pub enum Answer {
 }
 
 impl SimDevice {
+    /// The answer to `read` at `time` of a device that remembers: it may refuse or sleep through a first read, it has the firmware of that
+    /// time, and points behind a trigger stand still until it is written.
+    pub fn remembered(&self, read: Read, time: Duration, memory: &mut Memory) -> Answer {
+        let current = self.at_version(time);
+        let woken = current.wakes(read, time, memory);
+        memory.spoken = Some(time);
+        if let Err(instead) = woken {
+            return instead;
+        }
+        current.answer_of(read, time, |index| current.measured(index, time, memory))
+    }
+
+    /// The answer to a write: done when it is one of the profile's triggers, refused with exception 2 otherwise.
+    pub fn write(&self, act: &Act, time: Duration, memory: &mut Memory) -> Result<(), Answer> {
+        memory.spoken = Some(time);
+        for trouble in self.troubles(time) {
+            match trouble {
+                Trouble::Dead => return Err(Answer::Silence),
+                Trouble::Exception(code) => return Err(Answer::Exception(*code)),
+                _ => {}
+            }
+        }
+        if self.profile.triggers.is_empty() {
+            return Err(Answer::Exception(1));
+        }
+        let found = self.profile.triggers.iter().find(|trigger| trigger.act == *act);
+        let Some(trigger) = found else { return Err(Answer::Exception(2)) };
+        let before = memory
+            .triggered
+            .get(&trigger.name)
+            .and_then(|(before, at)| if *at + trigger.wait <= time { Some(*at) } else { *before });
+        memory.triggered.insert(trigger.name.clone(), (before, time));
+        Ok(())
+    }
+
+    /// The version that it tells at `time`: the script's, the one that the site names, or what its registers spell when they are zero.
+    pub fn version(&self, time: Duration) -> String {
+        let now = self.versions.iter().rev().find(|(from, _)| *from <= time).map(|(_, version)| version);
+        let zero = || self.version_field().map(|(field, form)| form.emit(0, usize::from(field.count) * 2));
+        now.or(self.firmware.named.as_ref()).cloned().or_else(zero).unwrap_or_default()
+    }
+
+    /// This device with the fields and limits that it has at `time`; what it lacks doesn't exist.
+    fn at_version(&self, time: Duration) -> Cow<'_, Self> {
+        let version = self.version(time);
+        if version.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let Ok(variant) = self.firmware.variant(Some(&version)) else { return Cow::Borrowed(self) };
+        let mut own = self.clone();
+        own.profile.limits = variant.limits;
+        own.profile.fields = variant.fields;
+        for (field, absent) in own.profile.fields.iter_mut().zip(variant.absent) {
+            if absent {
+                // No request ever touches it.
+                field.count = 0;
+            }
+        }
+        Cow::Owned(own)
+    }
+
+    /// Whether it is awake for this read; what it says instead when not.
+    fn wakes(&self, read: Read, time: Duration, memory: &mut Memory) -> Result<(), Answer> {
+        let Some(wake) = self.profile.limits.wake else { return Ok(()) };
+        if wake.silence && memory.spoken.is_none_or(|spoken| spoken + SLEEPY <= time) {
+            return Err(Answer::Silence);
+        }
+        let Some(code) = wake.exception else { return Ok(()) };
+        let key = (read.table, read.address, read.count);
+        match memory.begun.get(&key) {
+            Some(begun) if *begun + wake.wait <= time => {
+                memory.begun.remove(&key);
+                Ok(())
+            }
+            Some(_) => Err(Answer::Exception(code)),
+            None => {
+                memory.begun.insert(key, time);
+                Err(Answer::Exception(code))
+            }
+        }
+    }
+
+    /// When the value of a field that is read at `time` was measured: at the start for one whose trigger was never written.
+    fn measured(&self, index: usize, time: Duration, memory: &Memory) -> Duration {
+        let own = self.profile.triggers.iter().filter(|trigger| trigger.before.contains(&index));
+        let measured = own.map(|trigger| match memory.triggered.get(&trigger.name) {
+            Some((_, at)) if *at + trigger.wait <= time => *at,
+            Some((before, _)) => before.unwrap_or_default(),
+            None => Duration::ZERO,
+        });
+        measured.min().unwrap_or(time)
+    }
+
     /// The answer to `read` at `time` after the start.
     pub fn answer(&self, read: Read, time: Duration) -> Answer {
+        self.answer_of(read, time, |_| time)
+    }
+
+    /// The same with the time at which each field was measured.
+    fn answer_of(&self, read: Read, time: Duration, measured: impl Fn(usize) -> Duration) -> Answer {
         for trouble in self.troubles(time) {
             match trouble {
                 Trouble::Dead => return Answer::Silence,
@@ -87,7 +207,8 @@ impl SimDevice {
         }
         match self.refusal(read) {
             Some(code) => Answer::Exception(code),
-            None => Answer::Cells(self.cells(read, time)),
+            None if self.tells(read) => Answer::Cells(self.version_cells(time)),
+            None => Answer::Cells(self.cells(read, measured)),
         }
     }
 
@@ -119,7 +240,11 @@ impl SimDevice {
             return Some(3);
         }
         let same = |field: &Field| field.address == read.address && field.count == read.count;
-        let mut fields = self.profile.fields.iter().filter(|field| field.table == read.table);
+        let there = |field: &&Field| field.table == read.table && field.count > 0;
+        let mut fields = self.profile.fields.iter().filter(there);
+        if self.tells(read) {
+            return None;
+        }
         if self.profile.limits.single_register && !fields.clone().any(same) {
             return Some(2);
         }
@@ -131,7 +256,35 @@ impl SimDevice {
         (begin < first || last < end || !touched).then_some(2)
     }
 
-    fn cells(&self, read: Read, time: Duration) -> Vec<u16> {
+    /// Whether `read` asks for the version.
+    fn tells(&self, read: Read) -> bool {
+        self.version_field().is_some_and(|(field, _)| {
+            (field.table, field.address, field.count) == (read.table, read.address, read.count)
+        })
+    }
+
+    fn version_field(&self) -> Option<(&Field, &Form)> {
+        match &self.firmware.telling.as_ref()?.from {
+            Told::Cells(field, form) => Some((field, form)),
+            Told::Identity(_) => None,
+        }
+    }
+
+    fn version_cells(&self, time: Duration) -> Vec<u16> {
+        let Some((field, form)) = self.version_field() else { return Vec::new() };
+        let mut cells = vec![0; usize::from(field.count)];
+        let version = self.version(time);
+        if field.kind == Kind::Ascii {
+            encode::put_text(field, &version, &mut cells);
+        } else if let Some(number) =
+            form.number(&version, cells.len() * 2).and_then(|number| u32::try_from(number).ok())
+        {
+            encode::put_number(field, f64::from(number), &mut cells);
+        }
+        cells
+    }
+
+    fn cells(&self, read: Read, measured: impl Fn(usize) -> Duration) -> Vec<u16> {
         let mut cells = vec![0; usize::from(read.count)];
         for (index, field) in self.profile.fields.iter().enumerate() {
             if field.table != read.table {
@@ -141,7 +294,7 @@ impl SimDevice {
             let mut own: Vec<u16> = (0..field.count)
                 .map(|nth| place(read, field, nth).and_then(|at| cells.get(at)).copied().unwrap_or(0))
                 .collect();
-            self.write(index, field, time, &mut own);
+            self.put(index, field, measured(index), &mut own);
             for (nth, cell) in (0..field.count).zip(own) {
                 if let Some(into) = place(read, field, nth).and_then(|at| cells.get_mut(at)) {
                     *into = cell;
@@ -151,7 +304,7 @@ impl SimDevice {
         cells
     }
 
-    fn write(&self, index: usize, field: &Field, time: Duration, cells: &mut [u16]) {
+    fn put(&self, index: usize, field: &Field, time: Duration, cells: &mut [u16]) {
         for trouble in self.troubles(time) {
             if let Trouble::Sensor { field: name, means } = trouble
                 && *name == field.name

@@ -22,6 +22,8 @@ pub struct Script {
     pub signals: Vec<Scripted>,
     /// What breaks.
     pub faults: Vec<Fault>,
+    /// Which firmware devices have, and when they are exchanged: device, from when on, version.
+    pub firmware: Vec<(String, Duration, String)>,
 }
 
 /// One moving point.
@@ -93,7 +95,7 @@ pub enum ScriptError {
     /// An entry that says something impossible.
     #[error("{entry} {number}: {why}")]
     Entry {
-        /// `signal` or `fault`.
+        /// `signal`, `fault` or `firmware`.
         entry: &'static str,
         /// Which one, from 1.
         number: usize,
@@ -136,7 +138,15 @@ impl Script {
         let document: Document = toml::from_str(text)?;
         let signals = entries("signal", &document.signal, signal)?;
         let faults = entries("fault", &document.fault, fault)?;
-        Ok(Self { seed: document.seed, signals, faults })
+        let version = |entry: &FirmwareEntry| {
+            Ok((
+                entry.device.clone(),
+                entry.at.as_deref().map_or(Ok(Duration::ZERO), span)?,
+                entry.version.clone(),
+            ))
+        };
+        let firmware = entries("firmware", &document.firmware, version)?;
+        Ok(Self { seed: document.seed, signals, faults, firmware })
     }
 }
 
@@ -149,6 +159,16 @@ struct Document {
     signal: Vec<SignalEntry>,
     #[serde(default)]
     fault: Vec<FaultEntry>,
+    #[serde(default)]
+    firmware: Vec<FirmwareEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirmwareEntry {
+    device: String,
+    at: Option<String>,
+    version: String,
 }
 
 #[derive(Deserialize)]

@@ -9,18 +9,21 @@
 use std::future::Ready;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+use tokio_modbus::prelude::{ConformityLevel, DeviceIdObject, ReadCode, ReadDeviceIdentificationResponse};
 use tokio_modbus::server::{Service, rtu, rtu_over_tcp, tcp};
 use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
 use tokio_serial::{SerialPort, SerialStream};
 
 use crate::bus::{Address, Read, Slave, Table};
-use crate::sim::device::{Answer, Control, SimDevice};
+use crate::profile::firmware::Told;
+use crate::profile::trigger::Act;
+use crate::sim::device::{Answer, Control, Memory, SimDevice};
 use crate::sim::script::{Script, ScriptError, Trouble};
 use crate::sim::signal::Signal;
 use crate::sim::wire::{Habits, SharedHabits, Wire, character_time};
@@ -54,7 +57,9 @@ pub async fn start(
         let own = spec.devices.iter().filter_map(|index| devices.get(*index)).cloned().collect();
         let turnaround =
             if matches!(spec.settings.address, Address::Serial { .. }) { TURNAROUND } else { Duration::ZERO };
-        let line = Arc::new(Line { devices: own, control: Arc::clone(control), begin, turnaround });
+        let own: Vec<SimDevice> = own;
+        let memories = Mutex::new(vec![Memory::default(); own.len()]);
+        let line = Arc::new(Line { devices: own, control: Arc::clone(control), begin, turnaround, memories });
         let (address, task) = serve(spec, line, seed, listen).await?;
         addresses.push((spec.settings.name.clone(), address));
         tasks.push(task);
@@ -81,6 +86,8 @@ pub fn devices(site: &Site, script: &Script) -> Result<Vec<SimDevice>, ScriptErr
         profile: spec.profile.clone(),
         signals: vec![None; spec.profile.fields.len()],
         faults: Vec::new(),
+        firmware: spec.firmware.clone(),
+        versions: Vec::new(),
     };
     let mut devices: Vec<SimDevice> = site.devices.iter().map(still).collect();
     for (scripted, nth) in script.signals.iter().zip(1..) {
@@ -95,6 +102,14 @@ pub fn devices(site: &Site, script: &Script) -> Result<Vec<SimDevice>, ScriptErr
         };
         check_fault(device, &fault.trouble)?;
         device.faults.push(fault.clone());
+    }
+    for (name, at, version) in &script.firmware {
+        let names = devices.iter().map(|device| device.name.clone()).collect();
+        let Some(device) = devices.iter_mut().find(|device| device.name == *name) else {
+            return Err(unknown("device", name, names));
+        };
+        device.versions.push((*at, version.clone()));
+        device.versions.sort();
     }
     Ok(devices)
 }
@@ -145,13 +160,21 @@ struct Line {
     control: Arc<Control>,
     begin: Instant,
     turnaround: Duration,
+    /// What each device remembers.
+    memories: Mutex<Vec<Memory>>,
 }
 
 impl Line {
-    fn answer(&self, slave: u8, read: Read) -> (Answer, Habits) {
+    /// What `ask` comes to for the device of this address, at the time of the story and with its memory, and the habits of the line.
+    fn answer(
+        &self,
+        slave: u8,
+        ask: impl FnOnce(&SimDevice, Duration, &mut Memory) -> Answer,
+    ) -> (Answer, Habits) {
         let time = now().saturating_duration_since(self.begin);
         let live = |device: &&SimDevice| !self.control.killed(&device.name);
-        let asked = self.devices.iter().filter(live).find(|device| device.slave == Slave(slave));
+        let place = self.devices.iter().position(|device| live(&device) && device.slave == Slave(slave));
+        let asked = place.and_then(|place| self.devices.get(place));
         let mut habits = asked.map(|device| device.habits(time)).unwrap_or_default();
         habits.delay += self.turnaround;
         // Echo and babble are on the line whoever is asked.
@@ -159,7 +182,17 @@ impl Line {
             habits.echo |= other.echo;
             habits.babble = habits.babble.or(other.babble);
         }
-        (asked.map_or(Answer::Silence, |device| device.answer(read, time)), habits)
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = place.and_then(|place| memories.get_mut(place));
+        let answer = asked.zip(memory).map(|(device, memory)| ask(device, time, memory));
+        (answer.unwrap_or(Answer::Silence), habits)
+    }
+
+    /// A write to the device of this address.
+    fn write(&self, slave: u8, act: &Act) -> (Answer, Habits) {
+        self.answer(slave, |device, time, memory| {
+            device.write(act, time, memory).err().unwrap_or(Answer::Cells(Vec::new()))
+        })
     }
 }
 
@@ -176,23 +209,75 @@ impl Service for Answerer {
     type Future = Ready<Result<Option<Response>, ExceptionCode>>;
 
     fn call(&self, asked: SlaveRequest<'static>) -> Self::Future {
+        let slave = asked.slave;
         let (table, address, count) = match asked.request {
             Request::ReadCoils(address, count) => (Table::Coil, address, count),
             Request::ReadDiscreteInputs(address, count) => (Table::Discrete, address, count),
             Request::ReadHoldingRegisters(address, count) => (Table::Holding, address, count),
             Request::ReadInputRegisters(address, count) => (Table::Input, address, count),
+            Request::WriteSingleCoil(address, on) => {
+                let answered = self.line.write(slave, &Act::Coil { address, on });
+                return self.finish(answered, |_| Response::WriteSingleCoil(address, on));
+            }
+            Request::WriteSingleRegister(address, value) => {
+                let answered = self.line.write(slave, &Act::Register { address, value });
+                return self.finish(answered, |_| Response::WriteSingleRegister(address, value));
+            }
+            Request::WriteMultipleRegisters(address, values) => {
+                let count = u16::try_from(values.len()).unwrap_or(u16::MAX);
+                let act = Act::Registers { address, values: values.into_owned() };
+                let answered = self.line.write(slave, &act);
+                return self.finish(answered, |_| Response::WriteMultipleRegisters(address, count));
+            }
+            Request::ReadDeviceIdentification(code, _) => return self.identify(slave, code),
             _ => return std::future::ready(Err(ExceptionCode::IllegalFunction)),
         };
         let most = if matches!(table, Table::Coil | Table::Discrete) { 2000 } else { 125 };
         if !(1..=most).contains(&count) {
             return std::future::ready(Err(ExceptionCode::IllegalDataValue));
         }
-        let (answer, habits) = self.line.answer(asked.slave, Read { table, address, count });
+        let read = Read { table, address, count };
+        let answered = self.line.answer(slave, |device, time, memory| device.remembered(read, time, memory));
+        self.finish(answered, |cells| response(table, cells))
+    }
+}
+
+impl Answerer {
+    fn finish(
+        &self,
+        (answer, habits): (Answer, Habits),
+        response: impl FnOnce(Vec<u16>) -> Response,
+    ) -> Ready<Result<Option<Response>, ExceptionCode>> {
         *self.habits.lock().unwrap_or_else(PoisonError::into_inner) = habits;
         std::future::ready(match answer {
-            Answer::Cells(cells) => Ok(Some(response(table, cells))),
+            Answer::Cells(cells) => Ok(Some(response(cells))),
             Answer::Exception(code) => Err(ExceptionCode::new(code)),
             Answer::Silence => Ok(None),
+        })
+    }
+
+    /// Maker, model and version of a device whose profile says that it tells them.
+    fn identify(&self, slave: u8, code: ReadCode) -> Ready<Result<Option<Response>, ExceptionCode>> {
+        let mut texts = Vec::new();
+        let answered = self.line.answer(slave, |device, time, _| {
+            let telling = device.firmware.telling.as_ref().map(|telling| &telling.from);
+            let Some(Told::Identity(object)) = telling else { return Answer::Exception(1) };
+            texts = vec![
+                (0, device.profile.maker.clone()),
+                (1, device.profile.name.clone()),
+                (*object, device.version(time)),
+            ];
+            Answer::Cells(Vec::new())
+        });
+        self.finish(answered, |_| {
+            let object = |(id, text): (u8, String)| DeviceIdObject { id, value: text.into_bytes().into() };
+            Response::ReadDeviceIdentification(ReadDeviceIdentificationResponse {
+                read_code: code,
+                conformity_level: ConformityLevel::BasicIdentificationStreamOnly,
+                more_follows: false,
+                next_object_id: 0,
+                device_id_objects: texts.into_iter().map(object).collect(),
+            })
         })
     }
 }

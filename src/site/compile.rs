@@ -285,6 +285,9 @@ impl<'a> Build<'a> {
                 every_in_alarm: draft.every_in_alarm,
                 timeout: draft.timeout,
                 calibration_due: draft.calibration_due,
+                firmware: draft.firmware.clone(),
+                triggers: draft.triggers.clone(),
+                withheld: draft.withheld.clone(),
             });
         }
         self.drafts = drafts;

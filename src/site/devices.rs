@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::bus::{Address, Framing, LateAnswers, LineSettings, Slave};
 use crate::clock::Timestamp;
 use crate::diagnostic::Place;
+use crate::profile::firmware::Firmware;
 use crate::profile::names::serial_format;
+use crate::profile::trigger::Allowed;
 use crate::profile::{CLASSES, Profile};
 use crate::risk::{Need, RiskPoint};
 use crate::site::dial_in;
@@ -28,6 +30,9 @@ pub(crate) struct DeviceDraft {
     pub(crate) line: usize,
     pub(crate) slave: Slave,
     pub(crate) profile: Profile,
+    pub(crate) firmware: Firmware,
+    pub(crate) triggers: Vec<Allowed>,
+    pub(crate) withheld: Vec<usize>,
     pub(crate) every: Duration,
     pub(crate) every_in_alarm: Option<Duration>,
     pub(crate) timeout: Duration,
@@ -190,8 +195,9 @@ pub(crate) fn device(
         .is_some_and(|line| line.settings.address.framing() != Framing::Mbap);
     let slave =
         section.need("slave", section.int("slave", i64::from(serial), if serial { 247 } else { 255 }));
-    let mut profile =
+    let found =
         section.need("profile", section.text("profile")).and_then(|wanted| model(section, &wanted, models));
+    let (mut profile, firmware) = found.unzip();
     let every = section.need("every", section.duration("every"));
     let line_timeout = line.and_then(|line| lines.get(line)).map(|line| line.settings.timeout);
     let timeout = section
@@ -204,21 +210,14 @@ pub(crate) fn device(
     }
     let every_in_alarm = denser(section, period);
     let stale_after = section.duration("stale_after").unwrap_or(period * 3 + Duration::from_secs(30));
-    let calibration_due = section.date("calibration_due");
-    if calibration_due.is_some_and(|due| due < now) {
-        section.warning(
-            "calibration_due",
-            "calibration-overdue",
-            "the calibration is past due: every reading is marked uncertain",
-            None,
-        );
-    }
+    let calibration_due = calibration(section, now);
     if let (Some(class), Some(profile)) = (section.word("class", &CLASSES), profile.as_mut()) {
         class.clone_into(&mut profile.class);
     }
     if let Some(profile) = profile.as_mut() {
         only(section, profile);
     }
+    let (triggers, withheld) = profile.as_ref().map(|profile| triggers(section, profile)).unwrap_or_default();
     let risk_point = section.text("risk_point");
     section.finish();
     Some(DeviceDraft {
@@ -226,6 +225,9 @@ pub(crate) fn device(
         line: line?,
         slave: Slave(slave?),
         profile: profile?,
+        firmware: firmware?,
+        triggers,
+        withheld,
         every: every?,
         every_in_alarm,
         timeout: timeout.unwrap_or(TIMEOUT),
@@ -253,7 +255,25 @@ fn denser(section: &Section<'_>, period: Duration) -> Option<Duration> {
     Some(every)
 }
 
-fn model(section: &Section<'_>, wanted: &str, models: &BTreeMap<String, Model>) -> Option<Profile> {
+/// The end of the calibration's validity.
+fn calibration(section: &Section<'_>, now: Timestamp) -> Option<Timestamp> {
+    let calibration_due = section.date("calibration_due");
+    if calibration_due.is_some_and(|due| due < now) {
+        section.warning(
+            "calibration_due",
+            "calibration-overdue",
+            "the calibration is past due: every reading is marked uncertain",
+            None,
+        );
+    }
+    calibration_due
+}
+
+fn model(
+    section: &Section<'_>,
+    wanted: &str,
+    models: &BTreeMap<String, Model>,
+) -> Option<(Profile, Firmware)> {
     let Some(model) = models.get(wanted) else {
         let help = nearest(wanted, models.keys().map(String::as_str)).or_else(|| {
             let known: Vec<&str> = models.keys().map(String::as_str).collect();
@@ -263,12 +283,59 @@ fn model(section: &Section<'_>, wanted: &str, models: &BTreeMap<String, Model>) 
         return None;
     };
     match model.of(section.text("firmware").as_deref()) {
-        Ok(profile) => Some(profile),
+        Ok(found) => Some(found),
         Err(why) => {
             section.error("firmware", "bad-firmware", why, None);
             None
         }
     }
+}
+
+/// The triggers that `allow = [...]` names, and the fields that are not polled for want of one.
+fn triggers(section: &Section<'_>, profile: &Profile) -> (Vec<Allowed>, Vec<usize>) {
+    let allow = section.texts("allow");
+    for (name, place) in &allow {
+        if !profile.triggers.iter().any(|trigger| trigger.name == *name) {
+            let names = || profile.triggers.iter().map(|trigger| trigger.name.as_str());
+            let help = nearest(name, names())
+                .or_else(|| Some(format!("its triggers: {}", names().collect::<Vec<_>>().join(", "))))
+                .filter(|_| !profile.triggers.is_empty());
+            let text = format!("the profile {} has no trigger `{name}`", profile.name);
+            section.report.error(place, "unknown-trigger", text, help);
+        }
+    }
+    let allow: Vec<String> = allow.into_iter().map(|(name, _)| name).collect();
+    let (mut allowed, mut withheld) = (Vec::new(), Vec::new());
+    for trigger in &profile.triggers {
+        let behind = trigger.behind(&profile.fields);
+        let seen = |index: &&usize| profile.fields.get(**index).is_some_and(|field| !field.hidden);
+        let points: Vec<&str> = behind
+            .iter()
+            .filter(seen)
+            .filter_map(|index| profile.fields.get(*index))
+            .map(|field| field.name.as_str())
+            .collect();
+        match trigger.allowed(&allow) {
+            Some(trigger) => allowed.push(trigger),
+            None if points.is_empty() => {}
+            None => {
+                let text = format!(
+                    "without the trigger `{}` the device serves old values of {}: they are not polled",
+                    trigger.name,
+                    points.join(", ")
+                );
+                let help = format!(
+                    "allow = [\"{}\"] lets the gateway write {} before each poll",
+                    trigger.name, trigger.act
+                );
+                section.warning("profile", "trigger-not-allowed", text, Some(help));
+                withheld.extend(behind);
+            }
+        }
+    }
+    withheld.sort_unstable();
+    withheld.dedup();
+    (allowed, withheld)
 }
 
 /// Hides the points that `points = [...]` leaves out; what others need stays hidden.

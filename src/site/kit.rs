@@ -30,7 +30,8 @@ pub fn kit(options: &Options) -> Kit {
     let folder = folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
     let models = folder_documents(&folder, "profiles", &report);
     let models = models.iter().filter_map(|document| profiles::read(document, &report));
-    let mut profiles: Vec<Profile> = models.map(|model| model.of(None).unwrap_or(model.profile)).collect();
+    let mut profiles: Vec<Profile> =
+        models.map(|model| model.of(None).map_or(model.profile, |(profile, _)| profile)).collect();
     profiles.sort_by(|one, other| one.name.cmp(&other.name));
     let documents = folder_documents(&options.site, "site", &report);
     let roots: Vec<Node> = documents.iter().map(|document| document.parse(&report)).collect();

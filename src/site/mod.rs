@@ -8,6 +8,7 @@ mod compile;
 mod devices;
 pub mod kit;
 mod dial_in;
+mod firmware;
 mod profiles;
 mod rules;
 mod section;
@@ -25,6 +26,8 @@ use crate::clock::Timestamp;
 use crate::diagnostic::Diagnostics;
 use crate::point::{Catalog, DeviceId, LineId, PointId};
 use crate::profile::Profile;
+use crate::profile::firmware::Firmware;
+use crate::profile::trigger::Allowed;
 use crate::risk::RiskPoint;
 use crate::{derive, forward, journal};
 
@@ -63,7 +66,8 @@ pub struct DeviceSpec {
     pub id: DeviceId,
     /// Its address.
     pub slave: Slave,
-    /// Its model with the firmware overlay applied and, when the device names points, only those (and what they need) left.
+    /// Its model: at the firmware that the site names; where the device tells it, with everything that any version has. When the device names
+    /// points, the others are hidden.
     pub profile: Profile,
     /// The point that each field feeds; `None` for hidden ones.
     pub points: Vec<Option<PointId>>,
@@ -75,6 +79,12 @@ pub struct DeviceSpec {
     pub timeout: Duration,
     /// End of the calibration's validity.
     pub calibration_due: Option<Timestamp>,
+    /// How its firmware is known, and what that changes of `profile`, whose fields stand in the firmware's layout.
+    pub firmware: Firmware,
+    /// The triggers that the site allows.
+    pub triggers: Vec<Allowed>,
+    /// Fields that are not polled, because they serve old values without a trigger that the site doesn't allow.
+    pub withheld: Vec<usize>,
 }
 
 /// All documents, checked whole and compiled.

@@ -9,9 +9,11 @@ use std::time::Duration;
 use crate::bus::Table;
 use crate::normalize::vectors::verify;
 use crate::profile::at::At;
+use crate::profile::firmware::{Firmware, Overlay};
 use crate::profile::names::{number as raw_number, serial_format};
-use crate::profile::version::{Scheme, matches};
+use crate::profile::version::Scheme;
 use crate::profile::{CLASSES, Expect, Fault, FaultMatch, Field, Kind, Limits, Loop, Order, Profile, Vector};
+use crate::site::firmware;
 use crate::site::section::{Section, kebab, nearest, number};
 use crate::site::tree::{Document, Report, Value};
 
@@ -19,42 +21,32 @@ use crate::site::tree::{Document, Report, Value};
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) profile: Profile,
-    scheme: Scheme,
-    overlays: Vec<Overlay>,
-}
-
-#[derive(Clone, Debug)]
-struct Overlay {
-    versions: String,
-    limits: Limits,
-    without: Vec<String>,
-    fields: Vec<Field>,
+    firmware: Firmware,
 }
 
 impl Model {
-    /// The profile of a device with this firmware. Without one: the strictest limits of all overlays.
-    pub(crate) fn of(&self, firmware: Option<&str>) -> Result<Profile, String> {
-        let mut profile = self.profile.clone();
-        for overlay in &self.overlays {
-            let Some(version) = firmware else {
-                let strictest = profile.limits.registers_per_read.min(overlay.limits.registers_per_read);
-                profile.limits.registers_per_read = strictest;
-                continue;
-            };
-            if matches(self.scheme, &overlay.versions, version)? {
-                profile.limits = overlay.limits.clone();
-                for field in profile.fields.iter_mut().filter(|field| overlay.without.contains(&field.name)) {
-                    field.hidden = true;
-                }
-                for field in &overlay.fields {
-                    match profile.fields.iter_mut().find(|known| known.name == field.name) {
-                        Some(known) => *known = field.clone(),
-                        None => profile.fields.push(field.clone()),
-                    }
-                }
-            }
+    /// The profile of a device, its fields in the layout of all versions, and what its version changes. With a version that the site
+    /// names: what this version has. Without one, when the device tells it: what any version has. Otherwise: the model before any overlay.
+    pub(crate) fn of(&self, named: Option<&str>) -> Result<(Profile, Firmware), String> {
+        let firmware = Firmware { named: named.map(str::to_owned), ..self.firmware.clone() };
+        let mut profile = Profile { fields: firmware.layout(), ..self.profile.clone() };
+        if named.is_some() {
+            return Ok((firmware.apply(&profile, named)?, firmware));
         }
-        Ok(profile)
+        profile.limits = firmware.careful_limits();
+        let added = self.profile.fields.len();
+        for (index, field) in profile.fields.iter_mut().enumerate() {
+            let of_any = |overlay: &Overlay| {
+                overlay.fields.iter().any(|other| other.name == field.name && !other.hidden)
+            };
+            let seen = if firmware.is_open() {
+                (index < added && !field.hidden) || firmware.overlays.iter().any(of_any)
+            } else {
+                index < added && !field.hidden
+            };
+            field.hidden = !seen;
+        }
+        Ok((profile, firmware))
     }
 }
 
@@ -88,28 +80,74 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     let limits =
         top.section("limits").map_or_else(Limits::default, |section| limits(&section, &Limits::default()));
     let sections = top.sections("point");
-    let mut fields: Vec<Field> = sections.iter().filter_map(field).collect();
-    links(&sections, &mut fields);
+    let fields: Vec<Field> = sections.iter().filter_map(field).collect();
     duplicates(&sections, &fields);
+    let firmware = versions(&top, scheme, limits, fields);
+    let layout = firmware.layout();
+    let triggers =
+        top.sections("trigger").iter().filter_map(|section| firmware::trigger(section, &layout)).collect();
     let vectors = top.sections("vector").iter().map(vector).collect();
-    let overlays = top.sections("firmware").iter().map(|section| overlay(section, &limits)).collect();
     top.finish();
-    let profile =
-        Profile { name: name?, class: class.to_owned(), maker, source, serial, limits, fields, vectors };
-    for wrong in verify(&profile) {
-        let places = top.sections("vector");
-        let place = places.get(wrong.vector).map(|section| section.place("expect")).unwrap_or_default();
-        report.error(
-            &place,
-            "vector-failed",
-            format!("vector {}, {}: {}", wrong.vector + 1, wrong.field, wrong.text),
-            None,
-        );
-    }
-    Some(Model { profile, scheme, overlays })
+    let (limits, fields) = (firmware.limits.clone(), firmware.fields.clone());
+    let profile = Profile {
+        name: name?,
+        class: class.to_owned(),
+        maker,
+        source,
+        serial,
+        limits,
+        fields,
+        triggers,
+        vectors,
+    };
+    prove(&top.sections("vector"), &profile, &firmware);
+    Some(Model { profile, firmware })
 }
 
-fn limits(section: &Section<'_>, base: &Limits) -> Limits {
+/// The model with what its versions change.
+fn versions(top: &Section<'_>, scheme: Scheme, limits: Limits, fields: Vec<Field>) -> Firmware {
+    let sections = top.sections("point");
+    let versions = top.sections("firmware");
+    let overlays = versions.iter().map(|section| firmware::overlay(section, &limits)).collect();
+    let version = top.section("version");
+    let telling = version.as_ref().and_then(firmware::telling);
+    let mut firmware = Firmware { scheme, telling, named: None, limits, fields, overlays };
+    let names: Vec<String> = firmware.layout().into_iter().map(|field| field.name).collect();
+    links(&sections, &names, &mut firmware.fields);
+    for (section, overlay) in versions.iter().zip(&mut firmware.overlays) {
+        links(&section.sections("point"), &names, &mut overlay.fields);
+    }
+    firmware::check(&versions, &firmware);
+    if let Some(section) = &version {
+        firmware::check_telling(section, &firmware);
+    }
+    firmware
+}
+
+/// Runs each vector against the model, or the version that it names.
+fn prove(sections: &[Section<'_>], profile: &Profile, firmware: &Firmware) {
+    for (number, (section, vector)) in (1..).zip(sections.iter().zip(&profile.vectors)) {
+        let mut own = profile.clone();
+        if let Some(version) = section.text("firmware") {
+            own.fields = firmware.layout();
+            match firmware.apply(&own, Some(&version)) {
+                Ok(at) => own = at,
+                Err(why) => {
+                    section.error("firmware", "bad-firmware", why, None);
+                    continue;
+                }
+            }
+        }
+        own.vectors = vec![vector.clone()];
+        for wrong in verify(&own) {
+            let text = format!("vector {number}, {}: {}", wrong.field, wrong.text);
+            section.error("expect", "vector-failed", text, None);
+        }
+    }
+}
+
+/// Limits that differ from `base` where the section says so.
+pub(crate) fn limits(section: &Section<'_>, base: &Limits) -> Limits {
     let found = Limits {
         registers_per_read: section.int("registers_per_read", 1, 125).unwrap_or(base.registers_per_read),
         gap: section.int("gap", 0, 124).unwrap_or(base.gap),
@@ -117,35 +155,27 @@ fn limits(section: &Section<'_>, base: &Limits) -> Limits {
         timeout: section.duration("timeout").or(base.timeout),
         single_register: section.flag("single_register").unwrap_or(base.single_register),
         any_unit: section.flag("any_unit").unwrap_or(base.any_unit),
+        wake: section.section("wake").map_or(base.wake, |section| firmware::wake(&section)),
     };
     section.finish();
     found
 }
 
-fn overlay(section: &Section<'_>, base: &Limits) -> Overlay {
-    let versions = section.need("versions", section.text("versions")).unwrap_or_default();
-    let limits = section.section("limits").map_or_else(|| base.clone(), |section| limits(&section, base));
-    let without = section.texts("without").into_iter().map(|(name, _)| kebab(&name)).collect();
-    let fields = section.sections("point").iter().filter_map(field).collect();
-    section.node("note");
-    section.finish();
-    Overlay { versions, limits, without, fields }
+/// Table and address of `key`.
+pub(crate) fn place_of(section: &Section<'_>, key: &'static str) -> Option<At> {
+    let text = section.text(key)?;
+    let at = At::parse(&text);
+    if let Err(why) = &at {
+        let help = Some("such as \"holding 0x0002\" or \"40003\"".to_owned());
+        section.error(key, "bad-place", why.clone(), help);
+    }
+    at.ok()
 }
 
-fn field(section: &Section<'_>) -> Option<Field> {
+/// One point.
+pub(crate) fn field(section: &Section<'_>) -> Option<Field> {
     let name = section.need("name", section.text("name")).map(|name| kebab(&name));
-    let at = section.need("at", section.text("at")).and_then(|text| {
-        let at = At::parse(&text);
-        if let Err(why) = &at {
-            section.error(
-                "at",
-                "bad-place",
-                why.clone(),
-                Some("such as \"holding 0x0002\" or \"40003\"".to_owned()),
-            );
-        }
-        at.ok()
-    });
+    let at = section.need("at", place_of(section, "at"));
     let words: Vec<&'static str> = Kind::words().collect();
     let kind = section.need("type", section.word("type", &words)).and_then(Kind::parse);
     let mut field = Field::new(name.as_deref().unwrap_or("?"), Table::Holding, 0, kind.unwrap_or(Kind::U16));
@@ -170,8 +200,9 @@ fn field(section: &Section<'_>) -> Option<Field> {
     (name.is_some() && at.is_some() && kind.is_some()).then_some(field)
 }
 
-fn scaling(section: &Section<'_>, field: &mut Field) {
-    if let Some(count) = section.int::<u16>("count", 1, 125) {
+/// Count and order of a field.
+pub(crate) fn shape(section: &Section<'_>, field: &mut Field, count: Option<u16>, order: Option<&str>) {
+    if let Some(count) = count {
         if field.kind.fits(count) {
             field.count = count;
         } else {
@@ -183,8 +214,8 @@ fn scaling(section: &Section<'_>, field: &mut Field) {
             );
         }
     }
-    if let Some(text) = section.text("order") {
-        match Order::parse(&text)
+    if let Some(text) = order {
+        match Order::parse(text)
             .filter(|order| order.0.len() == usize::from(field.count) * 2 || field.kind == Kind::Ascii)
         {
             Some(order) => field.order = order,
@@ -196,6 +227,11 @@ fn scaling(section: &Section<'_>, field: &mut Field) {
             ),
         }
     }
+}
+
+fn scaling(section: &Section<'_>, field: &mut Field) {
+    let (count, order) = (section.int::<u16>("count", 1, 125), section.text("order"));
+    shape(section, field, count, order.as_deref());
     field.scale = section.float("scale").unwrap_or(1.0);
     field.offset = section.float("offset").unwrap_or(0.0);
     field.unit = section.unit("unit");
@@ -280,8 +316,7 @@ fn pair(section: &Section<'_>, key: &'static str) -> Option<[f64; 2]> {
 }
 
 /// Connects fields that need each other, by name.
-fn links(sections: &[Section<'_>], fields: &mut [Field]) {
-    let names: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
+fn links(sections: &[Section<'_>], names: &[String], fields: &mut [Field]) {
     let find = |section: &Section<'_>, key: &'static str, name: &str| {
         let found = names.iter().position(|known| *known == kebab(name));
         if found.is_none() {
@@ -292,7 +327,7 @@ fn links(sections: &[Section<'_>], fields: &mut [Field]) {
     };
     for section in sections {
         let own = section.text("name").map(|name| kebab(&name));
-        let Some(index) = names.iter().position(|name| Some(name) == own.as_ref()) else { continue };
+        let Some(index) = fields.iter().position(|field| Some(&field.name) == own.as_ref()) else { continue };
         let decimals = section.text("decimals_from").and_then(|name| find(section, "decimals_from", &name));
         let before = section.text("pre_offset_from").and_then(|name| find(section, "pre_offset_from", &name));
         let valid = section.section("valid_when").and_then(|when| {
@@ -338,7 +373,9 @@ fn vector(section: &Section<'_>) -> Vector {
     }
     let tolerance = section.float("tol");
     let from_maker = section.word("from", &["maker", "worked"]) == Some("maker");
-    section.node("note");
+    for other in ["firmware", "note"] {
+        section.node(other);
+    }
     let mut expect = Vec::new();
     for key in ["expect", "expect_state", "expect_fault"] {
         let Some(found) = section.section(key) else { continue };

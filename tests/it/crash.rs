@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lifeline_gateway::alarm::{Alarm, Base, Change, Kind, RuleState, Severity, Transition};
 use lifeline_gateway::clock::Timestamp;
-use lifeline_gateway::journal::{Group, Journal, Progress, Reader, Seq, Settings, Span, Stored};
+use lifeline_gateway::journal::{Audit, Deed, Group, Journal, Progress, Reader, Seq, Settings, Span, Stored};
 use lifeline_gateway::point::{DeviceId, PointId};
 use lifeline_gateway::reading::{Batch, Doubt, Reading, Reason, Sample};
 use rusqlite::Connection;
@@ -62,7 +62,13 @@ fn group(seed: u64, seq: u64) -> Group {
     let gaps = vec![Span { from: Seq(live.0 / 2), to: Seq(live.0 / 2 + 1) }];
     let progress = vec![("tsdb".to_owned(), Progress { alarms: 0, live, gaps })];
     let version = format!("version-{}", seq / 50);
-    Group { now: now(seq), version, batches, transitions, states: states.into_iter().collect(), progress }
+    let states = states.into_iter().collect();
+    Group { now: now(seq), version, batches, transitions, states, progress, audits: vec![audit(seq)] }
+}
+
+fn audit(seq: u64) -> Audit {
+    let deed = Deed::Firmware { was: None, is: Some(seq.to_string()), note: None };
+    Audit { at: now(seq), device: "inclinometer".to_owned(), deed }
 }
 
 fn batch(dice: &mut Dice, seq: u64, readings: u32) -> Batch {
@@ -232,6 +238,11 @@ fn check(folder: &Path, groups: &mut Expected, announced: &BTreeMap<u64, u32>, b
         }
     }
     check_log(&reader, log);
+    // Audits leave by age alone, the oldest first.
+    let audits: Vec<Audit> =
+        reader.audits(0, usize::MAX).unwrap().into_iter().map(|(_, audit)| audit).collect();
+    let kept = u64::try_from(audits.len()).unwrap();
+    assert!(audits.into_iter().eq((last - kept + 1..=last).map(audit)), "audits up to {last}");
     drop(reader);
     let hand = Connection::open(folder.join("journal.db")).unwrap();
     assert_eq!(hand.query_row("PRAGMA integrity_check", [], |row| row.get(0)), Ok("ok".to_owned()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lifeline_gateway::alarm::{Alarm, Base, Change, Kind, RuleState, Severity, Transition};
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::journal::{
-    Group, Journal, OpenError, Progress, Reader, Seq, Settings, Span, StoreError, Stored,
+    Audit, Deed, Group, Journal, OpenError, Progress, Reader, Seq, Settings, Span, StoreError, Stored,
 };
 use lifeline_gateway::point::{Catalog, DeviceId, Point, PointId};
 use lifeline_gateway::reading::{Batch, Doubt, Reading, Reason, Sample};
@@ -226,12 +226,13 @@ fn a_newer_or_foreign_file_is_refused_unchanged() {
         Connection::open(&file).unwrap().execute_batch(setup).unwrap();
         let before = std::fs::read(&file).unwrap();
         for refused in [Journal::open(&settings(folder.path())).err(), Reader::open(folder.path()).err()] {
-            assert!(expected(&refused.unwrap()));
+            let refused = refused.unwrap();
+            assert!(expected(&refused), "{setup}: {refused:?}");
         }
         assert!(std::fs::read(&file).unwrap() == before);
     };
-    check("PRAGMA user_version = 2", |error| matches!(error, OpenError::Newer { found: 2, known: 1, .. }));
-    check("CREATE TABLE other (id)", |error| matches!(error, OpenError::Store { .. }));
+    check("PRAGMA user_version = 3", |error| matches!(error, OpenError::Newer { found: 3, known: 2, .. }));
+    check("CREATE TABLE other (id)", |error| matches!(error, OpenError::Foreign { .. }));
 }
 
 #[test]
@@ -556,4 +557,25 @@ fn a_reader_is_shared_and_an_error_has_its_cause() {
     moved::<Journal>();
     let error = StoreError::from(rusqlite::Error::InvalidQuery);
     assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn a_journal_of_format_1_learns_audits_and_keeps_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    Journal::open(&settings(folder.path())).unwrap().commit(&group(START, 3)).unwrap();
+    let old = Connection::open(folder.path().join("journal.db")).unwrap();
+    old.execute_batch("DROP TABLE audits; PRAGMA user_version = 1").unwrap();
+    drop(old);
+    assert_eq!(Reader::open(folder.path()).unwrap().audits(0, 10).unwrap(), []);
+
+    let deed = Deed::Trigger { name: "measure".into(), write: "holding 0x0118 = 1".into(), failure: None };
+    let audit = Audit { at: at(START), device: "i-1".into(), deed };
+    let mut journal = Journal::open(&settings(folder.path())).unwrap();
+    let more = Group { audits: vec![audit.clone(); 3], ..group(START + 1000, 3) };
+    assert_eq!(journal.commit(&more).unwrap(), Seq(2));
+    let reader = Reader::open(folder.path()).unwrap();
+    let audits: Vec<(u64, Audit)> = (1..=3).map(|number| (number, audit.clone())).collect();
+    assert_eq!(reader.audits(0, 10).unwrap(), audits);
+    assert_eq!(reader.audits(2, 10).unwrap(), audits[2..]);
+    assert_eq!(reader.groups(Span { from: Seq(1), to: Seq(9) }, 1000).unwrap().0.len(), 2);
 }

@@ -11,6 +11,7 @@ mod damaged;
 mod faults;
 mod foreign;
 mod installer;
+mod firmware;
 mod journal;
 mod measured;
 mod lines;

@@ -46,7 +46,7 @@ fn a_broken_register_map_is_found_by_its_vectors() {
 }
 
 fn profile(document: &Table) -> Profile {
-    keys(document, &["profile", "limits", "point", "firmware", "vector"]);
+    keys(document, &["profile", "version", "limits", "point", "firmware", "trigger", "vector"]);
     let head = document["profile"].as_table().unwrap();
     keys(head, &["name", "class", "maker", "source", "model", "serial", "slave", "versions", "note"]);
     let text = |name: &str| head[name].as_str().unwrap().to_owned();
@@ -87,7 +87,13 @@ fn profile(document: &Table) -> Profile {
         serial: head.get("serial").map(|format| serial_format(format.as_str().unwrap()).unwrap()),
         limits,
         fields,
-        vectors: tables(document, "vector").into_iter().map(vector).collect(),
+        triggers: Vec::new(),
+        // Those of a version are proved when the shipped documents load.
+        vectors: tables(document, "vector")
+            .into_iter()
+            .filter(|one| !one.contains_key("firmware"))
+            .map(vector)
+            .collect(),
     }
 }
 
@@ -118,7 +124,7 @@ fn small<T: TryFrom<i64>>(value: &Value) -> T {
 fn limits(table: Option<&Value>) -> Limits {
     let mut limits = Limits::default();
     let Some(table) = table.map(|table| table.as_table().unwrap()) else { return limits };
-    keys(table, &["registers_per_read", "gap", "quiet", "timeout", "single_register"]);
+    keys(table, &["registers_per_read", "gap", "quiet", "timeout", "single_register", "wake"]);
     if let Some(most) = table.get("registers_per_read") {
         limits.registers_per_read = small(most);
     }

@@ -12,6 +12,7 @@ use lifeline_gateway::bus::{Address, Framing, LineSettings, Parity, Read, Serial
 use lifeline_gateway::decode::{Raw, decode, text};
 use lifeline_gateway::journal;
 use lifeline_gateway::point::{Catalog, Device, DeviceId, Line, LineId};
+use lifeline_gateway::profile::firmware::Firmware;
 use lifeline_gateway::profile::{Fault, FaultMatch, Field, Kind, Limits, Order, Profile};
 use lifeline_gateway::sim::device::{Answer, Control, SimDevice};
 use lifeline_gateway::sim::encode::{put_fault, put_number, put_text};
@@ -146,6 +147,7 @@ fn profile(fields: Vec<Field>) -> Profile {
         serial: None,
         limits: Limits { registers_per_read: 4, ..Limits::default() },
         fields,
+        triggers: Vec::new(),
         vectors: Vec::new(),
     }
 }
@@ -385,6 +387,9 @@ fn site(lines: Vec<Address>, devices: Vec<(&str, u8, Profile)>) -> Site {
         every_in_alarm: None,
         timeout: Duration::from_millis(500),
         calibration_due: None,
+        firmware: Firmware::default(),
+        triggers: Vec::new(),
+        withheld: Vec::new(),
     });
     Site {
         catalog: Arc::new(catalog),

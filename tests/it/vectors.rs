@@ -95,6 +95,7 @@ fn sample(vector: &Toml, mut field: Field, raw: Raw) -> Sample {
         serial: None,
         limits: Limits::default(),
         fields,
+        triggers: Vec::new(),
         vectors: Vec::new(),
     };
     let mut points = vec![None; raws.len()];

@@ -143,7 +143,7 @@ fn now() -> Instant {
 }
 
 /// CRC-16 of Modbus over Serial Line V1.02, 6.2.2, bit by bit.
-fn crc(bytes: &[u8]) -> u16 {
+pub(crate) fn crc(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0xFFFF, |crc, byte| {
         (0..8)
             .fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xA001 } else { crc >> 1 })

@@ -1,0 +1,165 @@
+//! The course of one poll: who the device is, what makes it measure, what it is asked; with pauses in which the line serves others.
+//!
+//! In: a device, a master. Out: [`Step`]s, until the poll is done.
+//! Invariant: a point behind a trigger is read only after that trigger, in the same course, and its wait; when the trigger failed it is bad
+//! with that failure; what a refused first read costs is a pause and a count, never a reading.
+
+use std::collections::VecDeque;
+
+use tokio::time::Instant;
+
+use crate::bus::master::Master;
+use crate::bus::{Failure, Read, Table};
+use crate::clock::Clock;
+use crate::decode::RawBatch;
+use crate::gateway::polling::{Patience, Polling, Said, reason_of};
+use crate::gateway::trigger::fire;
+use crate::loss::Losses;
+use crate::poll::divide::Divisions;
+use crate::poll::plan::{Plan, PlannedRead};
+use crate::reading::Reason;
+
+/// How far a poll has come.
+pub(crate) enum Step {
+    /// It is over.
+    Done(Said),
+    /// It goes on then; the line is free meanwhile. Whether the device answered anything so far.
+    Later(Instant, bool),
+}
+
+/// A poll under way.
+pub(crate) struct Course {
+    pub(crate) said: Said,
+    pub(crate) patience: Patience,
+    pub(crate) silences_left: u32,
+    pub(crate) divisions: Divisions,
+    /// Requests that nobody answered.
+    pub(crate) silent: Vec<Read>,
+    /// Requests that are still to be asked, each with the division that it came from; `None` before the first.
+    pub(crate) open: Option<VecDeque<(PlannedRead, Option<usize>)>>,
+    /// How often the present request was asked again.
+    pub(crate) tries: u32,
+    /// Fields that are not read, because their trigger failed.
+    pub(crate) withheld: Vec<usize>,
+}
+
+impl Polling {
+    /// A poll that begins now.
+    pub(crate) fn begin(&self, patience: Patience, clock: &dyn Clock) -> Course {
+        let start = clock.now();
+        // Only of one whose answer time is known is a first silence an accident.
+        let spare = patience == Patience::Well && self.timeout.median().is_some();
+        let raws = vec![(start, Err(Reason::NotPolled)); self.profile.fields.len()];
+        Course {
+            said: Said {
+                batch: RawBatch { device: self.id, start, end: start, raws },
+                failure: None,
+                answered: false,
+                audits: Vec::new(),
+                woken: 0,
+            },
+            patience,
+            silences_left: if spare { 2 } else { 1 },
+            divisions: Divisions::default(),
+            silent: Vec::new(),
+            open: None,
+            tries: 0,
+            withheld: Vec::new(),
+        }
+    }
+
+    /// What comes before the first read of a poll. The moment at which it may be read, when that is later.
+    pub(crate) async fn approach(
+        &mut self,
+        course: &mut Course,
+        master: &mut Master,
+        clock: &dyn Clock,
+        losses: &mut Losses,
+    ) -> Option<Instant> {
+        self.identify(course, master, clock, losses).await;
+        let mut ready = None;
+        for allowed in self.triggers.clone() {
+            let behind = allowed.trigger().behind(&self.profile.fields);
+            if course.silences_left == 0 || !behind.iter().any(|index| self.wanted.contains(index)) {
+                continue;
+            }
+            let patience = self.wait(a_register(), course.patience, course.said.answered, clock);
+            let device = (self.slave, self.name.as_str());
+            let (written, audit) = fire(&allowed, device, patience, master, clock, losses).await;
+            course.said.audits.push(audit);
+            match written {
+                Ok(at) => {
+                    course.said.answered = true;
+                    ready = ready.max(Some(at + allowed.trigger().wait));
+                }
+                Err(failure) => self.untriggered(course, &behind, failure, clock),
+            }
+        }
+        ready
+    }
+
+    /// The requests of this course: the plan, or one for what is left of it.
+    pub(crate) fn open(&mut self, course: &Course) -> VecDeque<(PlannedRead, Option<usize>)> {
+        if course.withheld.is_empty() {
+            return self.requests(course.patience);
+        }
+        let left: Vec<usize> =
+            self.wanted.iter().copied().filter(|index| !course.withheld.contains(index)).collect();
+        let plan =
+            Plan::new(&self.profile.fields, &left, &self.profile.limits, &self.cost, self.refusals.cuts());
+        plan.0.into_iter().map(|planned| (planned, None)).collect()
+    }
+
+    async fn identify(
+        &mut self,
+        course: &mut Course,
+        master: &mut Master,
+        clock: &dyn Clock,
+        losses: &mut Losses,
+    ) {
+        if !self.identity.is_due(clock.instant()) {
+            return;
+        }
+        let patience = self.wait(a_register(), course.patience, course.said.answered, clock);
+        match self.identity.ask(master, self.slave, patience, losses).await {
+            Ok(answer) => {
+                course.said.answered = true;
+                let (other, audit) = self.identity.learn(answer, clock.instant(), clock.now());
+                course.said.audits.extend(audit);
+                if other {
+                    self.become_other();
+                }
+            }
+            Err(failure) => course.fail(failure),
+        }
+    }
+
+    fn untriggered(&self, course: &mut Course, behind: &[usize], failure: Failure, clock: &dyn Clock) {
+        course.fail(failure);
+        let at = clock.now();
+        for index in behind.iter().filter(|index| self.wanted.contains(index)) {
+            if let Some(slot) = course.said.batch.raws.get_mut(*index) {
+                *slot = (at, Err(reason_of(failure)));
+            }
+        }
+        course.withheld.extend(behind);
+    }
+}
+
+impl Course {
+    /// Something that had to come before the reads failed.
+    fn fail(&mut self, failure: Failure) {
+        self.said.failure.get_or_insert_with(|| reason_of(failure));
+        match failure {
+            Failure::Timeout => self.silences_left = self.silences_left.saturating_sub(1),
+            Failure::LineDown => self.silences_left = 0,
+            Failure::Exception(code) => self.said.answered |= !matches!(code, 10 | 11),
+            Failure::BadFrame => {}
+        }
+    }
+}
+
+/// A request as short as there is, for the time that its answer takes.
+const fn a_register() -> Read {
+    Read { table: Table::Holding, address: 0, count: 1 }
+}

@@ -1,0 +1,133 @@
+//! Writes that a device needs in order to measure.
+//!
+//! In: what a profile declares, the names that a site allows. Out: [`Allowed`] triggers, the only ones that may reach a line.
+//! Invariant: there is no other way to an [`Allowed`] than [`Trigger::allowed`] with a list that names the trigger; a point stands behind a
+//! trigger when it, or a point that it needs, is named in `before`.
+//! Source: DESIGN promise 6; Geokon 6150F and 3810A manuals, section 3 (a frozen value without the write).
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::profile::Field;
+
+/// One declared write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Kebab-case name, for `allow = [...]`.
+    pub name: String,
+    /// What is written.
+    pub act: Act,
+    /// From the write's answer until the new values stand in the registers.
+    pub wait: Duration,
+    /// Indexes of the fields that serve old values without it.
+    pub before: Vec<usize>,
+}
+
+/// What a trigger writes; addresses are 0-based as on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// FC 5.
+    Coil {
+        /// Which.
+        address: u16,
+        /// What it becomes.
+        on: bool,
+    },
+    /// FC 6.
+    Register {
+        /// Which.
+        address: u16,
+        /// What it becomes.
+        value: u16,
+    },
+    /// FC 16, at most 123 registers.
+    Registers {
+        /// The first.
+        address: u16,
+        /// What they become.
+        values: Vec<u16>,
+    },
+}
+
+/// A trigger that the site's document allows by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed(Trigger);
+
+impl Trigger {
+    /// This trigger as an allowed one, when it stands among `names`.
+    pub fn allowed(&self, names: &[String]) -> Option<Allowed> {
+        names.contains(&self.name).then(|| Allowed(self.clone()))
+    }
+
+    /// The fields that serve old values without it: those of `before`, and those that need one of them.
+    pub fn behind(&self, fields: &[Field]) -> Vec<usize> {
+        let mut behind: Vec<bool> = (0..fields.len()).map(|index| self.before.contains(&index)).collect();
+        // As many rounds as there are fields reach the end of every chain.
+        for _ in 0..fields.len() {
+            for (index, field) in fields.iter().enumerate() {
+                let gate = field.valid_when.map(|(gate, _)| gate);
+                let needs = [field.decimals_from, field.pre_offset_from, gate];
+                let old = needs.into_iter().flatten().any(|other| behind.get(other) == Some(&true));
+                if let Some(own) = behind.get_mut(index).filter(|_| old) {
+                    *own = true;
+                }
+            }
+        }
+        behind.iter().enumerate().filter(|(_, behind)| **behind).map(|(index, _)| index).collect()
+    }
+}
+
+impl Allowed {
+    /// What is allowed.
+    pub const fn trigger(&self) -> &Trigger {
+        &self.0
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Coil { address, on } => write!(f, "coil 0x{address:04X} = {}", u8::from(*on)),
+            Self::Register { address, value } => write!(f, "holding 0x{address:04X} = {value}"),
+            Self::Registers { address, values } => write!(f, "holding 0x{address:04X} = {values:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Table;
+    use crate::profile::Kind;
+
+    fn trigger(before: Vec<usize>) -> Trigger {
+        let act = Act::Register { address: 0x0118, value: 1 };
+        let wait = Duration::from_millis(500);
+        Trigger { name: "measure".to_owned(), act, wait, before }
+    }
+
+    #[test]
+    fn only_a_name_allows() {
+        let allowed = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            trigger(vec![0]).allowed(&names).is_some()
+        };
+        assert!(!allowed(&[]));
+        assert!(!allowed(&["measur", "*", "all"]));
+        assert!(allowed(&["reset", "measure"]));
+        assert_eq!(trigger(vec![]).act.to_string(), "holding 0x0118 = 1");
+    }
+
+    #[test]
+    fn what_needs_an_old_value_is_old() {
+        let field = |address| Field::new("f", Table::Holding, address, Kind::U16);
+        let fields = [
+            Field { decimals_from: Some(3), ..field(0) },
+            field(1),
+            Field { valid_when: Some((0, 1.0)), ..field(2) },
+            field(3),
+        ];
+        assert_eq!(trigger(vec![3]).behind(&fields), [0, 2, 3]);
+        assert_eq!(trigger(vec![1]).behind(&fields), [1]);
+    }
+}
