@@ -17,6 +17,7 @@ use tokio::time::Instant;
 pub mod ascii;
 pub mod ask;
 pub mod backoff;
+pub mod checksum;
 pub mod identity;
 pub mod line;
 pub mod master;
@@ -24,6 +25,9 @@ pub mod mbap;
 pub mod pdu;
 pub mod port;
 pub mod rtu;
+pub mod serial;
+mod serial_driver;
+pub mod text;
 
 /// A Modbus address of a device, 1 to 247 (0 is accepted from Modbus TCP gateways that want it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +122,8 @@ pub enum Address {
         format: SerialFormat,
         /// How frames stand on it: RTU or ASCII.
         framing: Framing,
+        /// Direction of a two-wire transceiver, when the driver turns it round.
+        rs485: Option<serial::Rs485>,
     },
 }
 

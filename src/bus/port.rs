@@ -12,9 +12,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_serial::{DataBits, SerialPort, SerialStream, StopBits};
 
-use crate::bus::{Address, Parity, SerialFormat};
+use crate::bus::{Address, serial};
 
 /// A connection that takes longer to come up is of no use to a poll.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -87,7 +86,9 @@ impl Port for Outward {
     fn open(&mut self) -> Opening<'_> {
         match &self.0 {
             Address::Tcp(to) | Address::RtuOverTcp(to) | Address::AsciiOverTcp(to) => Box::pin(connect(to)),
-            Address::Serial { path, format, .. } => Box::pin(async { serial(path, *format) }),
+            Address::Serial { path, format, rs485, .. } => {
+                Box::pin(async { serial::open(path, *format, *rs485) })
+            }
         }
     }
 }
@@ -103,27 +104,10 @@ async fn connect(to: &str) -> Result<Box<dyn Stream>, OpenError> {
     Ok(Box::new(stream))
 }
 
-fn serial(path: &str, format: SerialFormat) -> Result<Box<dyn Stream>, OpenError> {
-    let settings = tokio_serial::new(path, format.baud)
-        .data_bits(if format.data_bits == 7 { DataBits::Seven } else { DataBits::Eight })
-        .stop_bits(if format.stop_bits == 2 { StopBits::Two } else { StopBits::One })
-        .parity(match format.parity {
-            Parity::None => tokio_serial::Parity::None,
-            Parity::Even => tokio_serial::Parity::Even,
-            Parity::Odd => tokio_serial::Parity::Odd,
-        })
-        .exclusive(true);
-    let stream = SerialStream::open(&settings)
-        .map_err(|error| OpenError::Serial { path: path.to_owned(), source: error.into() })?;
-    // What came before this moment answers nothing of ours; what slips through is drained before the first request.
-    let _ = stream.clear(tokio_serial::ClearBuffer::Input);
-    Ok(Box::new(stream))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Framing;
+    use crate::bus::{Framing, Parity, SerialFormat};
 
     fn address(text: &str) -> Address {
         match text.strip_prefix("tcp ") {
@@ -132,6 +116,7 @@ mod tests {
                 path: text.to_owned(),
                 format: SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 },
                 framing: Framing::Rtu,
+                rs485: None,
             },
         }
     }

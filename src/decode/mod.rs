@@ -14,6 +14,8 @@
 
 #![warn(clippy::indexing_slicing)]
 
+pub mod words;
+
 use std::sync::Arc;
 
 use crate::clock::Timestamp;

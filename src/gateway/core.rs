@@ -207,6 +207,7 @@ mod tests {
 
     fn field() -> Field {
         Field {
+            group: None,
             name: "level".into(),
             table: bus::Table::Holding,
             address: 0,
@@ -295,6 +296,7 @@ mod tests {
             maker: String::new(),
             source: String::new(),
             serial: None,
+            text: None,
             limits: Limits::default(),
             fields: vec![field()],
             vectors: vec![],

@@ -18,6 +18,7 @@ mod notify;
 mod pending;
 mod polling;
 mod start;
+mod text_line;
 mod writer;
 
 use std::future::Future;
@@ -30,7 +31,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::gateway::board::Board;
-use crate::site::Site;
+use crate::site::{LineSpec, Site};
 use crate::{forward, journal};
 
 /// A task that lives beside the gateway: given the board and the stop signal, it runs until stop.
@@ -100,8 +101,7 @@ pub async fn run(
         // What was near its threshold when the last run ended is told to the new tasks, too.
         dense.mark_changed();
         let ports = line::Ports { clock: Arc::clone(&clock), polled: polled_to.clone(), dense };
-        let task = line::LineTask::new(spec, &site, ports);
-        spawn(&mut lines, line::supervise(task, lines_stop.clone()));
+        spawn_line(&mut lines, spec, &site, ports, lines_stop.clone());
     }
     drop(polled_to);
     let mut sinks = JoinSet::new();
@@ -145,6 +145,20 @@ pub async fn run(
     .await;
     beside.shutdown().await;
     Ok(board)
+}
+
+/// A line of text sensors has a task of its own kind.
+fn spawn_line(
+    lines: &mut JoinSet<()>,
+    spec: &LineSpec,
+    site: &Site,
+    ports: line::Ports,
+    stop: watch::Receiver<bool>,
+) {
+    match text_line::TextTask::new(spec, site, Arc::clone(&ports.clock), ports.polled.clone()) {
+        Some(task) => spawn(lines, text_line::supervise(task, stop)),
+        None => spawn(lines, line::supervise(line::LineTask::new(spec, site, ports), stop)),
+    }
 }
 
 /// The one place where tasks are spawned.

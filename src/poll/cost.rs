@@ -39,7 +39,7 @@ impl Cost {
     pub fn new(address: &Address, quiet: Duration) -> Self {
         match address {
             Address::Serial { format, .. } => Self::rtu(*format, quiet),
-            Address::RtuOverTcp(_) => {
+            Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) => {
                 // Nobody tells the speed behind a serial server; most lines are this fast.
                 let format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
                 Self { turnaround: TURNAROUND_TCP, ..Self::rtu(format, quiet) }
@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn a_request_costs_what_the_standard_says() {
         let format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
-        let address = Address::Serial { path: "x".to_owned(), format };
+        let address =
+            Address::Serial { path: "x".to_owned(), format, framing: crate::bus::Framing::Rtu, rs485: None };
         let cost = Cost::new(&address, Duration::from_millis(5));
         let read = Read { table: Table::Holding, address: 0, count: 10 };
         // 8 and 25 characters of 10 bits, 3.5 characters of silence, 5 ms quiet, 10 ms turnaround.

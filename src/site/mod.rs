@@ -9,7 +9,9 @@ mod devices;
 mod profiles;
 mod rules;
 mod section;
+mod serial;
 mod settings;
+mod text;
 mod tree;
 
 use std::net::SocketAddr;
