@@ -10,7 +10,7 @@ fn start() -> Instant {
 
 fn line(framing: Framing) -> Line {
     let format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
-    let address = Address::Serial { path: String::new(), format, framing };
+    let address = Address::Serial { path: String::new(), format, framing, rs485: None };
     Line::of(&LineSettings::plain("line", address), Duration::from_millis(20), 0)
 }
 

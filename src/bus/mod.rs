@@ -19,6 +19,7 @@ use crate::bus::port::{dial_in, tls};
 pub mod ascii;
 pub mod ask;
 pub mod backoff;
+pub mod checksum;
 pub mod identity;
 pub mod line;
 pub mod master;
@@ -29,6 +30,9 @@ pub mod rtu;
 pub mod tap;
 pub mod says;
 pub mod trace;
+pub mod serial;
+mod serial_driver;
+pub mod text;
 
 /// A Modbus address of a device, 1 to 247 (0 is accepted from Modbus TCP gateways that want it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +127,8 @@ pub enum Address {
         format: SerialFormat,
         /// How frames stand on it: RTU or ASCII.
         framing: Framing,
+        /// Direction of a two-wire transceiver, when the driver turns it round.
+        rs485: Option<serial::Rs485>,
     },
     /// Modbus/TCP Security (MBAP inside TLS).
     Tls(Box<tls::Settings>),

@@ -52,7 +52,7 @@ impl Target {
     pub(crate) fn settings(&self, kit: &Kit) -> Result<LineSettings, Refusal> {
         let address = match (&self.serial, &self.tcp, &self.rtu_over_tcp) {
             (Some(path), _, _) => {
-                Address::Serial { path: path.clone(), format: self.speed, framing: Framing::Rtu }
+                Address::Serial { path: path.clone(), format: self.speed, framing: Framing::Rtu, rs485: None }
             }
             (_, Some(to), _) => Address::Tcp(host_port(to)?),
             (_, _, Some(to)) => Address::RtuOverTcp(host_port(to)?),

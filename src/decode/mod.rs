@@ -15,6 +15,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod guess;
+pub mod words;
 
 use std::sync::Arc;
 

@@ -234,6 +234,7 @@ mod tests {
 
     fn field() -> Field {
         Field {
+            group: None,
             name: "level".into(),
             table: bus::Table::Holding,
             address: 0,
@@ -322,6 +323,7 @@ mod tests {
             maker: String::new(),
             source: String::new(),
             serial: None,
+            text: None,
             limits: Limits::default(),
             fields: vec![field()],
             triggers: Vec::new(),

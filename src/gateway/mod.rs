@@ -21,6 +21,7 @@ mod notify;
 mod pending;
 mod polling;
 mod start;
+mod text_line;
 mod writer;
 
 use std::future::Future;
@@ -108,9 +109,14 @@ pub async fn run(
         // What was near its threshold when the last run ended is told to the new tasks, too.
         dense.mark_changed();
         let ports = line::Ports { clock: Arc::clone(&clock), polled: polled_to.clone(), dense };
-        let mut task = line::LineTask::new(spec, &site, &doors, ports);
-        task.tell(listeners);
-        spawn(&mut lines, line::supervise(task, lines_stop.clone()));
+        match text_line::TextTask::new(spec, &site, Arc::clone(&clock), polled_to.clone()) {
+            Some(task) => spawn(&mut lines, text_line::supervise(task, lines_stop.clone())),
+            None => {
+                let mut task = line::LineTask::new(spec, &site, &doors, ports);
+                task.tell(listeners);
+                spawn(&mut lines, line::supervise(task, lines_stop.clone()));
+            }
+        }
     }
     drop(polled_to);
     let mut sinks = JoinSet::new();

@@ -112,6 +112,7 @@ mod tests {
             maker: String::new(),
             source: String::new(),
             serial: None,
+            text: None,
             limits: Limits::default(),
             fields: vec![level, pressure],
             vectors: Vec::new(),

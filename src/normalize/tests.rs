@@ -12,6 +12,7 @@ fn profile(class: &str, fields: Vec<Field>) -> Profile {
         maker: String::new(),
         source: String::new(),
         serial: None,
+        text: None,
         limits: Limits::default(),
         fields,
         triggers: Vec::new(),

@@ -4,6 +4,7 @@
 //! Invariant: vectors speak the raw unit, so units are taken off first and everything else is the way of a live reading.
 
 use crate::clock::Timestamp;
+use crate::decode::words::{decode_words, hear};
 use crate::decode::{Raw, RawBatch, decode};
 use crate::normalize::Normalizer;
 use crate::point::{DeviceId, PointId};
@@ -32,6 +33,7 @@ pub fn verify(profile: &Profile) -> Vec<Mismatch> {
     let mut mismatches = Vec::new();
     for (index, vector) in bare.vectors.iter().enumerate() {
         let raw = exchange(&bare, vector);
+        let refused = vector.text.as_ref().and_then(|line| hear(&bare, line).err());
         let samples = normalizer.normalize(&raw, false, false).readings;
         for (name, expect) in &vector.expect {
             let place = bare.fields.iter().position(|field| field.name == *name);
@@ -41,6 +43,7 @@ pub fn verify(profile: &Profile) -> Vec<Mismatch> {
                 Some((field, (_, raw), reading)) => differs(field, expect, raw, &reading.sample),
                 None => Some("the profile has no such point".to_owned()),
             };
+            let text = text.map(|text| refused.as_ref().map_or(text.clone(), |why| format!("{text}: {why}")));
             if let Some(text) = text {
                 mismatches.push(Mismatch { vector: index, field: name.clone(), text });
             }
@@ -52,6 +55,13 @@ pub fn verify(profile: &Profile) -> Vec<Mismatch> {
 /// The poll that gave these cells; a field that they don't cover was not polled.
 fn exchange(profile: &Profile, vector: &Vector) -> RawBatch {
     let at = Timestamp::from_millis(0);
+    if let Some(line) = &vector.text {
+        let raws = match hear(profile, line) {
+            Ok(words) => decode_words(profile, &words, at),
+            Err(_) => vec![(at, Err(Reason::BadFrame)); profile.fields.len()],
+        };
+        return RawBatch { device: DeviceId(0), start: at, end: at, raws };
+    }
     let raw = |field: &Field| {
         let cells = vector
             .cells
@@ -109,6 +119,7 @@ mod tests {
             maker: String::new(),
             source: String::new(),
             serial: None,
+            text: None,
             limits: Limits::default(),
             fields,
             triggers: Vec::new(),
@@ -118,6 +129,7 @@ mod tests {
 
     fn vector(cells: &[u16], name: &str, expect: Expect) -> Vector {
         Vector {
+            text: None,
             cells: vec![(field("x", 0, Kind::U16).table, 3, cells.to_vec())],
             expect: vec![(name.into(), expect)],
             from_maker: false,

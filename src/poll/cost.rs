@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_request_costs_what_the_standard_says() {
         let format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
-        let address = Address::Serial { path: "x".to_owned(), format, framing: Framing::Rtu };
+        let address = Address::Serial { path: "x".to_owned(), format, framing: Framing::Rtu, rs485: None };
         let cost = Cost::new(&address, Duration::from_millis(5));
         let read = Read { table: Table::Holding, address: 0, count: 10 };
         // 8 and 25 characters of 10 bits, 3.5 characters of silence, 5 ms quiet, 10 ms turnaround.

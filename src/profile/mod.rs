@@ -14,9 +14,10 @@
 //! | `[version]` | where a device tells its version: `at` with `type` (`u16`, `u32`, `u64`, `u8h`, `u8l`, `bcd` or `ascii`), `count`, `order` and `format` ([`firmware::Form`], left out: `"{n}"`), or `identity` (object of FC 43/14, 2 the standard's). `refused` (the version of a device that refuses this request), `note` |
 //! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register`, `any_unit` (Modbus TCP: answers with another unit), `wake` ([`Wake`]) |
 //! | `[[point]]` | `name`, `at`, `type`: required. `count`, `order`, `scale`, `offset`, `decimals_from`, `pre_offset_from`, `loop`, `unit`, `range`, `tolerance`, `faults`, `bits`, `invert`, `one_hot`, `states`, `valid_when`, `destructive`, `hidden`, `decimals`, `note` |
+//! | `[text]` | a sensor that speaks lines of text: `mode`, `pattern`: required. `command`, `terminator`, `checksum`, `gap`, `period`, `timeout` |
 //! | `[[firmware]]` | `versions` (`">=5.20-10.40, <5.20-12.28"`, [`version::matches`]): required. `limits.*` as above, `without = ["point", ...]` (points that these versions don't have), `[[firmware.point]]` (replaces the point of the same `name` whole, or adds one), `note` |
 //! | `[[trigger]]` | a write that the device needs in order to measure ([`trigger::Trigger`]); a site allows it by name, `allow = ["measure"]`. `name`, `write`, `wait`, `before` (points that serve old values without it): required. `note` |
-//! | `[[vector]]` | `registers`: required. `expect`, `expect_state`, `expect_fault`, `tol`, `from` (`maker` or `worked`), `firmware` (the version it is of; left out: the model before any overlay), `note` |
+//! | `[[vector]]` | `registers`, or `text` of a text sensor: required. `expect`, `expect_state`, `expect_fault`, `tol`, `from` (`maker` or `worked`), `firmware` (the version it is of; left out: the model before any overlay), `note` |
 //!
 //! Values of a point's keys:
 //!
@@ -37,6 +38,22 @@
 //! | `write` | `{ register = 0x0118, value = 1 }` (FC 6), `{ register = 0x0118, values = [1, 2] }` (FC 16) or `{ coil = 3, on = true }` (FC 5) |
 //! | `decimals` | digits shown after the point, in the canonical unit; left out: 2, or 0 for a state, `bool` or `bits` |
 //!
+//! Values of the keys of `[text]`, and what changes for the points of such a profile:
+//!
+//! | key | value |
+//! |---|---|
+//! | `mode` | `ask` (it answers `command`) or `stream` (it speaks by itself) |
+//! | `command` | `"{slave}R2\r\n"`; `{slave}` is the device's `slave`, `{check}` the check sum of what stands before it |
+//! | `terminator` | what ends a line, 1 to 4 bytes; left out: `"\r\n"` |
+//! | `pattern` | `'^R(?P<level>\d{4})$'`: the whole line without terminator and check, anchored at both ends; each named group is a word for a point. `{slave}` as above |
+//! | `checksum` | `none`, `xor-hex`, `sum8-hex`, `crc16-hex`, `crc16-sdi12`; which bytes it covers: [`crate::bus::checksum::Checksum`]. Without one a line that lost its front must not fit the pattern |
+//! | `gap` | `"100ms"`: a silence this long inside a line spoils it; before a command the line is silent for this long |
+//! | `period` | how often a streaming sensor speaks, `"1s"` |
+//! | `timeout` | of an answer; of a streaming sensor: how much later than its poll a line may come |
+//! | a point's `at` | `"text level"`: the group's name; `type`, `count`, `order`, `bits`, `invert`, `one_hot` and `destructive` don't exist. A group that took no part in the line is the fault `no value` |
+//! | a point's `faults` | `[{ text = "9999", means = "no-target" }]` |
+//! | a vector's `text` | one line without its terminator, from a device with the address `[profile] slave`. A line that must be refused: `expect_fault = { level = "bad-frame" }` |
+//!
 //! A vector's `registers` is `{ "holding 0x0100" = ["0x3F75", "0xE3D2"] }` (hexadecimal text or integers; cells of `discrete` and `coil` are 0 or 1),
 //! `expect = { p1 = 0.960508 }` a number in the raw unit within `tol` (left out: 1e-9 of the number, at least 1e-9),
 //! `expect_state = { car-state = "running" }`, `expect_fault = { p1 = "inactive" }`.
@@ -50,6 +67,7 @@ pub mod firmware;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bus::text::Format;
 use crate::bus::{SerialFormat, Table};
 use crate::profile::trigger::Trigger;
 use crate::unit::Unit;
@@ -135,6 +153,8 @@ pub enum FaultMatch {
     PlusInf,
     /// Minus infinity.
     MinusInf,
+    /// The word of a text sensor, or a word that spells the same number.
+    Text(String),
 }
 
 /// A fault and what it means.
@@ -165,6 +185,8 @@ pub struct Loop {
 pub struct Field {
     /// Kebab-case (documents may write snake_case; `site` turns `_` into `-`).
     pub name: String,
+    /// Of a text sensor: the named group of the pattern whose word this is. Table, address, count and type mean nothing then.
+    pub group: Option<String>,
     /// Table and first wire address.
     pub table: Table,
     /// 0-based wire address.
@@ -269,6 +291,8 @@ pub enum Expect {
 /// Registers in, readings out: a test that travels with the profile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vector {
+    /// Of a text sensor: a line without its terminator.
+    pub text: Option<String>,
     /// Cells by table and address.
     pub cells: Vec<(Table, u16, Vec<u16>)>,
     /// Expected outcome by field name.
@@ -290,6 +314,8 @@ pub struct Profile {
     pub source: String,
     /// Factory serial format.
     pub serial: Option<SerialFormat>,
+    /// How it speaks when it speaks lines of text and no Modbus.
+    pub text: Option<Format>,
     /// Limits on the line.
     pub limits: Limits,
     /// Points.
@@ -305,6 +331,7 @@ impl Field {
     pub fn new(name: &str, table: Table, address: u16, kind: Kind) -> Self {
         Self {
             name: name.to_owned(),
+            group: None,
             table,
             address,
             count: kind.cells(),

@@ -151,10 +151,14 @@ pub fn number(text: &str) -> Option<u64> {
     }
 }
 
-/// A serial format, `9600 8N1`; `None` unless the speed is 300 to 4,000,000 and the rest makes sense.
+/// The speeds of serial ports, in bits per second.
+pub const SPEEDS: [u32; 14] =
+    [300, 600, 1200, 1800, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600];
+
+/// A serial format, `9600 8N1`; `None` unless the speed is one of [`SPEEDS`] and the rest makes sense.
 pub fn serial_format(text: &str) -> Option<SerialFormat> {
     let (baud, frame) = text.trim().split_once(' ')?;
-    let baud = baud.parse().ok().filter(|baud| (300..=4_000_000).contains(baud))?;
+    let baud = baud.parse().ok().filter(|baud| SPEEDS.contains(baud))?;
     let [data, parity, stop] = frame.trim().as_bytes() else { return None };
     let data_bits = data.checked_sub(b'0').filter(|bits| matches!(bits, 7 | 8))?;
     let stop_bits = stop.checked_sub(b'0').filter(|bits| matches!(bits, 1 | 2))?;
@@ -165,6 +169,20 @@ pub fn serial_format(text: &str) -> Option<SerialFormat> {
         _ => return None,
     };
     Some(SerialFormat { baud, data_bits, parity, stop_bits })
+}
+
+/// What is wrong with a text that is no serial format, and what to write instead.
+pub fn serial_fault(text: &str) -> (String, String) {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let example = "speed, data bits, parity (N, E, O) and stop bits, such as \"9600 8N1\"".to_owned();
+    let baud = words.first().and_then(|word| word.parse::<u32>().ok());
+    match (baud, words.as_slice()) {
+        (Some(baud), [_, _]) if !SPEEDS.contains(&baud) => {
+            let list: Vec<String> = SPEEDS.iter().map(u32::to_string).collect();
+            (format!("{baud} is no speed of a serial port"), format!("one of {}", list.join(", ")))
+        }
+        _ => (format!("`{text}` is not a serial format"), example),
+    }
 }
 
 #[cfg(test)]
@@ -205,9 +223,18 @@ mod tests {
             (format.baud, format.data_bits, format.parity, format.stop_bits),
             (19_200, 8, Parity::Even, 1)
         );
-        for text in ["9600", "9600 8X1", "9600 9N1", "9600 8N3", "0 8N1", "9600 8N1 x", "9600-8N1"] {
+        for text in
+            ["9600", "9600 8X1", "9600 9N1", "9600 8N3", "0 8N1", "9600 8N1 x", "9600-8N1", "9601 8N1"]
+        {
             assert_eq!(serial_format(text), None, "{text}");
         }
+        for baud in SPEEDS {
+            for frame in ["8N1", "8E1", "8O1", "8N2", "7E1", "7O1", "7N2"] {
+                assert_eq!(serial_format(&format!("{baud} {frame}")).map(|format| format.baud), Some(baud));
+            }
+        }
+        assert!(serial_fault("250000 8N1").0.starts_with("250000 is no speed"));
+        assert_eq!(serial_fault("9600 8X1").0, "`9600 8X1` is not a serial format");
     }
 
     #[test]

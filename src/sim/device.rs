@@ -228,7 +228,7 @@ impl SimDevice {
         habits
     }
 
-    fn troubles(&self, time: Duration) -> impl Iterator<Item = &Trouble> {
+    pub(crate) fn troubles(&self, time: Duration) -> impl Iterator<Item = &Trouble> {
         let active = move |fault: &&Fault| fault.at <= time && time < fault.until;
         self.faults.iter().filter(active).map(|fault| &fault.trouble)
     }
@@ -328,7 +328,7 @@ impl SimDevice {
     }
 
     /// The raw number of a field.
-    fn raw(&self, index: usize, others: Others, time: Duration) -> f64 {
+    pub(crate) fn raw(&self, index: usize, others: Others, time: Duration) -> f64 {
         let Some(field) = self.profile.fields.get(index) else { return 0.0 };
         if let Some((signal, unit)) = self.signal(index) {
             let number = signal.at(time);

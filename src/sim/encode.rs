@@ -48,6 +48,7 @@ pub fn put_fault(field: &Field, means: &str, cells: &mut [u16]) -> bool {
         (FaultMatch::MinusInf, true) => f64::NEG_INFINITY.to_bits(),
         (FaultMatch::Nan, false) => u64::from(f32::NAN.to_bits()),
         (FaultMatch::PlusInf, false) => u64::from(f32::INFINITY.to_bits()),
+        (FaultMatch::Text(_), _) => return false,
         (FaultMatch::MinusInf, false) => u64::from(f32::NEG_INFINITY.to_bits()),
     };
     if cells.len() == usize::from(field.count) {

@@ -15,4 +15,5 @@ pub mod encode;
 pub mod script;
 pub mod server;
 pub mod signal;
+pub mod text;
 pub mod wire;

@@ -26,13 +26,14 @@ use crate::profile::trigger::Act;
 use crate::sim::device::{Answer, Control, Memory, SimDevice};
 use crate::sim::script::{Script, ScriptError, Trouble};
 use crate::sim::signal::Signal;
+use crate::sim::text;
 use crate::sim::wire::{Habits, SharedHabits, Wire, character_time};
 use crate::site::{LineSpec, Site};
 
 /// A sensor needs this long to begin its answer on a serial line.
 const TURNAROUND: Duration = Duration::from_millis(10);
 /// After a failure of its port a server begins anew this much later.
-const AGAIN: Duration = Duration::from_millis(200);
+pub(crate) const AGAIN: Duration = Duration::from_millis(200);
 
 /// Where a line is served instead of a free loopback port; serial lines always get a pty.
 pub type Listen = Vec<(String, SocketAddr)>;
@@ -54,7 +55,14 @@ pub async fn start(
     let begin = now();
     let mut addresses = Vec::new();
     for (spec, seed) in site.lines.iter().zip(script.seed..) {
-        let own = spec.devices.iter().filter_map(|index| devices.get(*index)).cloned().collect();
+        let own: Vec<SimDevice> =
+            spec.devices.iter().filter_map(|index| devices.get(*index)).cloned().collect();
+        if let Some(hall) = text::Hall::new(&own, control, begin) {
+            let (address, task) = text::serve(spec, hall, seed, listen).await?;
+            addresses.push((spec.settings.name.clone(), address));
+            tasks.push(task);
+            continue;
+        }
         let turnaround =
             if matches!(spec.settings.address, Address::Serial { .. }) { TURNAROUND } else { Duration::ZERO };
         let own: Vec<SimDevice> = own;
@@ -342,7 +350,7 @@ async fn serve_serial(
 }
 
 /// Bytes that nobody fetched are gone when a port is opened anew.
-fn drop_waiting(far: &SerialStream) {
+pub(crate) fn drop_waiting(far: &SerialStream) {
     if let Err(error) = far.clear(tokio_serial::ClearBuffer::All) {
         tracing::debug!(%error, "cannot clear the simulated serial line");
     }

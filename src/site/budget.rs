@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use crate::bus::Address;
+use crate::bus::{Address, SerialFormat};
 use crate::poll::cost::Cost;
 use crate::poll::plan::{Cuts, Plan, wanted};
 use crate::site::devices::{DeviceDraft, LineDraft};
+use crate::site::text;
 use crate::site::tree::Report;
 
 /// A line that is busier than this delays everybody when one device is slow.
@@ -42,7 +43,8 @@ pub(crate) fn check(lines: &[LineDraft], drafts: &[DeviceDraft], report: &Report
         let own = || drafts.iter().filter(|draft| draft.line == index);
         let quiet = own().map(|draft| draft.profile.limits.quiet).fold(line.settings.quiet, Duration::max);
         let cost = Cost::new(&line.settings.address, quiet);
-        let parts: Vec<Part<'_>> = own().map(|draft| Part { draft, cost_s: cost_s(draft, &cost) }).collect();
+        let parts: Vec<Part<'_>> =
+            own().map(|draft| Part { draft, cost_s: cost_s(draft, &cost, *format) }).collect();
         let load: f64 = parts.iter().map(Part::load).sum();
         let in_alarm: f64 = parts.iter().map(Part::load_in_alarm).sum();
         let (name, percent) = (&line.settings.name, 100.0 * load);
@@ -70,7 +72,10 @@ pub(crate) fn check(lines: &[LineDraft], drafts: &[DeviceDraft], report: &Report
     }
 }
 
-fn cost_s(draft: &DeviceDraft, cost: &Cost) -> f64 {
+fn cost_s(draft: &DeviceDraft, cost: &Cost, port: SerialFormat) -> f64 {
+    if let Some(format) = &draft.profile.text {
+        return text::cost_s(draft, format, port);
+    }
     let fields = &draft.profile.fields;
     let plan = Plan::new(fields, &wanted(fields), &draft.profile.limits, cost, &Cuts::new());
     plan.time(cost).as_secs_f64()

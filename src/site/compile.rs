@@ -17,8 +17,9 @@ use crate::site::devices::{self, DeviceDraft, LineDraft};
 use crate::site::profiles::{self, Model};
 use crate::site::rules::{self, Known, hash};
 use crate::site::section::{Section, nearest};
+use crate::site::serial;
 use crate::site::tree::{Document, Node, Report};
-use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, dial_in, settings};
+use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, dial_in, settings, text};
 
 pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     let report = Report::default();
@@ -154,6 +155,7 @@ impl<'a> Build<'a> {
         self.check_slaves();
         dial_in::check_shared(&self.lines, self.report);
         self.check_listen();
+        self.check_lines();
         self.number_lines_and_devices();
         budget::check(&self.lines, &self.drafts, self.report);
         self.derivable = each("derived").iter().filter_map(|section| section.text("name")).collect();
@@ -248,6 +250,14 @@ impl<'a> Build<'a> {
                 self.report.error(&line.place, "port-in-use", text, Some("use another port".to_owned()));
             }
         }
+    }
+
+    fn check_lines(&self) {
+        let speaks_rtu: Vec<bool> = (0..self.lines.len())
+            .map(|index| self.drafts.iter().any(|draft| draft.line == index && draft.profile.text.is_none()))
+            .collect();
+        serial::check(&self.lines, &speaks_rtu, self.report);
+        text::check_lines(&self.lines, &self.drafts, self.report);
     }
 
     fn number_lines_and_devices(&mut self) {

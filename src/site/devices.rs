@@ -6,21 +6,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::bus::text::Format;
 use crate::bus::{Address, Framing, LateAnswers, LineSettings, Slave};
 use crate::clock::Timestamp;
 use crate::diagnostic::Place;
 use crate::profile::firmware::Firmware;
-use crate::profile::names::serial_format;
 use crate::profile::trigger::Allowed;
 use crate::profile::{CLASSES, Profile};
 use crate::risk::{Need, RiskPoint};
 use crate::site::dial_in;
 use crate::site::profiles::{Model, TIMEOUT};
 use crate::site::section::{Section, kebab, nearest};
+use crate::site::{serial, text};
 
 /// A line as written.
 pub(crate) struct LineDraft {
     pub(crate) settings: LineSettings,
+    /// A serial server that carries lines of text.
+    pub(crate) text_over_tcp: bool,
     pub(crate) place: Place,
 }
 
@@ -45,36 +48,15 @@ pub(crate) struct DeviceDraft {
 /// Reads one line; `elsewhere` leads lines by name to another address of the same kind.
 pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Option<LineDraft> {
     let name = section.name("name");
-    let serial = section.section("serial").and_then(|serial| {
-        let path = serial.need("path", serial.text("path"));
-        let speed = serial.text("speed").unwrap_or_else(|| "9600 8N1".to_owned());
-        let format = serial_format(&speed);
-        if format.is_none() {
-            serial.error(
-                "speed",
-                "bad-serial",
-                format!("`{speed}` is not a serial format"),
-                Some("such as \"9600 8N1\"".to_owned()),
-            );
-        }
-        let framing = match serial.text("framing").as_deref() {
-            None | Some("rtu") => Framing::Rtu,
-            Some("ascii") => Framing::Ascii,
-            Some(other) => {
-                let help = nearest(other, ["rtu", "ascii"].into_iter());
-                serial.error("framing", "bad-framing", format!("`{other}` is not rtu or ascii"), help);
-                Framing::Rtu
-            }
-        };
-        serial.finish();
-        Some(Address::Serial { path: path?, format: format?, framing })
-    });
+    let serial = section.section("serial").and_then(|table| serial::address(&table));
     let tcp = host_port(section, "tcp").map(Address::Tcp);
     let rtu_over_tcp = host_port(section, "rtu_over_tcp").map(Address::RtuOverTcp);
     let ascii_over_tcp = host_port(section, "ascii_over_tcp").map(Address::AsciiOverTcp);
+    let text_over_tcp = host_port(section, "text_over_tcp").map(Address::RtuOverTcp);
+    let carries_text = text_over_tcp.is_some();
     let dial_in = dial_in::dial_in(section, name.as_deref().unwrap_or_default());
     let tls = dial_in::tls(section);
-    let ways = ["serial", "tcp", "rtu_over_tcp", "ascii_over_tcp", "dial_in", "tls"]
+    let ways = ["serial", "tcp", "rtu_over_tcp", "ascii_over_tcp", "text_over_tcp", "dial_in", "tls"]
         .iter()
         .filter(|key| section.place(key) != section.place(""))
         .count();
@@ -83,7 +65,7 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
         section.error(
             "name",
             "line-address",
-            "a line needs exactly one of serial, tcp, rtu_over_tcp, ascii_over_tcp, dial_in and tls",
+            "a line needs exactly one of serial, tcp, rtu_over_tcp, ascii_over_tcp, text_over_tcp, dial_in and tls",
             help,
         );
     }
@@ -99,14 +81,14 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
         }
     };
     section.finish();
-    let address = serial.or(tcp).or(rtu_over_tcp).or(ascii_over_tcp).or(dial_in).or(tls);
+    let address = serial.or(tcp).or(rtu_over_tcp).or(ascii_over_tcp).or(text_over_tcp).or(dial_in).or(tls);
     let (name, address) = (name?, address?);
     let moved = elsewhere.iter().find(|(line, _)| *line == name).map(|(_, to)| to.clone());
     let address = lead(section, address, moved);
     let heartbeats = heartbeats(&address);
     let settings =
         LineSettings { timeout, quiet, heartbeats, late_answers, ..LineSettings::plain(&name, address) };
-    Some(LineDraft { settings, place: section.place("name") })
+    Some(LineDraft { settings, text_over_tcp: carries_text, place: section.place("name") })
 }
 
 /// The same kind of line, to somewhere else.
@@ -115,7 +97,9 @@ fn lead(section: &Section<'_>, address: Address, elsewhere: Option<String>) -> A
         (Address::Tcp(_), Some(to)) => Address::Tcp(to),
         (Address::RtuOverTcp(_), Some(to)) => Address::RtuOverTcp(to),
         (Address::AsciiOverTcp(_), Some(to)) => Address::AsciiOverTcp(to),
-        (Address::Serial { format, framing, .. }, Some(path)) => Address::Serial { path, format, framing },
+        (Address::Serial { format, framing, rs485, .. }, Some(path)) => {
+            Address::Serial { path, format, framing, rs485 }
+        }
         (Address::Tls(mut settings), Some(to)) => {
             settings.to = to;
             Address::Tls(settings)
@@ -193,12 +177,12 @@ pub(crate) fn device(
     let serial = line
         .and_then(|line| lines.get(line))
         .is_some_and(|line| line.settings.address.framing() != Framing::Mbap);
-    let slave =
-        section.need("slave", section.int("slave", i64::from(serial), if serial { 247 } else { 255 }));
     let found =
         section.need("profile", section.text("profile")).and_then(|wanted| model(section, &wanted, models));
     let (mut profile, firmware) = found.unzip();
     let every = section.need("every", section.duration("every"));
+    let format = profile.as_ref().and_then(|profile| profile.text.as_ref());
+    let slave = slave(section, format, every, serial);
     let line_timeout = line.and_then(|line| lines.get(line)).map(|line| line.settings.timeout);
     let timeout = section
         .duration("timeout")
@@ -267,6 +251,20 @@ fn calibration(section: &Section<'_>, now: Timestamp) -> Option<Timestamp> {
         );
     }
     calibration_due
+}
+
+/// The device's address on its line.
+fn slave(
+    section: &Section<'_>,
+    format: Option<&Format>,
+    every: Option<Duration>,
+    serial: bool,
+) -> Option<u8> {
+    if let Some(format) = format {
+        text::check_period(section, format, every.unwrap_or(format.period));
+        return text::slave(section, format);
+    }
+    section.need("slave", section.int("slave", i64::from(serial), if serial { 247 } else { 255 }))
 }
 
 fn model(

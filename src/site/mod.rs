@@ -12,7 +12,9 @@ mod firmware;
 mod profiles;
 mod rules;
 mod section;
+mod serial;
 mod settings;
+mod text;
 mod tree;
 
 use std::net::SocketAddr;

@@ -10,11 +10,12 @@ use crate::bus::Table;
 use crate::normalize::vectors::verify;
 use crate::profile::at::At;
 use crate::profile::firmware::{Firmware, Overlay};
-use crate::profile::names::{number as raw_number, serial_format};
+use crate::profile::names::{number as raw_number, serial_fault, serial_format};
 use crate::profile::version::Scheme;
 use crate::profile::{CLASSES, Expect, Fault, FaultMatch, Field, Kind, Limits, Loop, Order, Profile, Vector};
 use crate::site::firmware;
 use crate::site::section::{Section, kebab, nearest, number};
+use crate::site::text;
 use crate::site::tree::{Document, Report, Value};
 
 /// A device model with its firmware overlays.
@@ -62,23 +63,22 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     let serial = head.text("serial").and_then(|text| {
         let format = serial_format(&text);
         if format.is_none() {
-            head.error(
-                "serial",
-                "bad-serial",
-                format!("`{text}` is not a serial format"),
-                Some("such as \"9600 8N1\"".to_owned()),
-            );
+            let (wrong, help) = serial_fault(&text);
+            head.error("serial", "bad-serial", wrong, Some(help));
         }
         format
     });
     let schemes: Vec<&'static str> = Scheme::ALL.iter().map(|scheme| scheme.name()).collect();
     let scheme = head.word("versions", &schemes).and_then(Scheme::parse).unwrap_or(Scheme::Semantic);
-    for ignored in ["model", "note", "slave"] {
+    let slave = head.int("slave", 0, 255);
+    for ignored in ["model", "note"] {
         head.node(ignored);
     }
     head.finish();
-    let limits =
+    let mut limits =
         top.section("limits").map_or_else(Limits::default, |section| limits(&section, &Limits::default()));
+    let format = top.section("text").and_then(|section| text::format(&section, slave));
+    limits.timeout = format.as_ref().and_then(|(_, timeout)| *timeout).or(limits.timeout);
     let sections = top.sections("point");
     let fields: Vec<Field> = sections.iter().filter_map(field).collect();
     duplicates(&sections, &fields);
@@ -95,11 +95,13 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
         maker,
         source,
         serial,
+        text: format.map(|(format, _)| format),
         limits,
         fields,
         triggers,
         vectors,
     };
+    text::check(&top, &profile);
     prove(&top.sections("vector"), &profile, &firmware);
     Some(Model { profile, firmware })
 }
@@ -175,13 +177,22 @@ pub(crate) fn place_of(section: &Section<'_>, key: &'static str) -> Option<At> {
 /// One point.
 pub(crate) fn field(section: &Section<'_>) -> Option<Field> {
     let name = section.need("name", section.text("name")).map(|name| kebab(&name));
-    let at = section.need("at", place_of(section, "at"));
+    let group = text::group(section);
+    let at = match &group {
+        Some(_) => None,
+        None => section.need("at", place_of(section, "at")),
+    };
     let words: Vec<&'static str> = Kind::words().collect();
-    let kind = section.need("type", section.word("type", &words)).and_then(Kind::parse);
+    let kind = match &group {
+        Some(_) => Some(Kind::F64),
+        None => section.need("type", section.word("type", &words)).and_then(Kind::parse),
+    };
     let mut field = Field::new(name.as_deref().unwrap_or("?"), Table::Holding, 0, kind.unwrap_or(Kind::U16));
     if let Some(at) = at {
         (field.table, field.address) = (at.table, at.address);
     }
+    let placed = at.is_some() || group.is_some();
+    field.group = group;
     scaling(section, &mut field);
     meaning(section, &mut field);
     for later in ["decimals_from", "pre_offset_from", "valid_when", "note"] {
@@ -197,7 +208,7 @@ pub(crate) fn field(section: &Section<'_>) -> Option<Field> {
             None,
         );
     }
-    (name.is_some() && at.is_some() && kind.is_some()).then_some(field)
+    (name.is_some() && placed && kind.is_some()).then_some(field)
 }
 
 /// Count and order of a field.
@@ -277,12 +288,13 @@ fn meaning(section: &Section<'_>, field: &mut Field) {
             Value::Int(value) => u64::try_from(*value).ok().map(FaultMatch::Raw),
             _ => None,
         });
-        match is.or(raw).flatten() {
+        let word = found.text("text").map(|word| Some(FaultMatch::Text(word)));
+        match is.or(raw).or(word).flatten() {
             Some(matches) => field.faults.push(Fault { matches, means: Arc::from(means.as_str()) }),
             None => section.error(
                 "faults",
                 "bad-fault",
-                "a fault needs `is` (nan, +inf, -inf) or `raw` (\"0x7FFF\")",
+                "a fault needs `is` (nan, +inf, -inf), `raw` (\"0x7FFF\") or `text` (\"ERR\")",
                 None,
             ),
         }
@@ -353,8 +365,11 @@ fn duplicates(sections: &[Section<'_>], fields: &[Field]) {
 }
 
 fn vector(section: &Section<'_>) -> Vector {
+    let text = section.text("text");
     let mut cells = Vec::new();
-    if let Some(registers) = section.need("registers", section.section("registers")) {
+    let registers = section.section("registers");
+    let registers = if text.is_some() { registers } else { section.need("registers", registers) };
+    if let Some(registers) = registers {
         for (place, span, node) in registers.all() {
             let words: Option<Vec<u16>> = match &node.value {
                 Value::List(list) => list.iter().map(word).collect(),
@@ -399,7 +414,7 @@ fn vector(section: &Section<'_>) -> Vector {
         }
     }
     section.finish();
-    Vector { cells, expect, from_maker }
+    Vector { text, cells, expect, from_maker }
 }
 
 fn word(node: &crate::site::tree::Node) -> Option<u16> {

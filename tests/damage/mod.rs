@@ -56,7 +56,7 @@ fn line(framing: Framing) -> Line {
     let format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
     let address = match framing {
         Framing::Mbap => Address::Tcp(String::new()),
-        framing => Address::Serial { path: String::new(), format, framing },
+        framing => Address::Serial { path: String::new(), format, framing, rs485: None },
     };
     Line::of(&LineSettings::plain("line", address), Duration::from_millis(20), 0)
 }

@@ -424,7 +424,7 @@ fn fence_reply(request: &[u8], transport: &str) -> String {
 fn settings(played: &Played) -> LineSettings {
     let format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
     let to = || "slave:502".to_owned();
-    let serial = |framing| Address::Serial { path: "slave".to_owned(), format, framing };
+    let serial = |framing| Address::Serial { path: "slave".to_owned(), format, framing, rs485: None };
     let address = match played.transport.as_str() {
         "tcp" => Address::Tcp(to()),
         "rtu_over_tcp" => Address::RtuOverTcp(to()),

@@ -238,7 +238,7 @@ fn settings(framing: Framing, served: bool, late_answers: LateAnswers) -> LineSe
         (Framing::Mbap, _) => Address::Tcp(to()),
         (Framing::Rtu, true) => Address::RtuOverTcp(to()),
         (Framing::Ascii, true) => Address::AsciiOverTcp(to()),
-        (framing, false) => Address::Serial { path: "device".to_owned(), format, framing },
+        (framing, false) => Address::Serial { path: "device".to_owned(), format, framing, rs485: None },
     };
     LineSettings { late_answers, ..LineSettings::plain("line", address) }
 }

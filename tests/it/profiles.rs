@@ -6,7 +6,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use lifeline_gateway::bus::Slave;
+use lifeline_gateway::bus::checksum::Checksum;
+use lifeline_gateway::bus::text::{Format, Mode};
 use lifeline_gateway::normalize::vectors::verify;
 use lifeline_gateway::profile::at::At;
 use lifeline_gateway::profile::names::{number, serial_format};
@@ -46,7 +50,7 @@ fn a_broken_register_map_is_found_by_its_vectors() {
 }
 
 fn profile(document: &Table) -> Profile {
-    keys(document, &["profile", "version", "limits", "point", "firmware", "trigger", "vector"]);
+    keys(document, &["profile", "version", "text", "limits", "point", "firmware", "trigger", "vector"]);
     let head = document["profile"].as_table().unwrap();
     keys(head, &["name", "class", "maker", "source", "model", "serial", "slave", "versions", "note"]);
     let text = |name: &str| head[name].as_str().unwrap().to_owned();
@@ -85,6 +89,7 @@ fn profile(document: &Table) -> Profile {
         maker: text("maker"),
         source: text("source"),
         serial: head.get("serial").map(|format| serial_format(format.as_str().unwrap()).unwrap()),
+        text: document.get("text").map(|table| format(table.as_table().unwrap(), head)),
         limits,
         fields,
         triggers: Vec::new(),
@@ -94,6 +99,28 @@ fn profile(document: &Table) -> Profile {
             .filter(|one| !one.contains_key("firmware"))
             .map(vector)
             .collect(),
+    }
+}
+
+/// The `[text]` of a profile.
+fn format(table: &Table, head: &Table) -> Format {
+    keys(table, &["mode", "command", "terminator", "pattern", "checksum", "gap", "period", "timeout"]);
+    let text = |name: &str| table.get(name).map(|text| text.as_str().unwrap());
+    let span = |name: &str| text(name).map(|text| lifeline_gateway::site::duration(text).unwrap());
+    let checksum = text("checksum").unwrap_or("none");
+    Format {
+        mode: match text("mode").unwrap() {
+            "ask" => Mode::Ask,
+            "stream" => Mode::Stream,
+            mode => panic!("mode {mode}"),
+        },
+        command: text("command").unwrap_or_default().to_owned(),
+        terminator: text("terminator").unwrap_or("\r\n").as_bytes().to_vec(),
+        pattern: text("pattern").unwrap().to_owned(),
+        checksum: Checksum::ALL.into_iter().find(|known| known.name() == checksum).unwrap(),
+        gap: span("gap").unwrap_or(Duration::from_millis(100)),
+        period: span("period").unwrap_or(Duration::from_secs(1)),
+        slave: Slave(head.get("slave").map_or(0, small)),
     }
 }
 
@@ -138,8 +165,11 @@ fn field(point: &Table, points: &[&Table]) -> Field {
     let text = |name: &str| point.get(name).map(|text| text.as_str().unwrap());
     let flag = |name: &str| point.get(name).is_some_and(|flag| flag.as_bool().unwrap());
     let place = |name: &str| points.iter().position(|other| other["name"].as_str() == Some(name)).unwrap();
-    let at = At::parse(text("at").unwrap()).unwrap();
-    let mut kind = Kind::parse(text("type").unwrap()).unwrap();
+    let group = text("at").unwrap().strip_prefix("text ");
+    let place_at = if group.is_some() { "holding 0" } else { text("at").unwrap() };
+    let at = At::parse(place_at).unwrap();
+    assert_eq!(group.is_some(), text("type").is_none(), "a word has no type");
+    let mut kind = text("type").map_or(Kind::F64, |kind| Kind::parse(kind).unwrap());
     assert_eq!(
         kind == (Kind::Bits { low: 0, high: 15 }),
         point.contains_key("bits"),
@@ -149,6 +179,7 @@ fn field(point: &Table, points: &[&Table]) -> Field {
         kind = Kind::Bits { low: small(&bits[0]), high: small(&bits[1]) };
     }
     let mut field = Field::new(text("name").unwrap(), at.table, at.address, kind);
+    field.group = group.map(str::to_owned);
     field.count = point.get("count").map_or(kind.cells(), small);
     assert!(kind.fits(field.count), "{}", field.name);
     field.order = text("order").map(|order| Order::parse(order).unwrap()).unwrap_or_default();
@@ -167,11 +198,13 @@ fn field(point: &Table, points: &[&Table]) -> Field {
             Some(Loop { lo: end("lo"), hi: end("hi"), out_lo: end("out_lo"), out_hi: end("out_hi") });
     }
     for fault in tables(point, "faults") {
-        keys(fault, &["is", "raw", "means"]);
+        keys(fault, &["is", "raw", "text", "means"]);
         let text = |name: &str| fault.get(name).map(|text| text.as_str().unwrap());
-        let matches = text("is")
-            .map_or_else(|| FaultMatch::parse_raw(text("raw").unwrap()), FaultMatch::parse_is)
-            .unwrap();
+        let matches = match (text("is"), text("text")) {
+            (Some(is), _) => FaultMatch::parse_is(is).unwrap(),
+            (None, Some(word)) => FaultMatch::Text(word.to_owned()),
+            (None, None) => FaultMatch::parse_raw(text("raw").unwrap()).unwrap(),
+        };
         field.faults.push(Fault { matches, means: text("means").unwrap().into() });
     }
     for (code, name) in point.get("states").and_then(Value::as_table).into_iter().flatten() {
@@ -187,15 +220,17 @@ fn field(point: &Table, points: &[&Table]) -> Field {
 }
 
 fn vector(vector: &Table) -> Vector {
-    keys(vector, &["registers", "expect", "expect_state", "expect_fault", "tol", "from", "note"]);
+    keys(vector, &["registers", "text", "expect", "expect_state", "expect_fault", "tol", "from", "note"]);
     let cell = |cell: &Value| match cell.as_str() {
         Some(text) => u16::try_from(number(text).unwrap()).unwrap(),
         None => small(cell),
     };
-    let cells = vector["registers"]
-        .as_table()
-        .unwrap()
-        .iter()
+    assert!(vector.contains_key("registers") != vector.contains_key("text"));
+    let cells = vector
+        .get("registers")
+        .and_then(Value::as_table)
+        .into_iter()
+        .flatten()
         .map(|(at, cells)| {
             let at = At::parse(at).unwrap();
             (at.table, at.address, cells.as_array().unwrap().iter().map(cell).collect())
@@ -219,5 +254,6 @@ fn vector(vector: &Table) -> Vector {
     assert!(!expect.is_empty());
     let from = vector["from"].as_str().unwrap();
     assert!(matches!(from, "maker" | "worked"));
-    Vector { cells, expect, from_maker: from == "maker" }
+    let text = vector.get("text").map(|text| text.as_str().unwrap().to_owned());
+    Vector { text, cells, expect, from_maker: from == "maker" }
 }

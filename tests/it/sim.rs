@@ -145,6 +145,7 @@ fn profile(fields: Vec<Field>) -> Profile {
         maker: String::new(),
         source: String::new(),
         serial: None,
+        text: None,
         limits: Limits { registers_per_read: 4, ..Limits::default() },
         fields,
         triggers: Vec::new(),
@@ -437,7 +438,12 @@ async fn silent<T: AsyncReadExt + AsyncWriteExt + Unpin>(port: &mut T, request: 
 }
 
 fn three_lines() -> Site {
-    let serial = Address::Serial { path: "/dev/ttyUSB0".to_owned(), format: FORMAT, framing: Framing::Rtu };
+    let serial = Address::Serial {
+        path: "/dev/ttyUSB0".to_owned(),
+        format: FORMAT,
+        framing: Framing::Rtu,
+        rs485: None,
+    };
     let lines = vec![serial, Address::Tcp("10.0.0.5:502".into()), Address::RtuOverTcp("10.0.0.5:503".into())];
     site(lines, vec![("probe-1", 7, level_and_battery()), ("probe-2", 9, level_and_battery())])
 }

@@ -93,6 +93,7 @@ fn sample(vector: &Toml, mut field: Field, raw: Raw) -> Sample {
         maker: String::new(),
         source: String::new(),
         serial: None,
+        text: None,
         limits: Limits::default(),
         fields,
         triggers: Vec::new(),

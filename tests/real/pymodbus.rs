@@ -58,7 +58,7 @@ async fn pymodbus_is_read_as_it_means_it() {
     let addresses = [
         Address::Tcp(format!("127.0.0.1:{tcp}")),
         Address::RtuOverTcp(format!("127.0.0.1:{rtu_over_tcp}")),
-        Address::Serial { path: our_far.name().unwrap(), format, framing: Framing::Rtu },
+        Address::Serial { path: our_far.name().unwrap(), format, framing: Framing::Rtu, rs485: None },
     ];
     let reads = async {
         for address in addresses {

@@ -5,7 +5,6 @@
 //! that for ever.
 
 pub mod dial_in;
-mod serial;
 mod tcp;
 pub mod tls;
 
@@ -16,7 +15,7 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::bus::Address;
+use crate::bus::{Address, serial};
 
 /// An open stream of bytes to the devices of a line.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -132,7 +131,9 @@ impl Port for Outward {
                 Ok(Box::new(stream) as Box<dyn Stream>)
             }),
             Address::Tls(settings) => Box::pin(tls::open(settings)),
-            Address::Serial { path, format, .. } => Box::pin(async { serial::open(path, *format) }),
+            Address::Serial { path, format, rs485, .. } => {
+                Box::pin(async { serial::open(path, *format, *rs485) })
+            }
             Address::DialIn(dtu) => Box::pin(async {
                 let why = "only the running gateway listens".to_owned();
                 Err(OpenError::NotListening { name: dtu.name.clone(), listen: dtu.listen, why })
@@ -153,6 +154,7 @@ mod tests {
                 path: text.to_owned(),
                 format: SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 },
                 framing: Framing::Rtu,
+                rs485: None,
             },
         }
     }

@@ -1,0 +1,327 @@
+//! One task for each line of text sensors: ask them in turn, or listen and hand on the newest line of each.
+//!
+//! In: the line's devices. Out: one [`Polled`] for each poll, good or failed.
+//! Invariant: a reading has the time its own line arrived at, and is handed on once; a sensor that says nothing for a period and its timeout
+//! is a failed poll; one that fails again and again is asked less and less often.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::bus::Failure;
+use crate::bus::text::master::TextMaster;
+use crate::bus::text::{Dialect, Mode, Words};
+use crate::clock::Clock;
+use crate::decode::RawBatch;
+use crate::decode::words::decode_words;
+use crate::gateway::line::Polled;
+use crate::loss::{Loss, Losses};
+use crate::point::{DeviceId, LineId};
+use crate::profile::Profile;
+use crate::reading::Reason;
+use crate::site::{DeviceSpec, LineSpec, Site};
+
+/// Failures in a row before a device is asked less often.
+const FAILURES_FREE: u32 = 3;
+/// The longest pause of a failing device, unless its own period is longer.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Where the tasks of lines report to.
+pub(crate) type Report = mpsc::Sender<Polled>;
+
+/// One sensor of the line.
+struct Speaker {
+    id: DeviceId,
+    name: String,
+    profile: Profile,
+    dialect: Dialect,
+    timeout: Duration,
+    beat: Beat,
+    /// When the poll before was.
+    before: Instant,
+    /// Whether lines came since then that nobody understands.
+    garbled: bool,
+    /// The newest line since then, with its arrival.
+    newest: Option<(Words, Instant)>,
+}
+
+/// When a sensor's polls are due: no drift, missed ones counted, fewer after failures.
+#[derive(Clone, Copy, Debug)]
+struct Beat {
+    every: Duration,
+    due: Instant,
+    failures: u32,
+    mode: Mode,
+}
+
+/// One line and all that speaks on it.
+pub(crate) struct TextTask {
+    id: LineId,
+    name: String,
+    mode: Mode,
+    master: TextMaster,
+    speakers: Vec<Speaker>,
+    clock: Arc<dyn Clock>,
+    polled: Report,
+    losses: Losses,
+}
+
+impl TextTask {
+    /// The task of a line of text sensors; `None` for a line that speaks Modbus, or has no device.
+    pub(crate) fn new(spec: &LineSpec, site: &Site, clock: Arc<dyn Clock>, polled: Report) -> Option<Self> {
+        let specs = || spec.devices.iter().filter_map(|index| site.devices.get(*index));
+        let format = specs().find_map(|device| device.profile.text.clone())?;
+        let begun = now();
+        let count = u32::try_from(spec.devices.len()).unwrap_or(u32::MAX);
+        let speaker = |(nth, device): (u32, &DeviceSpec)| {
+            let format = device.profile.text.as_ref()?;
+            // Phases are spread over the first second.
+            let due = begun + device.every.min(Duration::from_secs(1)) * nth / count;
+            Some(Speaker {
+                id: device.id,
+                name: site.catalog.device(device.id).map(|named| named.name.clone()).unwrap_or_default(),
+                profile: device.profile.clone(),
+                // The site has checked the pattern.
+                dialect: Dialect::new(format, device.slave).ok()?,
+                timeout: device.timeout,
+                beat: Beat {
+                    every: device.every,
+                    due: if format.mode == Mode::Stream { due + device.every } else { due },
+                    failures: 0,
+                    mode: format.mode,
+                },
+                before: begun,
+                garbled: false,
+                newest: None,
+            })
+        };
+        Some(Self {
+            id: spec.id,
+            name: spec.settings.name.clone(),
+            mode: format.mode,
+            master: TextMaster::new(spec.settings.clone(), &format),
+            speakers: (0..).zip(specs()).filter_map(speaker).collect(),
+            clock,
+            polled,
+            losses: Losses::default(),
+        })
+    }
+
+    /// Polls until the core is gone.
+    async fn run(&mut self) {
+        loop {
+            let ended = match self.mode {
+                Mode::Ask => self.ask().await,
+                Mode::Stream => self.listen().await,
+            };
+            if ended.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Asks the sensor that is due first.
+    async fn ask(&mut self) -> Result<(), mpsc::error::SendError<Polled>> {
+        let first = self.speakers.iter().enumerate().min_by_key(|(_, speaker)| speaker.beat.due);
+        let Some((index, due)) = first.map(|(index, speaker)| (index, speaker.beat.due)) else {
+            return std::future::pending().await;
+        };
+        sleep_until(due).await;
+        let Some(speaker) = self.speakers.get(index) else { return Ok(()) };
+        let start = now();
+        let told = self.master.ask(&speaker.dialect, speaker.timeout, &mut self.losses).await;
+        let outcome = told.outcome.map(|words| (words, told.ended)).map_err(|failure| (failure, told.ended));
+        self.report(index, start, outcome).await
+    }
+
+    /// Listens until a line comes or a poll is due, and hands on what is due.
+    async fn listen(&mut self) -> Result<(), mpsc::error::SendError<Polled>> {
+        let Some(wake) = self.speakers.iter().map(Speaker::wake).min() else {
+            return std::future::pending().await;
+        };
+        let heard = self.master.hear(wake, &mut self.losses).await;
+        for line in heard.iter().flatten() {
+            self.take(&line.bytes, line.at);
+        }
+        let now = now();
+        for index in 0..self.speakers.len() {
+            let Some(speaker) = self.speakers.get_mut(index).filter(|speaker| speaker.wake() <= now) else {
+                continue;
+            };
+            let start = speaker.before;
+            let outcome = match speaker.newest.take() {
+                Some(newest) => Ok(newest),
+                None => {
+                    self.master.missed(&mut self.losses);
+                    let failure = match (self.master.trouble(), speaker.garbled) {
+                        (Some(_), _) => Failure::LineDown,
+                        (None, true) => Failure::BadFrame,
+                        (None, false) => Failure::Timeout,
+                    };
+                    Err((failure, now))
+                }
+            };
+            self.report(index, start, outcome).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a line for the sensor that it is of.
+    fn take(&mut self, bytes: &[u8], at: Instant) {
+        let mut refused = None;
+        for speaker in &mut self.speakers {
+            match speaker.dialect.read(bytes) {
+                Ok(words) => {
+                    speaker.newest = Some((words, at));
+                    self.master.answered();
+                    return;
+                }
+                Err(why) => refused = refused.or(Some(why)),
+            }
+        }
+        if let Some(why) = refused {
+            self.losses.record(Loss::from(why), &self.name, 1);
+            for speaker in &mut self.speakers {
+                speaker.garbled = true;
+            }
+        }
+    }
+
+    async fn report(
+        &mut self,
+        index: usize,
+        start: Instant,
+        outcome: Result<(Words, Instant), (Failure, Instant)>,
+    ) -> Result<(), mpsc::error::SendError<Polled>> {
+        let Some(speaker) = self.speakers.get_mut(index) else { return Ok(()) };
+        speaker.garbled = false;
+        speaker.before = speaker.beat.due;
+        let missed = speaker.beat.step(outcome.is_ok(), now());
+        self.losses.record(Loss::MissedPoll, &speaker.name, missed);
+        let (at, failure) = match &outcome {
+            Ok((_, at)) => (self.clock.at(*at), None),
+            Err((failure, at)) => (self.clock.at(*at), Some(reason_of(*failure))),
+        };
+        let raws = match (&outcome, &failure) {
+            (Err(_), Some(reason)) => vec![(at, Err(reason.clone())); speaker.profile.fields.len()],
+            (Ok((words, _)), _) => decode_words(&speaker.profile, words, at),
+            (Err(_), None) => Vec::new(),
+        };
+        let batch = RawBatch { device: speaker.id, start: self.clock.at(start).min(at), end: at, raws };
+        let trouble = self.master.trouble().map(str::to_owned);
+        let losses = self.losses.drain();
+        self.polled
+            .send(Polled {
+                batch,
+                failure,
+                line: self.id,
+                trouble,
+                advice: None,
+                firmware: None,
+                woken: 0,
+                audits: Vec::new(),
+                losses,
+                figures: Default::default(),
+            })
+            .await
+    }
+}
+
+impl Speaker {
+    /// When there is something to say of it: at its poll, or, when no line has come by then, its timeout later.
+    fn wake(&self) -> Instant {
+        let Beat { due, every, .. } = self.beat;
+        if self.newest.is_some() { due } else { due + self.timeout.min(every) }
+    }
+}
+
+impl Beat {
+    /// Moves on from a poll that ended at `now`; how many were missed on the way.
+    fn step(&mut self, good: bool, now: Instant) -> u64 {
+        self.failures = if good { 0 } else { self.failures.saturating_add(1) };
+        let every_ms = self.every.as_millis().max(1);
+        let behind = now.saturating_duration_since(self.due).as_millis() / every_ms;
+        // Who only listens holds nobody up.
+        let doublings = match self.mode {
+            Mode::Ask => self.failures.saturating_sub(FAILURES_FREE - 1).min(6),
+            Mode::Stream => 0,
+        };
+        let pause = self.every.saturating_mul((1 << doublings) - 1).min(PAUSE_MAX).as_millis() / every_ms;
+        let missed = u32::try_from(behind.saturating_add(pause)).unwrap_or(u32::MAX);
+        self.due += self.every.saturating_mul(missed.saturating_add(1));
+        u64::from(missed)
+    }
+}
+
+fn reason_of(failure: Failure) -> Reason {
+    match failure {
+        Failure::Timeout => Reason::Timeout,
+        Failure::BadFrame => Reason::BadFrame,
+        Failure::Exception(code) => Reason::Exception(code),
+        Failure::LineDown => Reason::LineDown,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a task of a line lives in the line's time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Runs the line until `stop`; a panic ends the poll it happened in, is logged, and the line goes on.
+pub(crate) async fn supervise(mut task: TextTask, mut stop: watch::Receiver<bool>) {
+    use futures_util::FutureExt;
+    loop {
+        let body = std::panic::AssertUnwindSafe(task.run()).catch_unwind();
+        let ended = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            ended = body => ended,
+        };
+        match ended {
+            Ok(()) => return,
+            Err(_) => {
+                tracing::error!(line = %task.name, "listening to this line failed by a fault of ours; going on in 1 s");
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(mode: Mode) -> Beat {
+        Beat { every: Duration::from_secs(1), due: now(), failures: 0, mode }
+    }
+
+    #[test]
+    fn no_drift_and_missed_polls_are_counted() {
+        let mut beat = beat(Mode::Ask);
+        let begun = beat.due;
+        assert_eq!(beat.step(true, begun + Duration::from_millis(70)), 0);
+        assert_eq!(beat.due, begun + Duration::from_secs(1), "70 ms are not carried on");
+        assert_eq!(beat.step(true, begun + Duration::from_millis(4_500)), 3);
+        assert_eq!(beat.due, begun + Duration::from_secs(5));
+    }
+
+    #[test]
+    fn who_does_not_answer_is_asked_less_often_and_who_streams_is_not() {
+        let pauses = |mode| -> Vec<u64> {
+            let mut beat = beat(mode);
+            (0..11).map(|_| beat.step(false, beat.due)).collect()
+        };
+        assert_eq!(pauses(Mode::Ask), [0, 0, 1, 3, 7, 15, 31, 60, 60, 60, 60]);
+        assert_eq!(pauses(Mode::Stream), [0; 11]);
+        let mut beat = beat(Mode::Ask);
+        (0..9).for_each(|_| {
+            beat.step(false, beat.due);
+        });
+        assert_eq!(
+            (beat.step(true, beat.due), beat.step(false, beat.due)),
+            (0, 0),
+            "one answer makes it well"
+        );
+    }
+}
