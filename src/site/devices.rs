@@ -51,14 +51,9 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
                 Some("such as \"9600 8N1\"".to_owned()),
             );
         }
-        let framing = match serial.text("framing").as_deref() {
-            None | Some("rtu") => Framing::Rtu,
+        let framing = match serial.word("framing", &["rtu", "ascii"]) {
             Some("ascii") => Framing::Ascii,
-            Some(other) => {
-                let help = nearest(other, ["rtu", "ascii"].into_iter());
-                serial.error("framing", "bad-framing", format!("`{other}` is not rtu or ascii"), help);
-                Framing::Rtu
-            }
+            _ => Framing::Rtu,
         };
         serial.finish();
         Some(Address::Serial { path: path?, format: format?, framing })
@@ -81,14 +76,9 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
     }
     let timeout = section.duration("timeout").unwrap_or(TIMEOUT);
     let quiet = section.duration("quiet").unwrap_or_default();
-    let late_answers = match section.text("late_answers").as_deref() {
-        None | Some("fence") => LateAnswers::Fence,
+    let late_answers = match section.word("late_answers", &["fence", "drain"]) {
         Some("drain") => LateAnswers::Drain,
-        Some(other) => {
-            let help = nearest(other, ["fence", "drain"].into_iter());
-            section.error("late_answers", "bad-word", format!("`{other}` is not fence or drain"), help);
-            LateAnswers::Drain
-        }
+        _ => LateAnswers::Fence,
     };
     section.finish();
     let (name, address) = (name?, serial.or(tcp).or(rtu_over_tcp).or(ascii_over_tcp)?);
