@@ -87,7 +87,7 @@ impl Receiver {
 
     /// Whether half a frame or an impossible header stands in the stream.
     pub fn is_torn(&self) -> bool {
-        let heartbeat = || self.heartbeats.iter().any(|heartbeat| *heartbeat == self.buffer);
+        let heartbeat = || self.heartbeats.contains(&self.buffer);
         self.broken || (!self.buffer.is_empty() && !heartbeat())
     }
 

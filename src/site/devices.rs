@@ -71,14 +71,9 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
     }
     let timeout = section.duration("timeout").unwrap_or(TIMEOUT);
     let quiet = section.duration("quiet").unwrap_or_default();
-    let late_answers = match section.text("late_answers").as_deref() {
-        None | Some("fence") => LateAnswers::Fence,
+    let late_answers = match section.word("late_answers", &["fence", "drain"]) {
         Some("drain") => LateAnswers::Drain,
-        Some(other) => {
-            let help = nearest(other, ["fence", "drain"].into_iter());
-            section.error("late_answers", "bad-word", format!("`{other}` is not fence or drain"), help);
-            LateAnswers::Drain
-        }
+        _ => LateAnswers::Fence,
     };
     section.finish();
     let address = serial.or(tcp).or(rtu_over_tcp).or(ascii_over_tcp).or(text_over_tcp).or(dial_in).or(tls);

@@ -113,7 +113,7 @@ fn every_scripted_fault_ends_right() {
 #[test]
 fn every_scripted_fault_ends_right_over_sockets_and_ptys() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let begun = std::time::Instant::now();
+    let begun = now();
     let mut failed = BTreeMap::new();
     let mut left = every_case(Wire::Real(1), &[Pace::Patient]);
     let count = left.len();
