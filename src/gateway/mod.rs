@@ -24,6 +24,7 @@ mod start;
 mod text_line;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 use crate::bus::port::dial_in::door::Doors;
 use crate::clock::Clock;
 use crate::gateway::board::Board;
+use crate::point::DeviceId;
 use crate::site::Site;
 use crate::{forward, journal};
 
@@ -100,31 +102,13 @@ pub async fn run(
     let (dense_to, dense) = watch::channel(begun.core.dense().clone());
 
     let mut lines = JoinSet::new();
-    let doors = Doors::new(site.lines.iter().map(|line| &line.settings));
-    for door in doors.all() {
-        spawn(&mut lines, line::attend(door, Arc::clone(&board), lines_stop.clone()));
-    }
-    for (spec, (_, listeners)) in site.lines.iter().zip(&board.taps) {
-        let mut dense = dense.clone();
-        // What was near its threshold when the last run ended is told to the new tasks, too.
-        dense.mark_changed();
-        let ports = line::Ports { clock: Arc::clone(&clock), polled: polled_to.clone(), dense };
-        match text_line::TextTask::new(spec, &site, Arc::clone(&clock), polled_to.clone()) {
-            Some(task) => spawn(&mut lines, text_line::supervise(task, lines_stop.clone())),
-            None => {
-                let mut task = line::LineTask::new(spec, &site, &doors, ports);
-                task.tell(listeners);
-                spawn(&mut lines, line::supervise(task, lines_stop.clone()));
-            }
-        }
-    }
-    drop(polled_to);
+    spawn_lines(&mut lines, &site, &board, (&clock, polled_to, dense), &lines_stop);
     let mut sinks = JoinSet::new();
-    for (settings, (_, status)) in site.sinks.iter().zip(&board.sinks) {
+    for (settings, (name, status)) in site.sinks.iter().zip(&board.sinks) {
         let ports = forward::Ports {
             site: site.catalog.site.clone(),
             journal: site.journal.path.clone(),
-            progress: begun.progress.get(&settings.name).cloned().unwrap_or_default(),
+            progress: begun.progress.get(name).cloned().unwrap_or_default(),
             committed: seq.clone(),
             confirmed: confirmed_to.clone(),
             status: Arc::clone(status),
@@ -160,6 +144,36 @@ pub async fn run(
     .await;
     beside.shutdown().await;
     Ok(board)
+}
+
+/// Starts the doors that DTUs dial in at, and a task for each line.
+fn spawn_lines(
+    lines: &mut JoinSet<()>,
+    site: &Site,
+    board: &Arc<Board>,
+    (clock, polled, mut dense): (
+        &Arc<dyn Clock>,
+        mpsc::Sender<line::Polled>,
+        watch::Receiver<BTreeSet<DeviceId>>,
+    ),
+    stop: &watch::Receiver<bool>,
+) {
+    let doors = Doors::new(site.lines.iter().map(|line| &line.settings));
+    for door in doors.all() {
+        spawn(lines, line::attend(door, Arc::clone(board), stop.clone()));
+    }
+    // What was near its threshold when the last run ended is told to the new tasks, too.
+    dense.mark_changed();
+    for (spec, (_, listeners)) in site.lines.iter().zip(&board.taps) {
+        if let Some(task) = text_line::TextTask::new(spec, site, Arc::clone(clock), polled.clone()) {
+            spawn(lines, text_line::supervise(task, stop.clone()));
+            continue;
+        }
+        let ports = line::Ports { clock: Arc::clone(clock), polled: polled.clone(), dense: dense.clone() };
+        let mut task = line::LineTask::new(spec, site, &doors, ports);
+        task.tell(listeners);
+        spawn(lines, line::supervise(task, stop.clone()));
+    }
 }
 
 /// The one place where tasks are spawned.

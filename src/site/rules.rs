@@ -285,6 +285,35 @@ pub(crate) struct DerivedDraft {
     pub(crate) states: Vec<(i64, String)>,
 }
 
+/// What a derived point is computed from.
+struct Inputs {
+    inputs: Vec<(String, PointId)>,
+    /// The longest period of an input.
+    every: Duration,
+    /// Without all of its inputs an expression says nothing more about itself.
+    whole: bool,
+}
+
+fn inputs(section: &Section<'_>, points: Points<'_>) -> Inputs {
+    let mut found = Inputs { inputs: Vec::new(), every: Duration::from_secs(1), whole: true };
+    let Some(table) = section.need("inputs", section.section("inputs")) else { return found };
+    for (input, span, node) in table.all() {
+        let Value::Text(point) = &node.value else {
+            let place = section.document.place(*span);
+            section.report.error(&place, "wrong-type", "an input is the name of a point", None);
+            continue;
+        };
+        match points.find(section, "inputs", point) {
+            Some(point) => {
+                found.every = found.every.max(point.every);
+                found.inputs.push((input.clone(), point.id));
+            }
+            None => found.whole = false,
+        }
+    }
+    found
+}
+
 /// Reads one derived point.
 pub(crate) fn derived(
     section: &Section<'_>,
@@ -303,30 +332,7 @@ pub(crate) fn derived(
             );
         }
     }
-    let mut inputs = Vec::new();
-    // Without all of its inputs an expression says nothing more about itself.
-    let mut whole = true;
-    let mut every = Duration::from_secs(1);
-    if let Some(table) = section.need("inputs", section.section("inputs")) {
-        for (input, span, node) in table.all() {
-            let Value::Text(point) = &node.value else {
-                section.report.error(
-                    &section.document.place(*span),
-                    "wrong-type",
-                    "an input is the name of a point",
-                    None,
-                );
-                continue;
-            };
-            match points.find(section, "inputs", point) {
-                Some(point) => {
-                    every = every.max(point.every);
-                    inputs.push((input.clone(), point.id));
-                }
-                None => whole = false,
-            }
-        }
-    }
+    let Inputs { inputs, every, whole } = inputs(section, points);
     let value = section.need("value", section.text("value"));
     let unit = section.unit("unit");
     let decimals = section.int("decimals", 0, 9).unwrap_or(if unit.is_some() { 2 } else { 0 });

@@ -488,6 +488,15 @@ fn steps_of(case: &Value) -> Vec<Value> {
     steps
 }
 
+/// The reads of all steps but the last.
+fn reads_of(steps: &[Value], played: &Played) -> Vec<(Slave, Read)> {
+    let read = |step: &Value| match asked_of(&bytes(&step["request"]), &played.transport) {
+        (slave, Asked::Read(read)) => (slave, read),
+        (_, Asked::Write(_)) => panic!("writes are not piped"),
+    };
+    steps[..steps.len() - 1].iter().map(read).collect()
+}
+
 async fn play(played: &Played) -> Result<(), String> {
     let case = &played.case;
     let (requests, asked) = mpsc::channel(16);
@@ -520,13 +529,7 @@ async fn play(played: &Played) -> Result<(), String> {
     let mut opened = world.opened();
     let mut piped = VecDeque::new();
     if case["options"]["pipelined"] == true {
-        let reads = steps[..steps.len() - 1].iter().map(|step| {
-            match asked_of(&bytes(&step["request"]), &played.transport) {
-                (slave, Asked::Read(read)) => (slave, read),
-                (_, Asked::Write(_)) => panic!("writes are not piped"),
-            }
-        });
-        piped.extend(master.read_many(&reads.collect::<Vec<_>>(), timeout, &mut losses).await);
+        piped.extend(master.read_many(&reads_of(&steps, played), timeout, &mut losses).await);
     }
     for (index, step) in steps.iter().enumerate() {
         speak_unasked(step, index, &story, opened).await;

@@ -248,6 +248,7 @@ fn not_polled() -> Sample {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "one story, told from its begin to its end")]
 async fn an_exchanged_device_is_read_by_its_own_firmware_and_that_is_said() {
     let story = r#"
 [[signal]]
@@ -406,11 +407,10 @@ fn check_fresh(polled: &[Polled], heard: &[Heard], begin: Timestamp) -> usize {
 
 /// A model whose one value is the time of its measurement in seconds.
 fn stamped() -> String {
-    format!(
-        "[profile]\nname = \"stamp\"\nclass = \"tilt\"\nmaker = \"test\"\nsource = \"test\"\n[limits]\ngap = 0\n\
+    "[profile]\nname = \"stamp\"\nclass = \"tilt\"\nmaker = \"test\"\nsource = \"test\"\n[limits]\ngap = 0\n\
          [[point]]\nname = \"stamp\"\nat = \"holding 0\"\ntype = \"f64\"\n\
-         [[trigger]]\nname = \"measure\"\nwrite = {{ register = 0x0118, value = 1 }}\nwait = \"700ms\"\nbefore = [\"stamp\"]\n"
-    )
+         [[trigger]]\nname = \"measure\"\nwrite = { register = 0x0118, value = 1 }\nwait = \"700ms\"\nbefore = [\"stamp\"]\n"
+        .to_owned()
 }
 
 /// A signal that is the time itself, for a day.

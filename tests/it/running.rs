@@ -213,8 +213,11 @@ fn a_second_instance_is_refused_and_harms_nothing() {
     first.wait().unwrap();
 }
 
+/// What is gone, and how.
+type Damage = (&'static str, fn(&Path));
+
 /// What a failing card or a power cut leaves of the journal's file.
-fn damages() -> Vec<(&'static str, fn(&Path))> {
+fn damages() -> Vec<Damage> {
     fn overwrite(file: &Path, from: usize, length: usize) {
         let mut bytes = std::fs::read(file).unwrap();
         let end = bytes.len().min(from + length);

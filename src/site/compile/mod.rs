@@ -3,12 +3,15 @@
 //! In: [`Options`]. Out: a [`Site`] when no error was found. Invariant: numbers follow the order of the documents, so the same
 //! documents give the same site.
 
+mod checks;
+mod implicit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
+use crate::alarm::{Rule, RuleId};
 use crate::bus::Address;
 use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
@@ -16,10 +19,9 @@ use crate::risk::RiskPoint;
 use crate::site::devices::{self, DeviceDraft, LineDraft};
 use crate::site::profiles::{self, Model};
 use crate::site::rules::{self, Known, hash};
-use crate::site::section::{Section, nearest};
-use crate::site::serial;
+use crate::site::section::Section;
 use crate::site::tree::{Document, Node, Report};
-use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, dial_in, settings, text};
+use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, dial_in, settings};
 
 pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     let report = Report::default();
@@ -86,7 +88,7 @@ pub(crate) fn folder_documents(folder: &Path, what: &str, report: &Report) -> Ve
 }
 
 /// The site while it is put together.
-struct Build<'a> {
+pub(crate) struct Build<'a> {
     options: &'a Options,
     settings: settings::Settings,
     report: &'a Report,
@@ -176,88 +178,6 @@ impl<'a> Build<'a> {
 
     fn points(&self) -> rules::Points<'_> {
         rules::Points { known: &self.known, broken: &self.broken, derived: &self.derivable }
-    }
-
-    /// `--line NAME=ADDRESS` for a line that isn't there would leave the real device polled.
-    fn check_elsewhere(&self, lines: &[Section<'_>]) {
-        let names: Vec<String> = lines.iter().filter_map(|line| line.text("name")).collect();
-        for (name, to) in self.options.lines.iter().filter(|(name, _)| !names.contains(name)) {
-            let place = Place { file: format!("--line {name}={to}"), ..Place::default() };
-            let help = nearest(name, names.iter().map(String::as_str));
-            self.report.error(&place, "unknown-line", format!("there is no line `{name}`"), help);
-        }
-    }
-
-    /// A rule of the documents may not be called like one that the gateway has of its own.
-    fn check_reserved(&self, written: &[Section<'_>]) {
-        let own = |name: &str| self.rules.iter().any(|rule| rule.basis == IMPLICIT && rule.name == name);
-        for section in written {
-            if section.text("name").is_some_and(|name| own(&name)) {
-                let help = Some("use another name".to_owned());
-                section.error(
-                    "name",
-                    "reserved-name",
-                    "the gateway has a rule of its own of this name",
-                    help,
-                );
-            }
-        }
-    }
-
-    fn check_risk_point(&self, section: &Section<'_>, draft: &DeviceDraft) {
-        let Some(code) = &draft.risk_point else { return };
-        if !self.risk_points.iter().any(|point| point.code == *code) {
-            let help = nearest(code, self.risk_points.iter().map(|point| point.code.as_str()));
-            section.error(
-                "risk_point",
-                "unknown-risk-point",
-                format!("there is no risk point `{code}`"),
-                help,
-            );
-        }
-    }
-
-    fn check_slaves(&self) {
-        for (index, draft) in self.drafts.iter().enumerate() {
-            let same = |other: &&DeviceDraft| other.line == draft.line && other.slave == draft.slave;
-            if let Some(other) = self.drafts.iter().take(index).find(same) {
-                let text =
-                    format!("{} has slave {} on the same line as {}", draft.name, draft.slave.0, other.name);
-                self.report.error(
-                    &draft.place,
-                    "duplicate-slave",
-                    text,
-                    Some("each device of a line needs its own address".to_owned()),
-                );
-            }
-        }
-        for point in &self.risk_points {
-            if !self.drafts.iter().any(|draft| draft.risk_point.as_ref() == Some(&point.code)) {
-                let text = format!("the risk point {} has no sensor", point.code);
-                self.report.warning(&Place::default(), "blind-risk-point", text, None);
-            }
-        }
-    }
-
-    /// DTUs and people cannot come in by the same port.
-    fn check_listen(&self) {
-        for line in &self.lines {
-            if let Address::DialIn(dtu) = &line.settings.address
-                && dtu.listen.port() == self.settings.listen.port()
-            {
-                let text =
-                    format!("{} dials in on the port of the console ({})", dtu.name, self.settings.listen);
-                self.report.error(&line.place, "port-in-use", text, Some("use another port".to_owned()));
-            }
-        }
-    }
-
-    fn check_lines(&self) {
-        let speaks_rtu: Vec<bool> = (0..self.lines.len())
-            .map(|index| self.drafts.iter().any(|draft| draft.line == index && draft.profile.text.is_none()))
-            .collect();
-        serial::check(&self.lines, &speaks_rtu, self.report);
-        text::check_lines(&self.lines, &self.drafts, self.report);
     }
 
     fn number_lines_and_devices(&mut self) {
@@ -370,74 +290,6 @@ impl<'a> Build<'a> {
         self.derived.push(draft.settings);
     }
 
-    /// A denser period that no rule can ever ask for.
-    fn check_denser(&self) {
-        let feeds = |point: PointId, own: &[Option<PointId>]| own.contains(&Some(point));
-        for (draft, spec) in self.drafts.iter().zip(&self.devices) {
-            let direct = self.rules.iter().any(|rule| feeds(rule.point, &spec.points));
-            let mut inputs = self.derived.iter().flat_map(|derived| &derived.inputs);
-            if draft.every_in_alarm.is_some()
-                && !direct
-                && !inputs.any(|(_, point)| feeds(*point, &spec.points))
-            {
-                let text = format!("{} has `every_in_alarm`, and no rule looks at its points", draft.name);
-                let help = Some("write a rule, or leave the key out".to_owned());
-                self.report.warning(&draft.place, "no-rule", text, help);
-            }
-        }
-    }
-
-    /// Stale rules of devices, and the gateway's own points and rules.
-    fn implicit(&mut self) {
-        for (draft, spec) in self.drafts.iter().zip(&self.devices) {
-            let points: Vec<PointId> = spec.points.iter().flatten().copied().collect();
-            let Some(first) = points.first().copied() else { continue };
-            let condition = Condition::Stale { after: draft.stale_after, severity: Severity::Yellow, points };
-            let advice = "检查设备供电、接线和地址 check power, wiring and address of the device";
-            self.rules.push(implicit_rule(
-                format!("{}-stale", draft.name),
-                first,
-                Kind::Sensor,
-                condition,
-                advice,
-            ));
-        }
-        let device = self.device("gateway", "gateway", None, None);
-        let mut own = vec![
-            ("disk".to_owned(), Severity::Orange, "检查存储盘 free space or replace the disk"),
-            (
-                "journal".to_owned(),
-                Severity::Orange,
-                "旧记录已移到 damaged-* 目录，检查存储盘 the damaged journal stands in damaged-*; check the disk",
-            ),
-            ("clock".to_owned(), Severity::Yellow, "校时 set the box's clock (NTP)"),
-        ];
-        for line in &self.lines {
-            own.push((
-                format!("line-{}", line.settings.name),
-                Severity::Yellow,
-                "检查线路与转换器 check the port, cable or serial server",
-            ));
-        }
-        for (short, severity, advice) in own {
-            let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
-            let point = self.point(device, "gateway", &short, None, 0, states);
-            let on_delay =
-                Duration::from_secs(if matches!(short.as_str(), "disk" | "journal") { 0 } else { 10 });
-            let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
-            let max_gap = Duration::from_secs(30);
-            let condition =
-                Condition::Threshold { direction: Direction::Above, levels, deadband: 0.5, max_gap };
-            self.rules.push(implicit_rule(
-                format!("gateway-{short}"),
-                point,
-                Kind::System,
-                condition,
-                advice,
-            ));
-        }
-    }
-
     fn finish(mut self, documents: Vec<(String, String)>) -> Site {
         for (index, rule) in (0..).zip(&mut self.rules) {
             rule.id = RuleId(index);
@@ -479,15 +331,6 @@ impl<'a> Build<'a> {
             documents,
         }
     }
-}
-
-/// The basis of the gateway's own rules.
-const IMPLICIT: &str = "implicit";
-
-fn implicit_rule(name: String, point: PointId, kind: Kind, condition: Condition, advice: &str) -> Rule {
-    let version = hash(&format!("{name} {condition:?}"));
-    let (advice, basis) = (advice.to_owned(), IMPLICIT.to_owned());
-    Rule { id: RuleId(0), name, version, point, kind, condition, advice, basis, latched: false }
 }
 
 /// Names in use, by kind.

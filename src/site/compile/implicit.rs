@@ -1,0 +1,73 @@
+//! The points and rules that a site has without writing them: silence of devices, and the gateway's own troubles.
+//!
+//! In: devices and lines. Out: the device `gateway` with its points, and rules of kind `sensor` and `system`.
+//! Invariant: every device has a rule for its silence.
+
+use std::time::Duration;
+
+use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
+use crate::point::PointId;
+use crate::site::compile::Build;
+use crate::site::rules::hash;
+
+impl Build<'_> {
+    /// Stale rules of devices, and the gateway's own points and rules.
+    pub(crate) fn implicit(&mut self) {
+        for (draft, spec) in self.drafts.iter().zip(&self.devices) {
+            let points: Vec<PointId> = spec.points.iter().flatten().copied().collect();
+            let Some(first) = points.first().copied() else { continue };
+            let condition = Condition::Stale { after: draft.stale_after, severity: Severity::Yellow, points };
+            let advice = "检查设备供电、接线和地址 check power, wiring and address of the device";
+            self.rules.push(implicit_rule(
+                format!("{}-stale", draft.name),
+                first,
+                Kind::Sensor,
+                condition,
+                advice,
+            ));
+        }
+        let device = self.device("gateway", "gateway", None, None);
+        let mut own = vec![
+            ("disk".to_owned(), Severity::Orange, "检查存储盘 free space or replace the disk"),
+            (
+                "journal".to_owned(),
+                Severity::Orange,
+                "旧记录已移到 damaged-* 目录，检查存储盘 the damaged journal stands in damaged-*; check the disk",
+            ),
+            ("clock".to_owned(), Severity::Yellow, "校时 set the box's clock (NTP)"),
+        ];
+        for line in &self.lines {
+            own.push((
+                format!("line-{}", line.settings.name),
+                Severity::Yellow,
+                "检查线路与转换器 check the port, cable or serial server",
+            ));
+        }
+        for (short, severity, advice) in own {
+            let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
+            let point = self.point(device, "gateway", &short, None, 0, states);
+            let on_delay =
+                Duration::from_secs(if matches!(short.as_str(), "disk" | "journal") { 0 } else { 10 });
+            let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
+            let max_gap = Duration::from_secs(30);
+            let condition =
+                Condition::Threshold { direction: Direction::Above, levels, deadband: 0.5, max_gap };
+            self.rules.push(implicit_rule(
+                format!("gateway-{short}"),
+                point,
+                Kind::System,
+                condition,
+                advice,
+            ));
+        }
+    }
+}
+
+/// The basis of the gateway's own rules.
+pub(crate) const IMPLICIT: &str = "implicit";
+
+fn implicit_rule(name: String, point: PointId, kind: Kind, condition: Condition, advice: &str) -> Rule {
+    let version = hash(&format!("{name} {condition:?}"));
+    let (advice, basis) = (advice.to_owned(), IMPLICIT.to_owned());
+    Rule { id: RuleId(0), name, version, point, kind, condition, advice, basis, latched: false }
+}
