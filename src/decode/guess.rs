@@ -35,7 +35,9 @@ const QUAD: ([Kind; 3], &[&str]) =
 /// use lifeline_gateway::decode::guess::guesses;
 /// let found = guesses(&[0x47AE, 0x3F81]);
 /// let marked: Vec<_> = found.iter().filter(|guess| guess.plausible).collect();
-/// assert_eq!((marked[0].order, marked[0].text.as_str()), ("CDAB", "1.01"));
+/// // Two orders of these registers look like a measurement; a person who knows the sensor tells which is one.
+/// assert_eq!((marked[0].order, marked[0].text.as_str()), ("ABCD", "89215.01"));
+/// assert_eq!((marked[1].order, marked[1].text.as_str()), ("CDAB", "1.01"));
 /// ```
 pub fn guesses(cells: &[u16]) -> Vec<Guess> {
     let (kinds, orders) = match cells.len() {

@@ -226,6 +226,8 @@ pub(crate) fn check_shared(lines: &[LineDraft], report: &Report) {
                     }
                 }
             }
+            // Two lines on one serial port are an error that is told with the port.
+            Address::Serial { .. } => {}
             address => {
                 let same = |other: &&LineDraft| other.settings.address.place() == address.place();
                 if let Some(other) =
