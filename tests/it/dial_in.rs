@@ -86,12 +86,14 @@ impl Vendor {
         }
     }
 
-    /// Serial bytes as the DTU sends them, with a heartbeat where the format lets one be told apart.
+    /// Serial bytes as the DTU sends them, with a heartbeat inside.
     fn up(self, id: &[u8], bytes: &[u8]) -> Vec<u8> {
         let (head, tail) = bytes.split_at(bytes.len() / 2);
         let beat = self.heartbeat(id);
         match self {
-            Self::Usr | Self::InHand => [&beat, bytes].concat(),
+            // In front of an answer, or in its middle, where only its check sum tells them apart.
+            Self::Usr | Self::InHand if id.ends_with(b"1") => [&beat, bytes].concat(),
+            Self::Usr | Self::InHand => [head, &beat, tail].concat(),
             Self::Hongdian => [ddp(0x09, id, head), beat, ddp(0x09, id, tail)].concat(),
             Self::Alotcer => [alotcer(0x32, id, head), beat, alotcer(0x32, id, tail)].concat(),
             Self::FourFaith => [escape(head), beat, escape(tail)].concat(),
