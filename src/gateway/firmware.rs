@@ -58,7 +58,8 @@ pub struct Known {
 pub(crate) struct Identity {
     name: String,
     firmware: Firmware,
-    profile: Profile,
+    /// The device's profile in the layout of all versions, where another version may still come.
+    profile: Option<Profile>,
     withheld: Vec<usize>,
     known: Known,
     /// When the device last told, or refused to; `None`: it has to be asked.
@@ -91,22 +92,20 @@ impl Identity {
         Self {
             name: name.to_owned(),
             known: Known { applied: firmware.named.clone(), told: None, by, note },
+            profile: firmware.is_open().then(|| spec.profile.clone()),
             firmware,
-            profile: spec.profile.clone(),
             withheld: spec.withheld.clone(),
             heard: None,
             met: false,
         }
     }
 
-    /// The profile to poll by: what its version has and the site allows is visible, all else hidden.
-    pub(crate) fn profile(&self) -> Profile {
-        let mut profile = self.profile.clone();
-        if self.firmware.is_open()
-            && let Ok(at) = self.firmware.apply(&profile, self.known.applied.as_deref())
-        {
-            profile = at;
-        }
+    /// The profile to poll by: what its version has and the site allows is visible, all else hidden. `whole` is the device's own, in the
+    /// layout of all versions.
+    pub(crate) fn profile(&self, whole: &Profile) -> Profile {
+        let whole = self.profile.as_ref().unwrap_or(whole);
+        let at = self.firmware.is_open().then(|| self.firmware.apply(whole, self.known.applied.as_deref()));
+        let mut profile = at.and_then(Result::ok).unwrap_or_else(|| whole.clone());
         for index in &self.withheld {
             if let Some(field) = profile.fields.get_mut(*index) {
                 field.hidden = true;
@@ -219,6 +218,7 @@ impl Identity {
         let absent = self.firmware.variant(version).ok()?.absent;
         let names: Vec<&str> = self
             .profile
+            .as_ref()?
             .fields
             .iter()
             .zip(absent)

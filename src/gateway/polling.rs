@@ -85,7 +85,7 @@ impl Polling {
     pub(crate) fn new(spec: &DeviceSpec, name: String, address: &Address, quiet: Duration) -> Self {
         let serial = matches!(address, Address::Serial { .. });
         let identity = Identity::new(spec, &name);
-        let profile = identity.profile();
+        let profile = identity.profile(&spec.profile);
         let wanted = wanted(&profile.fields);
         let mut device = Self {
             id: spec.id,
@@ -247,7 +247,7 @@ impl Polling {
 
     /// Plans anew for the version that the device now has.
     pub(crate) fn become_other(&mut self) {
-        self.profile = self.identity.profile();
+        self.profile = self.identity.profile(&self.profile);
         self.wanted = wanted(&self.profile.fields);
         self.refusals = Refusals::default();
         self.hushed = Hushed::default();

@@ -5,6 +5,7 @@
 //! fixed when the documents are read. Without a version only what all variants agree on is there, with the most careful limits.
 //! Source: DESIGN section 6; KELLER protocol series 30 v3.5 (a model whose largest read, faults and addresses change with its version).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::profile::version::{Scheme, matches};
@@ -72,8 +73,8 @@ pub struct Firmware {
     pub named: Option<String>,
     /// Limits before any overlay.
     pub limits: Limits,
-    /// Fields before any overlay.
-    pub fields: Vec<Field>,
+    /// Fields before any overlay; shared by all devices of the model.
+    pub fields: Arc<Vec<Field>>,
     /// In the order of the document; later ones win.
     pub overlays: Vec<Overlay>,
 }
@@ -176,7 +177,7 @@ impl Piece {
 impl Firmware {
     /// All fields of all variants, each as the first one has it: the model's own, then those that overlays add.
     pub fn layout(&self) -> Vec<Field> {
-        let mut fields = self.fields.clone();
+        let mut fields = self.fields.to_vec();
         for field in self.overlays.iter().flat_map(|overlay| &overlay.fields) {
             if !fields.iter().any(|known| known.name == field.name) {
                 fields.push(field.clone());
@@ -308,7 +309,7 @@ mod tests {
         };
         Firmware {
             limits: limits(8, 4),
-            fields: vec![field("a", 0), field("b", 1), field("c", 2)],
+            fields: vec![field("a", 0), field("b", 1), field("c", 2)].into(),
             overlays: vec![
                 overlay("<2.0", limits(2, 9), &["b"], vec![field("a", 90)]),
                 overlay(">=3.0", limits(80, 0), &[], vec![field("d", 3)]),

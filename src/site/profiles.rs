@@ -88,7 +88,7 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
         top.sections("trigger").iter().filter_map(|section| firmware::trigger(section, &layout)).collect();
     let vectors = top.sections("vector").iter().map(vector).collect();
     top.finish();
-    let (limits, fields) = (firmware.limits.clone(), firmware.fields.clone());
+    let (limits, fields) = (firmware.limits.clone(), firmware.fields.to_vec());
     let profile = Profile {
         name: name?,
         class: class.to_owned(),
@@ -113,9 +113,9 @@ fn versions(top: &Section<'_>, scheme: Scheme, limits: Limits, fields: Vec<Field
     let overlays = versions.iter().map(|section| firmware::overlay(section, &limits)).collect();
     let version = top.section("version");
     let telling = version.as_ref().and_then(firmware::telling);
-    let mut firmware = Firmware { scheme, telling, named: None, limits, fields, overlays };
+    let mut firmware = Firmware { scheme, telling, named: None, limits, fields: Arc::new(fields), overlays };
     let names: Vec<String> = firmware.layout().into_iter().map(|field| field.name).collect();
-    links(&sections, &names, &mut firmware.fields);
+    links(&sections, &names, Arc::<Vec<Field>>::make_mut(&mut firmware.fields));
     for (section, overlay) in versions.iter().zip(&mut firmware.overlays) {
         links(&section.sections("point"), &names, &mut overlay.fields);
     }
