@@ -419,10 +419,11 @@ impl Line {
         }
     }
 
-    /// Ends the open request without an answer.
+    /// Ends the open request without an answer. What was taken for a damaged one may have been noise before the answer, which may
+    /// come as late after the deadline as after a silence.
     fn fail(&mut self, now: Instant, losses: &mut Losses) {
-        self.open = None;
-        self.owe(now);
+        let since = self.open.take().map_or(now, |open| open.deadline.max(now));
+        self.owe(since);
         self.forget(losses);
     }
 

@@ -357,8 +357,9 @@ impl Master {
                 }
             }
             Verdict::Damaged => {
-                // What was taken for a damaged answer may have been noise before the answer.
-                self.suspect = self.suspect.map(|suspect| Suspect { from: at, ..suspect });
+                // What was taken for a damaged answer may have been noise before the answer: the suspicion
+                // still counts from the deadline.
+                self.suspect = self.suspect.map(|suspect| Suspect { from: suspect.from.max(at), ..suspect });
                 Err(Failure::BadFrame)
             }
             Verdict::Broken => {
