@@ -118,7 +118,13 @@ impl Keeper {
 
     /// Runs until `inlets.stop`, then commits what waits.
     pub(crate) async fn run(mut self, mut inlets: Inlets) {
+        // What the gateway knows of itself, such as a journal that was moved aside, is in its first commit.
+        self.tick();
         loop {
+            // A stream of polls never keeps the clock's own work waiting.
+            if self.own_at.min(self.core.next_due().unwrap_or(self.own_at)) <= self.clock.now() {
+                self.tick();
+            }
             self.hand_over();
             let wake = self.wake_after(self.clock.now());
             tokio::select! {
