@@ -322,6 +322,7 @@ mod tests {
             class: "waterlogging".into(),
             maker: String::new(),
             source: String::new(),
+            about: std::sync::Arc::default(),
             serial: None,
             text: None,
             limits: Limits::default(),

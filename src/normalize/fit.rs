@@ -111,6 +111,7 @@ mod tests {
             class: "io".to_owned(),
             maker: String::new(),
             source: String::new(),
+            about: std::sync::Arc::default(),
             serial: None,
             text: None,
             limits: Limits::default(),

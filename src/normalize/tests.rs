@@ -11,6 +11,7 @@ fn profile(class: &str, fields: Vec<Field>) -> Profile {
         class: class.into(),
         maker: String::new(),
         source: String::new(),
+        about: std::sync::Arc::default(),
         serial: None,
         text: None,
         limits: Limits::default(),

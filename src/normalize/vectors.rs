@@ -118,6 +118,7 @@ mod tests {
             class: "water-level".into(),
             maker: String::new(),
             source: String::new(),
+            about: std::sync::Arc::default(),
             serial: None,
             text: None,
             limits: Limits::default(),
@@ -133,6 +134,7 @@ mod tests {
             cells: vec![(field("x", 0, Kind::U16).table, 3, cells.to_vec())],
             expect: vec![(name.into(), expect)],
             from_maker: false,
+            firmware: None,
         }
     }
 

@@ -10,7 +10,7 @@
 //!
 //! | table | keys |
 //! |---|---|
-//! | `[profile]` | `name`, `class` (one of [`CLASSES`]), `maker`, `source`: required. `model`, `serial` (`"9600 8N1"`), `slave` (factory address), `versions` (scheme of firmware versions, [`version::Scheme`]: `semantic`, `class.group-year.week`, `number`, `text`), `note` |
+//! | `[profile]` | `name`, `class` (one of [`CLASSES`]), `maker`, `source`: required. `model`, `serial` (`"9600 8N1"`), `slave` (factory address), `versions` (scheme of firmware versions, [`version::Scheme`]: `semantic`, `class.group-year.week`, `number`, `text`), `quirks` and `uncertain` (lists of sentences: what surprises whoever wires or reads it; what of the map is not proved), `note` |
 //! | `[version]` | where a device tells its version: `at` with `type` (`u16`, `u32`, `u64`, `u8h`, `u8l`, `bcd` or `ascii`), `count`, `order` and `format` ([`firmware::Form`], left out: `"{n}"`), or `identity` (object of FC 43/14, 2 the standard's). `refused` (the version of a device that refuses this request), `note` |
 //! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register`, `any_unit` (Modbus TCP: answers with another unit), `wake` ([`Wake`]) |
 //! | `[[point]]` | `name`, `at`, `type`: required. `count`, `order`, `scale`, `offset`, `decimals_from`, `pre_offset_from`, `loop`, `unit`, `range`, `tolerance`, `faults`, `bits`, `invert`, `one_hot`, `states`, `valid_when`, `destructive`, `hidden`, `decimals`, `note` |
@@ -299,6 +299,23 @@ pub struct Vector {
     pub expect: Vec<(String, Expect)>,
     /// The source prints the value (`maker`), or it was computed from the map (`worked`).
     pub from_maker: bool,
+    /// The firmware version that it is of; `None`: the model before any overlay.
+    pub firmware: Option<String>,
+}
+
+/// What a profile says to people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Models of the maker that have this map.
+    pub model: String,
+    /// Factory address.
+    pub slave: Option<u8>,
+    /// One remark.
+    pub note: String,
+    /// What surprises whoever wires or reads the device.
+    pub quirks: Vec<String>,
+    /// What of the map is not proved.
+    pub uncertain: Vec<String>,
 }
 
 /// A device model (with the firmware overlay of one device already applied).
@@ -312,6 +329,8 @@ pub struct Profile {
     pub maker: String,
     /// Where the map comes from.
     pub source: String,
+    /// For people; shared by all devices of the model.
+    pub about: Arc<About>,
     /// Factory serial format.
     pub serial: Option<SerialFormat>,
     /// How it speaks when it speaks lines of text and no Modbus.

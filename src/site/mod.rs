@@ -7,6 +7,7 @@ mod budget;
 mod compile;
 mod devices;
 pub mod kit;
+pub mod library;
 mod dial_in;
 mod firmware;
 mod profiles;

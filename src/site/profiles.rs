@@ -14,6 +14,7 @@ use crate::profile::names::{number as raw_number, serial_fault, serial_format};
 use crate::profile::version::Scheme;
 use crate::profile::{CLASSES, Expect, Fault, FaultMatch, Field, Kind, Limits, Loop, Order, Profile, Vector};
 use crate::site::firmware;
+use crate::site::library;
 use crate::site::section::{Section, kebab, nearest, number};
 use crate::site::text;
 use crate::site::tree::{Document, Report, Value};
@@ -22,7 +23,7 @@ use crate::site::tree::{Document, Report, Value};
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) profile: Profile,
-    firmware: Firmware,
+    pub(crate) firmware: Firmware,
 }
 
 impl Model {
@@ -70,14 +71,11 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     });
     let schemes: Vec<&'static str> = Scheme::ALL.iter().map(|scheme| scheme.name()).collect();
     let scheme = head.word("versions", &schemes).and_then(Scheme::parse).unwrap_or(Scheme::Semantic);
-    let slave = head.int("slave", 0, 255);
-    for ignored in ["model", "note"] {
-        head.node(ignored);
-    }
+    let about = library::about(&head);
     head.finish();
     let mut limits =
         top.section("limits").map_or_else(Limits::default, |section| limits(&section, &Limits::default()));
-    let format = top.section("text").and_then(|section| text::format(&section, slave));
+    let format = top.section("text").and_then(|section| text::format(&section, about.slave));
     limits.timeout = format.as_ref().and_then(|(_, timeout)| *timeout).or(limits.timeout);
     let sections = top.sections("point");
     let fields: Vec<Field> = sections.iter().filter_map(field).collect();
@@ -94,6 +92,7 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
         class: class.to_owned(),
         maker,
         source,
+        about: Arc::new(about),
         serial,
         text: format.map(|(format, _)| format),
         limits,
@@ -130,9 +129,9 @@ fn versions(top: &Section<'_>, scheme: Scheme, limits: Limits, fields: Vec<Field
 fn prove(sections: &[Section<'_>], profile: &Profile, firmware: &Firmware) {
     for (number, (section, vector)) in (1..).zip(sections.iter().zip(&profile.vectors)) {
         let mut own = profile.clone();
-        if let Some(version) = section.text("firmware") {
+        if let Some(version) = &vector.firmware {
             own.fields = firmware.layout();
-            match firmware.apply(&own, Some(&version)) {
+            match firmware.apply(&own, Some(version)) {
                 Ok(at) => own = at,
                 Err(why) => {
                     section.error("firmware", "bad-firmware", why, None);
@@ -388,9 +387,8 @@ fn vector(section: &Section<'_>) -> Vector {
     }
     let tolerance = section.float("tol");
     let from_maker = section.word("from", &["maker", "worked"]) == Some("maker");
-    for other in ["firmware", "note"] {
-        section.node(other);
-    }
+    let firmware = section.text("firmware");
+    section.text("note");
     let mut expect = Vec::new();
     for key in ["expect", "expect_state", "expect_fault"] {
         let Some(found) = section.section(key) else { continue };
@@ -414,7 +412,7 @@ fn vector(section: &Section<'_>) -> Vector {
         }
     }
     section.finish();
-    Vector { text, cells, expect, from_maker }
+    Vector { text, cells, expect, from_maker, firmware }
 }
 
 fn word(node: &crate::site::tree::Node) -> Option<u16> {

@@ -52,7 +52,22 @@ fn a_broken_register_map_is_found_by_its_vectors() {
 fn profile(document: &Table) -> Profile {
     keys(document, &["profile", "version", "text", "limits", "point", "firmware", "trigger", "vector"]);
     let head = document["profile"].as_table().unwrap();
-    keys(head, &["name", "class", "maker", "source", "model", "serial", "slave", "versions", "note"]);
+    keys(
+        head,
+        &[
+            "name",
+            "class",
+            "maker",
+            "source",
+            "model",
+            "serial",
+            "slave",
+            "versions",
+            "quirks",
+            "uncertain",
+            "note",
+        ],
+    );
     let text = |name: &str| head[name].as_str().unwrap().to_owned();
     assert!(CLASSES.contains(&text("class").as_str()), "{}", text("class"));
     let points = tables(document, "point");
@@ -65,6 +80,34 @@ fn profile(document: &Table) -> Profile {
         );
         assert!(fields[..index].iter().all(|other| other.name != one.name), "{} stands twice", one.name);
     }
+    overlays(document, head, &fields);
+    let limits = limits(document.get("limits"));
+    for field in &fields {
+        assert!(field.count <= limits.registers_per_read, "{} fits in no read", field.name);
+    }
+    Profile {
+        name: text("name"),
+        class: text("class"),
+        maker: text("maker"),
+        source: text("source"),
+        about: std::sync::Arc::default(),
+        serial: head.get("serial").map(|format| serial_format(format.as_str().unwrap()).unwrap()),
+        text: document.get("text").map(|table| format(table.as_table().unwrap(), head)),
+        limits,
+        fields,
+        triggers: Vec::new(),
+        // Those of a version are proved when the shipped documents load.
+        vectors: tables(document, "vector")
+            .into_iter()
+            .filter(|one| !one.contains_key("firmware"))
+            .map(vector)
+            .collect(),
+    }
+}
+
+/// The `[[firmware]]` of a profile.
+fn overlays(document: &Table, head: &Table, fields: &[Field]) {
+    let points = tables(document, "point");
     let scheme =
         head.get("versions").map(|name| Scheme::parse(name.as_str().unwrap()).unwrap()).unwrap_or_default();
     for overlay in tables(document, "firmware") {
@@ -78,27 +121,6 @@ fn profile(document: &Table) -> Profile {
         for name in overlay.get("without").and_then(Value::as_array).into_iter().flatten() {
             assert!(fields.iter().any(|field| Some(field.name.as_str()) == name.as_str()));
         }
-    }
-    let limits = limits(document.get("limits"));
-    for field in &fields {
-        assert!(field.count <= limits.registers_per_read, "{} fits in no read", field.name);
-    }
-    Profile {
-        name: text("name"),
-        class: text("class"),
-        maker: text("maker"),
-        source: text("source"),
-        serial: head.get("serial").map(|format| serial_format(format.as_str().unwrap()).unwrap()),
-        text: document.get("text").map(|table| format(table.as_table().unwrap(), head)),
-        limits,
-        fields,
-        triggers: Vec::new(),
-        // Those of a version are proved when the shipped documents load.
-        vectors: tables(document, "vector")
-            .into_iter()
-            .filter(|one| !one.contains_key("firmware"))
-            .map(vector)
-            .collect(),
     }
 }
 
@@ -255,5 +277,5 @@ fn vector(vector: &Table) -> Vector {
     let from = vector["from"].as_str().unwrap();
     assert!(matches!(from, "maker" | "worked"));
     let text = vector.get("text").map(|text| text.as_str().unwrap().to_owned());
-    Vector { text, cells, expect, from_maker: from == "maker" }
+    Vector { text, cells, expect, from_maker: from == "maker", firmware: None }
 }

@@ -7,6 +7,15 @@ fn the_alarm_page_is_the_lifecycle() {
     check("docs/reference/alarm.md", &lifeline_gateway::alarm::lifecycle::reference());
 }
 
+#[test]
+fn the_page_of_profiles_is_the_library() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles");
+    check(
+        "docs/reference/profiles.md",
+        &lifeline_gateway::site::library::reference(&folder).expect("profiles"),
+    );
+}
+
 /// Compares the page at `path` (from the root of the crate) with `text`.
 fn check(path: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

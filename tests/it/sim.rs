@@ -144,6 +144,7 @@ fn profile(fields: Vec<Field>) -> Profile {
         class: "water-level".to_owned(),
         maker: String::new(),
         source: String::new(),
+        about: std::sync::Arc::default(),
         serial: None,
         text: None,
         limits: Limits { registers_per_read: 4, ..Limits::default() },

@@ -92,6 +92,7 @@ fn sample(vector: &Toml, mut field: Field, raw: Raw) -> Sample {
         class: "io".into(),
         maker: String::new(),
         source: String::new(),
+        about: std::sync::Arc::default(),
         serial: None,
         text: None,
         limits: Limits::default(),
