@@ -179,6 +179,24 @@ impl Threshold {
         self.settle();
     }
 
+    /// Takes over, after [`Self::restore`], what `old` was at: the run of readings, and delays and flags of every level that asks what a level of it asked.
+    pub(crate) fn succeed(&mut self, old: &Self) {
+        (self.last, self.newest) = (old.last, old.newest);
+        let same = |a: f64, b: f64| a.total_cmp(&b).is_eq();
+        for state in &mut self.levels {
+            let asked = |other: &&LevelState| {
+                other.level.severity == state.level.severity && same(other.enter, state.enter)
+            };
+            let Some(other) = old.levels.iter().find(asked).filter(|_| old.direction == self.direction)
+            else {
+                continue;
+            };
+            (state.reached, state.raising) = (other.reached, other.raising);
+            state.clearing = other.clearing.filter(|_| same(other.leave, state.leave));
+        }
+        self.settle();
+    }
+
     /// Moves all times by a step of the wall clock.
     pub(crate) fn shift(&mut self, by_ms: i64) {
         for state in &mut self.levels {
@@ -264,6 +282,12 @@ impl Stale {
     /// Counts from `now` on.
     pub(crate) fn restart(&mut self, now: Timestamp) {
         self.seen = now;
+    }
+
+    /// Goes on where `old` was.
+    pub(crate) fn succeed(&mut self, old: &Self) {
+        self.seen = old.seen;
+        self.raised = old.raised;
     }
 
     /// A number of this time was heard; whether that ends the silence.

@@ -100,6 +100,42 @@ impl Engine {
         self.start(now);
     }
 
+    /// Takes the rules of other documents. A rule that asks the same of the same point goes on as it is, delays under way and all; one that asks something else
+    /// keeps its alarm; one that is gone closes its alarm; a new one begins at rest, with silence counted from `now`.
+    pub fn reload(&mut self, rules: Vec<Rule>, catalog: &Catalog, now: Timestamp) {
+        let fresh = Self::new(&self.site, rules, catalog);
+        let watches = std::mem::replace(&mut self.watches, fresh.watches);
+        self.routes = fresh.routes;
+        let mut before: BTreeMap<String, Watch> =
+            watches.into_iter().map(|watch| (watch.rule.name.clone(), watch)).collect();
+        self.changed.clear();
+        self.timers.clear();
+        let Self { watches, timers, out, changed, started, .. } = self;
+        for (index, watch) in watches.iter_mut().enumerate() {
+            match before.remove(&watch.rule.name) {
+                Some(old) => watch.succeed(old, now, out),
+                None => {
+                    if let Gauge::Stale(stale) = &mut watch.gauge {
+                        stale.restart(now);
+                    }
+                }
+            }
+            watch.listed = false;
+            list(changed, index, watch);
+            if let Gauge::Stale(stale) = &watch.gauge
+                && *started
+                && !stale.raised
+            {
+                timers.push(Reverse((stale.due(), index)));
+            }
+        }
+        for (name, watch) in before {
+            let state = watch.save();
+            self.out.extend(state.alarm.and_then(|alarm| removed(alarm, now)));
+            self.gone.push(name);
+        }
+    }
+
     /// Takes one reading.
     pub fn reading(&mut self, reading: &Reading, now: Timestamp) {
         if !self.started {

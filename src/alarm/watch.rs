@@ -193,6 +193,26 @@ impl Watch {
             (saved.raising, saved.clearing, saved.reached) != (state.raising, state.clearing, state.reached);
     }
 
+    /// Goes on for `old`, the rule of the same name in the documents before. The same question of the same point is the same rule at work, whatever else is
+    /// written of it now. Another question keeps the alarm, and those delays whose thresholds are as they were.
+    pub(crate) fn succeed(&mut self, old: Self, now: Timestamp, out: &mut Vec<Transition>) {
+        if old.rule.version == self.rule.version && old.point == self.point {
+            let new = std::mem::replace(self, old);
+            self.rule = new.rule;
+            (self.risk_point, self.town, self.unit) = (new.risk_point, new.town, new.unit);
+            return;
+        }
+        self.restore(old.save(), Some(now), now, out);
+        if old.point == self.point {
+            match (&mut self.gauge, &old.gauge) {
+                (Gauge::Threshold(gauge), Gauge::Threshold(old)) => gauge.succeed(old),
+                (Gauge::Stale(gauge), Gauge::Stale(old)) => gauge.succeed(old),
+                (Gauge::Threshold(_), Gauge::Stale(_)) | (Gauge::Stale(_), Gauge::Threshold(_)) => {}
+            }
+        }
+        self.changed = true;
+    }
+
     /// What is kept over a restart.
     pub(crate) fn save(&self) -> RuleState {
         let mut state = RuleState {

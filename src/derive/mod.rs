@@ -57,6 +57,7 @@ pub struct Derived {
 }
 
 struct Formula {
+    settings: Settings,
     point: PointId,
     inputs: Vec<PointId>,
     compiled: Compiled,
@@ -102,9 +103,45 @@ impl Derived {
                 windows: ids,
                 factor: settings.factor,
                 told: None,
+                settings,
             });
         }
         Self { points, latest: BTreeMap::new(), windows, context: Context::default() }
+    }
+
+    /// Goes on for `old` after other documents: samples and windows of points that mean what they meant stay, and no time is told twice. `kept` is the new
+    /// number of a point that is read as before, `named` that of any point of the same name.
+    pub fn succeed(
+        &mut self,
+        old: Self,
+        kept: impl Fn(PointId) -> Option<PointId>,
+        named: impl Fn(PointId) -> Option<PointId>,
+    ) {
+        let mut told = BTreeMap::new();
+        // A derived point is as before when its formula is, and all that it is computed from.
+        let mut same: BTreeMap<PointId, Option<PointId>> = BTreeMap::new();
+        for formula in &old.points {
+            told.extend(named(formula.point).zip(formula.told));
+            let input = |(name, point): &(String, PointId)| {
+                Some((name.clone(), same.get(point).copied().unwrap_or_else(|| kept(*point))?))
+            };
+            let inputs: Option<Vec<_>> = formula.settings.inputs.iter().map(input).collect();
+            let now = inputs.zip(kept(formula.point)).map(|(inputs, point)| Settings {
+                inputs,
+                point,
+                ..formula.settings.clone()
+            });
+            let is = now.filter(|now| self.points.iter().any(|new| new.settings == *now));
+            same.insert(formula.point, is.map(|settings| settings.point));
+        }
+        let kept = |point: PointId| same.get(&point).copied().unwrap_or_else(|| kept(point));
+        for (point, sample) in old.latest {
+            self.latest.extend(kept(point).map(|point| (point, sample)));
+        }
+        self.windows.succeed(old.windows, kept);
+        for formula in &mut self.points {
+            formula.told = told.get(&formula.point).copied();
+        }
     }
 
     /// Takes the readings of `batch` in and returns a reading for each derived point that one of them feeds.

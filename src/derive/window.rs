@@ -71,6 +71,17 @@ impl Store {
         }))
     }
 
+    /// Takes the samples of each window of `old` that is still asked for; `kept` is the new number of its point.
+    pub fn succeed(&mut self, old: Self, kept: impl Fn(PointId) -> Option<PointId>) {
+        for (point, before) in old.windows {
+            let Some(point) = kept(point) else { continue };
+            let same = |(of, window): &&mut (PointId, Window)| *of == point && window.span == before.span;
+            if let Some((_, window)) = self.windows.iter_mut().find(same) {
+                *window = before;
+            }
+        }
+    }
+
     /// The window of this number.
     pub fn get(&self, id: WindowId) -> Option<&Window> {
         self.windows.get(id.0).map(|(_, window)| window)

@@ -79,6 +79,16 @@ impl Attention {
         attention
     }
 
+    /// Goes on for `old` after other documents: what was near a threshold that is still there is near it.
+    pub(crate) fn succeed(&mut self, old: &Self) {
+        for (rule, number) in &self.by_rule {
+            let before = old.by_rule.get(rule).and_then(|number| old.looks.get(*number));
+            let Some((look, before)) = self.looks.get_mut(*number).zip(before) else { continue };
+            let same = look.direction == before.direction && look.thresholds == before.thresholds;
+            look.near = same && before.near;
+        }
+    }
+
     /// Takes a reading.
     pub(crate) fn reading(&mut self, reading: &Reading) {
         let Some(value) = reading.sample.value() else { return };

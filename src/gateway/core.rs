@@ -15,9 +15,9 @@ use crate::decode::RawBatch;
 use crate::derive::Derived;
 use crate::gateway::attention::Attention;
 use crate::normalize::Normalizer;
-use crate::point::{Catalog, DeviceId};
+use crate::point::{Catalog, DeviceId, PointId};
 use crate::reading::{Batch, Reading};
-use crate::site::{DeviceSpec, Site};
+use crate::site::{DeviceSpec, Site, diff};
 
 /// All that can happen to the core. A closed list.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,9 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// Other documents hold from now on. Names are the identity: alarms, delays, silences, windows and what was told go on under them, and what is gone
+    /// closes. The firmware of devices is to be told anew, [`Event::Identified`], before their next poll.
+    Reloaded(Arc<Site>),
     /// The wall clock was stepped by this many milliseconds; `now` is already the new time.
     ClockStepped(i64),
     /// Time passed.
@@ -137,13 +140,18 @@ impl Core {
                 self.engine.ack(&id, seen, &by, note.as_deref(), now)
             }
             Event::Reset { id, by } => self.engine.reset(&id, &by, now),
+            Event::Reloaded(site) => {
+                self.reloaded(&site, now);
+                effects.dense = Some(BTreeSet::new());
+                Ok(())
+            }
             Event::ClockStepped(_) | Event::Tick => Ok(()),
         };
         effects.refused = done.err().map(|refusal: Refusal| refusal.to_string());
         effects.transitions = self.engine.drain();
         effects.states = self.engine.dirty();
         effects.transitions.iter().for_each(|transition| self.attention.alarm(&transition.alarm));
-        if self.attention.changed() {
+        if self.attention.changed() || effects.dense.is_some() {
             effects.dense = Some(self.attention.dense().clone());
         }
         effects
@@ -164,9 +172,36 @@ impl Core {
         self.attention.dense()
     }
 
-    /// The state of every rule, for the core of a reloaded site.
+    /// The state of every rule.
     pub fn states(&self) -> Vec<(String, RuleState)> {
         self.engine.states()
+    }
+
+    /// Goes on with the documents of `site`.
+    fn reloaded(&mut self, site: &Site, now: Timestamp) {
+        let mut fresh = Self::new(site);
+        let numbers = self.catalog.renumbered(&site.catalog);
+        let kept = |point: PointId| {
+            let to = numbers.point(point)?;
+            let (was, is) = (self.catalog.point(point)?, site.catalog.point(to)?);
+            let same = match (self.devices.get(&was.device), fresh.devices.get(&is.device)) {
+                // A derived point may bear a polled device's name.
+                (Some(old), Some(new)) => {
+                    !old.spec.points.contains(&Some(point)) || diff::reads_the_same(&old.spec, &new.spec)
+                }
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            (same && was.unit == is.unit).then_some(to)
+        };
+        let derived = std::mem::replace(&mut self.derived, Derived::new(Vec::new(), &site.catalog));
+        fresh.derived.succeed(derived, kept, |point| numbers.point(point));
+        fresh.attention.succeed(&self.attention);
+        self.engine.reload(site.rules.clone(), &site.catalog, now);
+        let open = self.engine.alarms();
+        open.iter().for_each(|alarm| fresh.attention.alarm(alarm));
+        (self.catalog, self.devices) = (fresh.catalog, fresh.devices);
+        (self.derived, self.attention) = (fresh.derived, fresh.attention);
     }
 
     /// Readings of one poll; none for a device that these documents do not have.

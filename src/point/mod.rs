@@ -4,6 +4,8 @@
 //! Invariant: `catalog.points[i].id == PointId(i)` and the same for devices and lines; a catalog never changes, a reload
 //! makes a new one with another `version`, and the journal keeps each version that its records refer to.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::unit::Unit;
@@ -80,7 +82,68 @@ pub struct Catalog {
     pub points: Vec<Point>,
 }
 
+/// Where the numbers of one catalog went in another: names are the identity, numbers are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renumbering {
+    points: Vec<Option<PointId>>,
+    devices: Vec<Option<DeviceId>>,
+    lines: Vec<Option<LineId>>,
+}
+
+impl Renumbering {
+    /// The number of the point of the same name; `None` when there is none.
+    pub fn point(&self, id: PointId) -> Option<PointId> {
+        self.points.get(id.0 as usize).copied().flatten()
+    }
+
+    /// The number of the device of the same name.
+    pub fn device(&self, id: DeviceId) -> Option<DeviceId> {
+        self.devices.get(id.0 as usize).copied().flatten()
+    }
+
+    /// The number of the line of the same name.
+    pub fn line(&self, id: LineId) -> Option<LineId> {
+        self.lines.get(id.0 as usize).copied().flatten()
+    }
+}
+
+/// For each of `from` the number of the same name in `to`.
+fn matched<'a, I: Copy>(
+    from: impl Iterator<Item = &'a str>,
+    to: impl Iterator<Item = (&'a str, I)>,
+) -> Vec<Option<I>> {
+    let numbers: HashMap<&str, I> = to.collect();
+    from.map(|name| numbers.get(name).copied()).collect()
+}
+
 impl Catalog {
+    /// Where the numbers of this catalog went in `to`.
+    ///
+    /// ```
+    /// use lifeline_gateway::point::{Catalog, Line, LineId};
+    /// let line = |id, name: &str| Line { id: LineId(id), name: name.to_owned() };
+    /// let before = Catalog { lines: vec![line(0, "east"), line(1, "west")], ..Catalog::default() };
+    /// let after = Catalog { lines: vec![line(0, "west")], ..Catalog::default() };
+    /// let numbers = before.renumbered(&after);
+    /// assert_eq!((numbers.line(LineId(0)), numbers.line(LineId(1))), (None, Some(LineId(0))));
+    /// ```
+    pub fn renumbered(&self, to: &Self) -> Renumbering {
+        Renumbering {
+            points: matched(
+                self.points.iter().map(|point| point.name.as_str()),
+                to.points.iter().map(|point| (point.name.as_str(), point.id)),
+            ),
+            devices: matched(
+                self.devices.iter().map(|device| device.name.as_str()),
+                to.devices.iter().map(|device| (device.name.as_str(), device.id)),
+            ),
+            lines: matched(
+                self.lines.iter().map(|line| line.name.as_str()),
+                to.lines.iter().map(|line| (line.name.as_str(), line.id)),
+            ),
+        }
+    }
+
     /// The point of this number.
     pub fn point(&self, id: PointId) -> Option<&Point> {
         self.points.get(id.0 as usize)

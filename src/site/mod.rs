@@ -6,6 +6,7 @@
 mod budget;
 mod compile;
 mod devices;
+pub mod diff;
 pub mod kit;
 pub mod library;
 mod dial_in;

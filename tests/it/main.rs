@@ -22,6 +22,7 @@ mod console;
 mod dial_in;
 mod profiles;
 mod reference;
+mod reload;
 mod running;
 mod serial;
 mod shared;

@@ -4,7 +4,7 @@
 //! documents give the same site.
 
 mod checks;
-mod implicit;
+pub(crate) mod implicit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

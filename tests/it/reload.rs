@@ -1,0 +1,212 @@
+//! Documents that change under a running gateway, in virtual time: what has not changed goes on as if nothing had happened.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use lifeline_gateway::alarm::{Alarm, Transition};
+use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::decode::{Raw, RawBatch};
+use lifeline_gateway::gateway::core::{Core, Effects, Event};
+use lifeline_gateway::point::Catalog;
+use lifeline_gateway::reading::{Reason, Sample};
+use lifeline_gateway::site::{self, Site, diff};
+
+/// The devices, points and rules that every version of the documents has as it is.
+const KEPT: u64 = 3;
+const RELOADS: u64 = 1000;
+/// Versions of the documents among which they go to and fro.
+const SITES: u64 = 40;
+
+const PROFILE: &str = "[profile]\nname = \"gauge\"\nclass = \"water-level\"\nmaker = \"test\"\nsource = \"test\"\n\
+    [[point]]\nname = \"level\"\nat = \"holding 0\"\ntype = \"u16\"\nunit = \"cm\"\n";
+
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
+}
+
+/// A device of the documents with its rules and derived points.
+fn device(name: &str, slave: u64, every: &str, orange: u64) -> String {
+    let mut text = format!(
+        "[[device]]\nname = \"{name}\"\nline = \"a\"\nslave = {slave}\nprofile = \"gauge\"\nevery = \"{every}\"\n"
+    );
+    write!(text, "[[derived]]\nname = \"{name}.rise\"\ninputs = {{ level = \"{name}.level\" }}\nvalue = \"rate(level, '1m')\"\nunit = \"cm/min\"\n").unwrap();
+    let rule = |name: &str, point: &str, unit: &str, orange: u64| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\npoint = \"{point}\"\nunit = \"{unit}\"\nabove = {{ yellow = 10, orange = {orange} }}\n\
+            deadband = 2\non_delay = \"15s\"\noff_delay = \"10s\"\nbasis = \"test\"\nadvice = \"none\"\n"
+        )
+    };
+    text += &rule(&format!("{name}-high"), &format!("{name}.level"), "cm", orange);
+    text + &rule(&format!("{name}-fast"), &format!("{name}.rise"), "cm/min", orange)
+}
+
+fn kept(index: u64) -> String {
+    device(&format!("kept-{index}"), index + 1, "5s", 20)
+}
+
+/// Documents with the kept devices, and others before, between and behind them.
+fn documents(random: &mut Random) -> String {
+    let mut devices: Vec<String> = (0..KEPT).map(kept).collect();
+    for other in 0..5 {
+        if random.below(2) == 0 {
+            let every = ["5s", "7s", "20s"][usize::try_from(random.below(3)).unwrap()];
+            let text = device(&format!("other-{other}"), 100 + other, every, 15 + random.below(9));
+            devices.insert(usize::try_from(random.below(devices.len() as u64 + 1)).unwrap(), text);
+        }
+    }
+    devices.concat()
+}
+
+/// Loads a site of these devices from files, as the gateway does.
+pub(crate) fn load(folder: &Path, devices: &str) -> Site {
+    let path = |name: &str| folder.join(name);
+    std::fs::create_dir_all(path("site")).unwrap();
+    std::fs::create_dir_all(path("profiles")).unwrap();
+    let line = "[[line]]\nname = \"a\"\nserial = { path = \"/dev/ttyUSB0\", speed = \"9600 8N1\" }\n";
+    std::fs::write(path("site/site.toml"), format!("{line}{devices}")).unwrap();
+    std::fs::write(path("profiles/gauge.toml"), PROFILE).unwrap();
+    let options =
+        site::Options { site: path("site"), profiles: Some(path("profiles")), ..site::Options::default() };
+    let (site, found, _) = site::load(&options);
+    site.unwrap_or_else(|| panic!("{found:?}"))
+}
+
+/// A core and its documents' names.
+struct Side {
+    core: Core,
+    catalog: Arc<Catalog>,
+}
+
+/// What the kept devices and rules made of an event.
+#[derive(Debug, Default, PartialEq)]
+struct Seen {
+    transitions: Vec<Transition>,
+    readings: Vec<(String, Sample, Timestamp)>,
+}
+
+impl Side {
+    fn new(site: &Site) -> Self {
+        Self { core: Core::new(site), catalog: Arc::clone(&site.catalog) }
+    }
+
+    fn apply(&mut self, event: Event, now: Timestamp) -> Seen {
+        let Effects { batches, transitions, .. } = self.core.apply(event, now, true);
+        let is_kept = |name: &str| name.starts_with("kept-");
+        let readings = batches.into_iter().flat_map(|batch| batch.readings);
+        let named = readings.map(|reading| {
+            let name = self.catalog.point(reading.point).unwrap().name.clone();
+            // The number of an input is its name's, too.
+            let sample = match reading.sample {
+                Sample::Bad(Reason::Input(_)) => Sample::Bad(Reason::NotPolled),
+                sample => sample,
+            };
+            (name, sample, reading.at)
+        });
+        Seen {
+            readings: named.filter(|(name, ..)| is_kept(name)).collect(),
+            transitions: transitions.into_iter().filter(|one| is_kept(&one.alarm.rule)).collect(),
+        }
+    }
+
+    fn poll(&mut self, device: &str, raw: Result<Raw, Reason>, at: Timestamp) -> Seen {
+        let Some(named) = self.catalog.devices.iter().find(|named| named.name == device) else {
+            return Seen::default();
+        };
+        let batch = RawBatch { device: named.id, start: at, end: at, raws: vec![(at, raw)] };
+        self.apply(Event::Polled(batch), at)
+    }
+}
+
+#[test]
+fn a_thousand_reloads_move_no_alarm_no_delay_and_no_window_of_what_is_unchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(5);
+    let steady: String = (0..KEPT).map(kept).collect();
+    let mut reference = Side::new(&load(folder.path(), &steady));
+    let mut running = Side::new(&load(folder.path(), &steady));
+    let sites: Vec<Arc<Site>> =
+        (0..SITES).map(|_| Arc::new(load(folder.path(), &documents(&mut random)))).collect();
+    let mut levels = vec![0_i64; usize::try_from(KEPT).unwrap()];
+    let (mut now, mut changes, mut readings) = (Timestamp::from_millis(1_800_000_000_000), 0, 0);
+    let mut silent = 0;
+    for reload in 0..RELOADS {
+        let site = Arc::clone(&sites[usize::try_from(random.below(SITES)).unwrap()]);
+        running.catalog = Arc::clone(&site.catalog);
+        let seen = running.apply(Event::Reloaded(site), now);
+        assert_eq!(seen, reference.apply(Event::Tick, now), "reload {reload}");
+        for _ in 0..1 + random.below(4) {
+            now = now.shifted(5_000);
+            if silent == 0 && random.below(40) == 0 {
+                silent = 12;
+            }
+            silent -= u64::from(silent > 0);
+            for (index, level) in (0..).zip(&mut levels) {
+                *level = (*level + i64::try_from(random.below(9)).unwrap() - 4).clamp(0, 30);
+                if index == 0 && silent > 0 {
+                    continue;
+                }
+                let number = f64::from(i32::try_from(*level).unwrap());
+                let raw = if random.below(12) == 0 { Err(Reason::Timeout) } else { Ok(Raw::Number(number)) };
+                let name = format!("kept-{index}");
+                let (want, got) = (reference.poll(&name, raw.clone(), now), running.poll(&name, raw, now));
+                assert_eq!(got, want, "after reload {reload}");
+                changes += want.transitions.len();
+                readings += want.readings.len();
+            }
+            let other = format!("other-{}", random.below(5));
+            running.poll(&other, Ok(Raw::Number(f64::from(u32::try_from(random.below(30)).unwrap()))), now);
+        }
+        let open = reference.core.alarms();
+        if let Some(alarm) = open.get(usize::try_from(random.below(8)).unwrap()) {
+            let (id, seen, by) = (alarm.id.clone(), alarm.severity, "duty".to_owned());
+            let act = Event::Acknowledge { id, seen, by, note: None };
+            assert_eq!(running.apply(act.clone(), now), reference.apply(act, now));
+        }
+        let by_rule = |core: &Core| -> BTreeMap<String, Alarm> {
+            let open = core.alarms().into_iter().filter(|alarm| alarm.rule.starts_with("kept-"));
+            open.map(|alarm| (alarm.rule.clone(), alarm)).collect()
+        };
+        assert_eq!(by_rule(&running.core), by_rule(&reference.core), "reload {reload}");
+    }
+    assert!(changes > 300 && readings > 5000, "{changes} transitions, {readings} readings");
+}
+
+/// What changes from `old` to `new` devices.
+fn told(old: &str, new: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (load(folder.path(), old), load(folder.path(), new));
+    assert!(diff::diff(&new, &new).is_empty());
+    let there = diff::diff(&old, &new);
+    let back = diff::diff(&new, &old);
+    assert_eq!(there.items.len(), back.items.len(), "{there}{back}");
+    there.to_string()
+}
+
+#[test]
+fn the_difference_is_told_by_name() {
+    let (one, two) = (kept(0), kept(1));
+    assert_eq!(told(&format!("{one}{two}"), &format!("{two}{one}")), "", "order means nothing");
+    let other = one
+        .replace("5s\"\n[[derived", "20s\"\nstale_after = \"3m\"\n[[derived")
+        .replace("orange = 20", "orange = 25");
+    assert_eq!(
+        told(&format!("{one}{two}"), &format!("{other}{}", device("kept-7", 9, "5s", 20))),
+        "~ device kept-0: every 5s -> 20s\n\
+         - device kept-1\n\
+         + device kept-7\n\
+         ~ rule kept-0-fast: orange 20 -> 25, max_gap 15s -> 60s\n\
+         ~ rule kept-0-high: orange 20 -> 25, max_gap 15s -> 60s\n\
+         ~ rule kept-0-stale: stale_after 45s -> 180s\n\
+         - rule kept-1-fast\n\
+         - rule kept-1-high\n\
+         + rule kept-7-fast\n\
+         + rule kept-7-high\n"
+    );
+}
