@@ -57,6 +57,7 @@ fn guess(kind: Kind, order: &'static str, cells: &[u16]) -> Guess {
     let text = match &raw {
         Raw::Number(number) => shown(&field, *number, cells),
         Raw::Fault(fault) => fault.to_string(),
+        Raw::Unordered(_) => String::new(),
     };
     let plausible = matches!(raw, Raw::Number(number) if is_plausible(kind, number));
     Guess { kind, order, raw, text, plausible }

@@ -31,6 +31,8 @@ pub enum Raw {
     Number(f64),
     /// The sensor's own fault, by name.
     Fault(Arc<str>),
+    /// Registers as they came, of a field whose byte order another field tells: that one may come in a later answer.
+    Unordered(Vec<u16>),
 }
 
 /// One poll of one device as the line task hands it to the core: one entry for each field of the profile, in the profile's order
@@ -49,7 +51,11 @@ pub struct RawBatch {
 
 /// The raw number in `cells` (exactly `field.count` of them; any other number is a fault, never a panic). The faults that are not the profile's:
 /// `nan`, `+inf`, `-inf`, `not a bool`, `not bcd`, `not one-hot`, `not a number` (text), `unknown state N`, `wrong register count`, `wrong byte order`.
+/// A field with `order_from` stays [`Raw::Unordered`]; `normalize` decodes it once the order is known.
 pub fn decode(field: &Field, cells: &[u16]) -> Raw {
+    if field.order_from.is_some() {
+        return Raw::Unordered(cells.to_vec());
+    }
     let number = match field.kind {
         Kind::Ascii => spelled(field, cells),
         _ => bits(field, cells).and_then(|bits| number(field, bits)),

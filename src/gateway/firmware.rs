@@ -248,6 +248,7 @@ fn spell(field: &Field, form: &Form, cells: &[u16]) -> Result<String, String> {
                 number.to_string().parse().map(|number| form.emit(number, 8)).map_err(|_| illegible())
             }
             Raw::Fault(why) => Err(format!("its version can't be read ({why})")),
+            Raw::Unordered(_) => Err(illegible()),
         },
         _ => {
             let bytes =

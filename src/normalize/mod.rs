@@ -4,7 +4,8 @@
 //! Invariant: a sample with a number has a finite one; a field without a number gives a reason and never an older number.
 //! Source: NAMUR NE 43 for current loops; DESIGN section 7 for doubts.
 //!
-//! Order of work: the field's own failure or fault; `valid_when`; `(raw + pre_offset) * scale / 10^decimals + offset`; loop; range with tolerance; unit.
+//! Order of work: the field's own failure or fault (an exception that the profile names is one); `valid_when`; byte order by `order_from`;
+//! `(raw + pre_offset) * scale * scale_from / 10^decimals + offset`; from the unit that `unit_from` tells; loop; range with tolerance; unit.
 //! A sample carries one doubt, the most restrictive: over- and under-range before `clock` before `calibration`.
 //!
 //! A loop with a live zero (`lo` above 0, 4..20 mA): at or below 3.6/4 of `lo` it is the fault `loop low`, up to 3.8/4 in doubt; at or above 21/20 of `hi`
@@ -16,9 +17,10 @@ pub mod vectors;
 
 use std::sync::Arc;
 
-use crate::decode::{Raw, RawBatch};
+use crate::decode::{Raw, RawBatch, decode};
 use crate::point::{DeviceId, PointId};
-use crate::profile::{Field, Loop, Profile};
+use crate::profile::depend::{Choice, Conversion, Gate};
+use crate::profile::{FaultMatch, Field, Loop, Profile};
 use crate::reading::{Batch, Doubt, Reading, Reason, Sample};
 
 /// Settings of one device: its profile's fields compiled, and the point that each visible field feeds.
@@ -34,10 +36,16 @@ pub struct Normalizer {
 struct Step {
     field: usize,
     point: PointId,
-    valid_when: Option<(usize, f64)>,
+    /// Exceptions that are faults of the sensor.
+    refused: Vec<(u8, Arc<str>)>,
+    valid_when: Vec<Gate>,
+    /// The field in each of its orders.
+    ordered: Option<Choice<Field>>,
     pre_offset_from: Option<usize>,
     decimals_from: Option<usize>,
     scale: Linear,
+    scale_from: Option<Choice<Linear>>,
+    unit_from: Option<Choice<Conversion>>,
     current_loop: Option<Loop>,
     range: Option<(f64, f64)>,
     tolerance: f64,
@@ -99,21 +107,34 @@ impl Normalizer {
     }
 
     fn sample(&self, step: &Step, raw: &RawBatch) -> Result<Sample, Reason> {
-        let number = raw_number(raw, step.field)?;
-        if let Some((gate, held)) = step.valid_when
-            && !raw_number(raw, gate)?.total_cmp(&(held + 0.0)).is_eq()
-        {
-            return Err(Reason::SensorFault(self.not_valid.clone()));
+        let own = step.own(raw)?;
+        for gate in &step.valid_when {
+            if !gate.holds.holds(raw_number(raw, gate.field)?) {
+                return Err(Reason::SensorFault(self.not_valid.clone()));
+            }
         }
+        let number = match own {
+            Raw::Unordered(cells) => step.in_order(raw, cells)?,
+            own => plain(own)?,
+        };
         let number = match step.pre_offset_from {
             Some(other) => number + raw_number(raw, other)?,
             None => number,
         };
-        let scale = match step.decimals_from {
-            Some(other) => step.scale.shifted(raw_number(raw, other)?)?,
+        let scale = match &step.scale_from {
+            Some(choice) => *chosen(raw, choice, "scale")?,
             None => step.scale,
         };
-        step.judge(scale.apply(number))
+        let scale = match step.decimals_from {
+            Some(other) => scale.shifted(raw_number(raw, other)?)?,
+            None => scale,
+        };
+        let scaled = scale.apply(number);
+        let scaled = match &step.unit_from {
+            Some(choice) => chosen(raw, choice, "unit")?.apply(scaled),
+            None => scaled,
+        };
+        step.judge(scaled)
     }
 }
 
@@ -133,10 +154,28 @@ impl Step {
     fn new(index: usize, field: &Field, point: PointId, class: &str) -> Self {
         let (factor, offset) =
             field.unit.and_then(|unit| unit.to(unit.canonical_for(class))).unwrap_or((1.0, 0.0));
+        let refused = field.faults.iter().filter_map(|fault| match fault.matches {
+            FaultMatch::Exception(code) => Some((code, fault.means.clone())),
+            _ => None,
+        });
+        let ordered = field.order_from.as_ref().map(|choice| {
+            let cases = choice.cases.iter();
+            let cases = cases.filter_map(|(number, _)| Some((*number, field.ordered(*number)?))).collect();
+            Choice { field: choice.field, cases }
+        });
+        let scale_from = field.scale_from.as_ref().map(|choice| {
+            let linear = |factor: f64| Linear::new(field.scale * factor, field.offset);
+            let cases = choice.cases.iter().map(|(number, factor)| (*number, linear(*factor))).collect();
+            Choice { field: choice.field, cases }
+        });
         Self {
             field: index,
             point,
-            valid_when: field.valid_when,
+            refused: refused.collect(),
+            valid_when: field.valid_when.clone(),
+            ordered,
+            scale_from,
+            unit_from: field.unit_from.clone(),
             pre_offset_from: field.pre_offset_from,
             decimals_from: field.decimals_from,
             scale: Linear::new(field.scale, field.offset),
@@ -145,6 +184,26 @@ impl Step {
             tolerance: field.tolerance,
             unit: Linear::new(factor, offset),
         }
+    }
+
+    /// What the field itself says; a refusal that the profile has a name for is a fault of the sensor.
+    fn own<'a>(&self, raw: &'a RawBatch) -> Result<&'a Raw, Reason> {
+        match raw.raws.get(self.field) {
+            Some((_, Ok(Raw::Fault(fault)))) => Err(Reason::SensorFault(fault.clone())),
+            Some((_, Ok(own))) => Ok(own),
+            Some((_, Err(Reason::Exception(code)))) => {
+                let named = self.refused.iter().find(|(known, _)| known == code);
+                Err(named.map_or(Reason::Exception(*code), |(_, means)| Reason::SensorFault(means.clone())))
+            }
+            Some((_, Err(reason))) => Err(reason.clone()),
+            None => Err(Reason::NotPolled),
+        }
+    }
+
+    /// The number in registers whose order another field tells.
+    fn in_order(&self, raw: &RawBatch, cells: &[u16]) -> Result<f64, Reason> {
+        let Some(choice) = &self.ordered else { return Err(Reason::NotPolled) };
+        plain(&decode(chosen(raw, choice, "byte order")?, cells))
     }
 
     /// A scaled number through loop, range and unit.
@@ -174,12 +233,25 @@ impl Step {
 
 fn raw_number(raw: &RawBatch, field: usize) -> Result<f64, Reason> {
     match raw.raws.get(field) {
-        // The same zero whatever its sign, for comparisons with `total_cmp`.
-        Some((_, Ok(Raw::Number(number)))) => Ok(number + 0.0),
-        Some((_, Ok(Raw::Fault(fault)))) => Err(Reason::SensorFault(fault.clone())),
+        Some((_, Ok(raw))) => plain(raw),
         Some((_, Err(reason))) => Err(reason.clone()),
         None => Err(Reason::NotPolled),
     }
+}
+
+fn plain(raw: &Raw) -> Result<f64, Reason> {
+    match raw {
+        // The same zero whatever its sign.
+        Raw::Number(number) => Ok(number + 0.0),
+        Raw::Fault(fault) => Err(Reason::SensorFault(fault.clone())),
+        Raw::Unordered(_) => Err(Reason::SensorFault("byte order not known".into())),
+    }
+}
+
+/// What the choice's field chooses; a number without a case is the fault `unknown scale 7`.
+fn chosen<'a, T>(raw: &RawBatch, choice: &'a Choice<T>, what: &str) -> Result<&'a T, Reason> {
+    let number = raw_number(raw, choice.field)?;
+    choice.of(number).ok_or_else(|| Reason::SensorFault(format!("unknown {what} {number}").into()))
 }
 
 fn looped(span: Loop, current: f64) -> Result<(f64, Option<Doubt>), Reason> {

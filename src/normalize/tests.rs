@@ -1,7 +1,7 @@
 use super::*;
 use crate::clock::Timestamp;
 use crate::profile::at::At;
-use crate::profile::{Kind, Limits};
+use crate::profile::{Fault, Kind, Limits, Order};
 use crate::unit::Unit;
 use proptest::prelude::*;
 
@@ -126,7 +126,7 @@ fn one_doubt_the_most_restrictive() {
 fn what_other_fields_say() {
     let gate = Field { hidden: true, ..field() };
     let mut value = field();
-    value.valid_when = Some((0, 3.0));
+    value.valid_when = vec![Gate::is(0, 3.0)];
     value.decimals_from = Some(1);
     value.pre_offset_from = Some(2);
     let profile = profile("io", vec![gate.clone(), gate.clone(), gate, value]);
@@ -144,6 +144,46 @@ fn what_other_fields_say() {
     assert_eq!(sample(vec![n(3.0), n(2.5), n(4.0), n(18.0)]), fault("2.5 decimals"));
     assert_eq!(sample(vec![n(3.0), Ok(Raw::Fault("nan".into())), n(4.0), n(18.0)]), fault("nan"));
     assert_eq!(sample(vec![n(2.0), n(2.0), n(4.0), Ok(Raw::Fault("+inf".into()))]), fault("+inf"));
+}
+
+#[test]
+fn other_fields_choose_order_scale_and_unit() {
+    let other = Field { hidden: true, ..field() };
+    let order = |letters| Order::parse(letters).unwrap();
+    let probe = Field {
+        kind: Kind::F32,
+        order_from: Some(Choice { field: 0, cases: vec![(0.0, order("ABCD")), (1.0, order("CDAB"))] }),
+        scale_from: Some(Choice { field: 1, cases: vec![(0.0, 1.0), (1.0, 0.1)] }),
+        unit_from: Some(Choice { field: 2, cases: vec![(45.0, Conversion { factor: 1000.0, offset: 0.0 })] }),
+        count: 2,
+        ..field()
+    };
+    let profile = profile("io", vec![other.clone(), other.clone(), other, probe.clone()]);
+    let normalizer = Normalizer::new(DeviceId(4), &profile, &[None, None, None, Some(PointId(7))]);
+    let n = |number| Ok(Raw::Number(number));
+    let sample = |order, scale, unit, cells: [u16; 2]| {
+        let raws = vec![n(order), n(scale), n(unit), Ok(decode(&probe, &cells))];
+        normalizer.normalize(&batch(raws), false, false).readings.remove(0).sample
+    };
+    assert_eq!(sample(0.0, 0.0, 45.0, [0x40A0, 0]), Sample::Good(5000.0));
+    assert_eq!(sample(1.0, 1.0, 45.0, [0, 0x40A0]), Sample::Good(500.0));
+    assert_eq!(sample(2.0, 1.0, 45.0, [0, 0x40A0]), fault("unknown byte order 2"));
+    assert_eq!(sample(1.0, 7.0, 45.0, [0, 0x40A0]), fault("unknown scale 7"));
+    assert_eq!(sample(1.0, 1.0, 44.0, [0, 0x40A0]), fault("unknown unit 44"));
+    assert_eq!(sample(0.0, 0.0, 45.0, [0x7FC0, 0]), fault("nan"));
+}
+
+#[test]
+fn a_refusal_with_a_name_is_a_fault() {
+    let named = Fault { matches: FaultMatch::Exception(2), means: "inactive".into() };
+    let probe = Field { faults: vec![named], ..field() };
+    let normalizer = Normalizer::new(DeviceId(4), &profile("io", vec![probe]), &[Some(PointId(0))]);
+    let sample = |code| {
+        let raws = vec![Err(Reason::Exception(code))];
+        normalizer.normalize(&batch(raws), false, false).readings.remove(0).sample
+    };
+    assert_eq!(sample(2), fault("inactive"));
+    assert_eq!(sample(3), Sample::Bad(Reason::Exception(3)));
 }
 
 #[test]

@@ -113,8 +113,7 @@ pub fn wanted(fields: &[Field]) -> Vec<usize> {
         fields.iter().enumerate().filter(|(_, field)| !field.hidden).map(|(index, _)| index).collect();
     while let Some(index) = open.pop() {
         let Some(field) = fields.get(index).filter(|_| wanted.insert(index)) else { continue };
-        let gate = field.valid_when.map(|(gate, _)| gate);
-        open.extend([field.decimals_from, field.pre_offset_from, gate].into_iter().flatten());
+        open.extend(field.needs());
     }
     wanted.into_iter().filter(|index| *index < fields.len()).collect()
 }
@@ -191,6 +190,7 @@ mod tests {
     use super::*;
     use crate::bus::Address;
     use crate::profile::Kind;
+    use crate::profile::depend::Gate;
 
     fn field(address: u16, count: u16) -> Field {
         Field { count, ..Field::new("f", Table::Holding, address, Kind::U16) }
@@ -240,7 +240,7 @@ mod tests {
     fn hidden_fields_are_read_only_when_others_need_them() {
         let hidden = || Field { hidden: true, ..field(0, 1) };
         let seen = Field { decimals_from: Some(1), ..field(9, 1) };
-        let gated = Field { valid_when: Some((2, 1.0)), ..hidden() };
+        let gated = Field { valid_when: vec![Gate::is(2, 1.0)], ..hidden() };
         assert_eq!(wanted(&[seen, gated, hidden(), hidden()]), [0, 1, 2]);
     }
 

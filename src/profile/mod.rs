@@ -13,7 +13,7 @@
 //! | `[profile]` | `name`, `class` (one of [`CLASSES`]), `maker`, `source`: required. `model`, `serial` (`"9600 8N1"`), `slave` (factory address), `versions` (scheme of firmware versions, [`version::Scheme`]: `semantic`, `class.group-year.week`, `number`, `text`), `quirks` and `uncertain` (lists of sentences: what surprises whoever wires or reads it; what of the map is not proved), `note` |
 //! | `[version]` | where a device tells its version: `at` with `type` (`u16`, `u32`, `u64`, `u8h`, `u8l`, `bcd` or `ascii`), `count`, `order` and `format` ([`firmware::Form`], left out: `"{n}"`), or `identity` (object of FC 43/14, 2 the standard's). `refused` (the version of a device that refuses this request), `note` |
 //! | `[limits]` | `registers_per_read`, `gap`, `quiet` (`"300ms"`), `timeout` (`"1s"`), `single_register`, `any_unit` (Modbus TCP: answers with another unit), `wake` ([`Wake`]) |
-//! | `[[point]]` | `name`, `at`, `type`: required. `count`, `order`, `scale`, `offset`, `decimals_from`, `pre_offset_from`, `loop`, `unit`, `range`, `tolerance`, `faults`, `bits`, `invert`, `one_hot`, `states`, `valid_when`, `destructive`, `hidden`, `decimals`, `note` |
+//! | `[[point]]` | `name`, `at`, `type`: required. `count`, `order`, `scale`, `offset`, `decimals_from`, `pre_offset_from`, `order_from`, `scale_from`, `unit_from`, `repeat`, `loop`, `unit`, `range`, `tolerance`, `faults`, `bits`, `invert`, `one_hot`, `states`, `valid_when`, `destructive`, `hidden`, `decimals`, `note` |
 //! | `[text]` | a sensor that speaks lines of text: `mode`, `pattern`: required. `command`, `terminator`, `checksum`, `gap`, `period`, `timeout` |
 //! | `[[firmware]]` | `versions` (`">=5.20-10.40, <5.20-12.28"`, [`version::matches`]): required. `limits.*` as above, `without = ["point", ...]` (points that these versions don't have), `[[firmware.point]]` (replaces the point of the same `name` whole, or adds one), `note` |
 //! | `[[trigger]]` | a write that the device needs in order to measure ([`trigger::Trigger`]); a site allows it by name, `allow = ["measure"]`. `name`, `write`, `wait`, `before` (points that serve old values without it): required. `note` |
@@ -28,12 +28,16 @@
 //! | `count` | registers; left out: [`Kind::cells`] (`ascii`, `bcd` over one register and `bits` over one register name it) |
 //! | `order` | `"CDAB"`: letters in the order of arrival, [`Order::parse`]; left out: natural |
 //! | `decimals_from`, `pre_offset_from` | name of another point of the profile |
+//! | `order_from` | `{ point = "byte-order", "0" = "ABCD", "1" = "CDAB" }`: the order that this point's number names; another number is a fault |
+//! | `scale_from` | `{ point = "sensor-type", "4" = 1, "5" = 0.1 }`: a factor beside `scale` |
+//! | `unit_from` | `{ point = "unit-code", "0" = "m", "1" = "mm" }`: the device's unit; range and vectors are in `unit`, which stands beside it. Numbers may be hexadecimal: text in registers is a `u32`, `"0x62617267"` is `barg` |
+//! | `repeat` | `{ to = 32, step = 2 }`: the section stands for a point for each number `from` (1) to `to`, addresses `step` apart; `{n}` in its `name` and in the names of points that it takes from is the number |
 //! | `loop` | `{ lo = 4.0, hi = 20.0, out_lo = 0.0, out_hi = 1.0 }` |
 //! | `range` | `[-1.0, 300.0]`, in the raw unit |
-//! | `faults` | `[{ is = "nan", means = "inactive" }, { raw = "0x7FFF", means = "..." }]`; `is` is `nan`, `+inf` or `-inf`; `raw` a text (hexadecimal or decimal) or an integer |
+//! | `faults` | `[{ is = "nan", means = "inactive" }, { raw = "0x7FFF", means = "..." }]`; `is` is `nan`, `+inf` or `-inf`; `raw` a text (hexadecimal or decimal) or an integer; `exception = 2`: the refusal of its read with this code |
 //! | `bits` | `[low, high]`, bit 0 the lowest, `high` included; on `type = "bits"` only |
 //! | `states` | `{ "0" = "open", "1" = "closed" }` |
-//! | `valid_when` | `{ point = "status", is = 3 }` |
+//! | `valid_when` | `{ point = "status", is = 3 }`, `is = [1, 2]`, or `min` and `max` (`{ point = "age", max = 60 }`); a list of such when all must hold |
 //! | `wake` | `{ exception = 5, wait = "200ms", tries = 10 }`: a read refused with this code is asked again after the wait, so many times; `{ silence = true, ... }`: the same for a first read of a poll that gets no answer |
 //! | `write` | `{ register = 0x0118, value = 1 }` (FC 6), `{ register = 0x0118, values = [1, 2] }` (FC 16) or `{ coil = 3, on = true }` (FC 5) |
 //! | `decimals` | digits shown after the point, in the canonical unit; left out: 2, or 0 for a state, `bool` or `bits` |
@@ -60,6 +64,7 @@
 
 pub mod at;
 pub mod names;
+pub mod depend;
 pub mod version;
 pub mod trigger;
 pub mod firmware;
@@ -69,6 +74,7 @@ use std::time::Duration;
 
 use crate::bus::text::Format;
 use crate::bus::{SerialFormat, Table};
+use crate::profile::depend::{Choice, Conversion, Gate};
 use crate::profile::trigger::Trigger;
 use crate::unit::Unit;
 
@@ -155,6 +161,8 @@ pub enum FaultMatch {
     MinusInf,
     /// The word of a text sensor, or a word that spells the same number.
     Text(String),
+    /// The read is refused with this code.
+    Exception(u8),
 }
 
 /// A fault and what it means.
@@ -201,6 +209,12 @@ pub struct Field {
     pub scale: f64,
     /// See `scale`.
     pub offset: f64,
+    /// Byte order by another field, instead of `order`.
+    pub order_from: Option<Choice<Order>>,
+    /// A factor beside `scale` by another field.
+    pub scale_from: Option<Choice<f64>>,
+    /// The device's unit by another field; what leaves here is in `unit`.
+    pub unit_from: Option<Choice<Conversion>>,
     /// Index of the field whose number is the decimals.
     pub decimals_from: Option<usize>,
     /// Index of the field whose number is added to the raw number.
@@ -221,8 +235,8 @@ pub struct Field {
     pub one_hot: bool,
     /// Names of states; when not empty a code that is not in it is a fault.
     pub states: Vec<(i64, String)>,
-    /// Valid only while field `.0` has the value `.1`.
-    pub valid_when: Option<(usize, f64)>,
+    /// Valid only while all of these hold.
+    pub valid_when: Vec<Gate>,
     /// Reading it changes the device: never read as a hole, only when it is a wanted point.
     pub destructive: bool,
     /// Read for others (decimals, validity) and not a point of its own.
@@ -358,6 +372,9 @@ impl Field {
             order: Order::default(),
             scale: 1.0,
             offset: 0.0,
+            order_from: None,
+            scale_from: None,
+            unit_from: None,
             decimals_from: None,
             pre_offset_from: None,
             current_loop: None,
@@ -368,7 +385,7 @@ impl Field {
             invert: false,
             one_hot: false,
             states: Vec::new(),
-            valid_when: None,
+            valid_when: Vec::new(),
             destructive: false,
             hidden: false,
             decimals: if matches!(kind, Kind::Bool | Kind::Bits { .. }) { 0 } else { 2 },

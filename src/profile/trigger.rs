@@ -65,9 +65,7 @@ impl Trigger {
         // As many rounds as there are fields reach the end of every chain.
         for _ in 0..fields.len() {
             for (index, field) in fields.iter().enumerate() {
-                let gate = field.valid_when.map(|(gate, _)| gate);
-                let needs = [field.decimals_from, field.pre_offset_from, gate];
-                let old = needs.into_iter().flatten().any(|other| behind.get(other) == Some(&true));
+                let old = field.needs().any(|other| behind.get(other) == Some(&true));
                 if let Some(own) = behind.get_mut(index).filter(|_| old) {
                     *own = true;
                 }
@@ -99,6 +97,7 @@ mod tests {
     use super::*;
     use crate::bus::Table;
     use crate::profile::Kind;
+    use crate::profile::depend::Gate;
 
     fn trigger(before: Vec<usize>) -> Trigger {
         let act = Act::Register { address: 0x0118, value: 1 };
@@ -124,7 +123,7 @@ mod tests {
         let fields = [
             Field { decimals_from: Some(3), ..field(0) },
             field(1),
-            Field { valid_when: Some((0, 1.0)), ..field(2) },
+            Field { valid_when: vec![Gate::is(0, 1.0)], ..field(2) },
             field(3),
         ];
         assert_eq!(trigger(vec![3]).behind(&fields), [0, 2, 3]);

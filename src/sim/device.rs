@@ -318,9 +318,20 @@ impl SimDevice {
         }
         let number =
             |other: Option<usize>| other.map_or(0.0, |other| self.raw(other, Others::default(), time));
-        let others =
-            Others { decimals: number(field.decimals_from), pre_offset: number(field.pre_offset_from) };
-        encode::put_number(field, self.raw(index, others, time), cells);
+        let default = Others::default();
+        let scale = field.scale_from.as_ref().and_then(|by| by.of(number(Some(by.field)))).copied();
+        let unit = field.unit_from.as_ref().and_then(|by| by.of(number(Some(by.field)))).copied();
+        let others = Others {
+            decimals: number(field.decimals_from),
+            pre_offset: number(field.pre_offset_from),
+            scale: scale.unwrap_or(default.scale),
+            unit: unit.unwrap_or(default.unit),
+        };
+        let raw = self.raw(index, others, time);
+        match field.order_from.as_ref().and_then(|by| field.ordered(number(Some(by.field)))) {
+            Some(ordered) => encode::put_number(&ordered, raw, cells),
+            None => encode::put_number(field, raw, cells),
+        }
     }
 
     fn signal(&self, index: usize) -> Option<&FieldSignal> {
@@ -337,12 +348,19 @@ impl SimDevice {
             return encode::unscale(field, value, others);
         }
         // A field that others depend on rests where they are valid.
-        let mut conditions = self.profile.fields.iter().filter_map(|other| other.valid_when);
-        match conditions.find(|(on, _)| *on == index) {
-            Some((_, wanted)) => wanted,
-            None => encode::unscale(field, resting(field), others),
-        }
+        let wanted = self.profile.fields.iter().find_map(|other| helpful(other, index));
+        wanted.unwrap_or_else(|| encode::unscale(field, resting(field), others))
     }
+}
+
+/// A raw number of field `index` with which `other` has a value.
+fn helpful(other: &Field, index: usize) -> Option<f64> {
+    let gate = other.valid_when.iter().find(|gate| gate.field == index).map(|gate| gate.holds.example());
+    let first = |field: usize, number: Option<f64>| number.filter(|_| field == index);
+    let order = other.order_from.as_ref().and_then(|by| first(by.field, by.cases.first().map(|case| case.0)));
+    let scale = other.scale_from.as_ref().and_then(|by| first(by.field, by.cases.first().map(|case| case.0)));
+    let unit = other.unit_from.as_ref().and_then(|by| first(by.field, by.cases.first().map(|case| case.0)));
+    gate.or(order).or(scale).or(unit)
 }
 
 /// The value of a field that the script doesn't move: a legal one nearest to 0.

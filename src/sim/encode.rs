@@ -4,15 +4,26 @@
 //! Invariant: never panics; a value beyond the type's span becomes its nearest end, as in a real sensor.
 //! Source: DESIGN section 6 (`value = (raw + pre_offset) * scale / 10^decimals + offset`, then the current loop).
 
+use crate::profile::depend::Conversion;
 use crate::profile::{FaultMatch, Field, Kind, Order};
 
 /// Numbers of other fields that this field's scaling depends on.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Others {
     /// Number of the field named by `decimals_from`.
     pub decimals: f64,
     /// Number of the field named by `pre_offset_from`.
     pub pre_offset: f64,
+    /// The factor that `scale_from` chooses.
+    pub scale: f64,
+    /// From the device's unit to the field's, as `unit_from` chooses.
+    pub unit: Conversion,
+}
+
+impl Default for Others {
+    fn default() -> Self {
+        Self { decimals: 0.0, pre_offset: 0.0, scale: 1.0, unit: Conversion { factor: 1.0, offset: 0.0 } }
+    }
 }
 
 /// The raw number that scales to `value` (in the profile's raw unit).
@@ -21,8 +32,9 @@ pub fn unscale(field: &Field, value: f64, others: Others) -> f64 {
         Some(span) => span.lo + (value - span.out_lo) * (span.hi - span.lo) / (span.out_hi - span.out_lo),
         None => value,
     };
-    let scaled = (before_loop - field.offset) * 10_f64.powf(others.decimals);
-    let raw = if field.scale == 0.0 { 0.0 } else { scaled / field.scale };
+    let scaled = (others.unit.undo(before_loop) - field.offset) * 10_f64.powf(others.decimals);
+    let scale = field.scale * others.scale;
+    let raw = if scale == 0.0 { 0.0 } else { scaled / scale };
     raw - others.pre_offset
 }
 
@@ -48,7 +60,7 @@ pub fn put_fault(field: &Field, means: &str, cells: &mut [u16]) -> bool {
         (FaultMatch::MinusInf, true) => f64::NEG_INFINITY.to_bits(),
         (FaultMatch::Nan, false) => u64::from(f32::NAN.to_bits()),
         (FaultMatch::PlusInf, false) => u64::from(f32::INFINITY.to_bits()),
-        (FaultMatch::Text(_), _) => return false,
+        (FaultMatch::Text(_) | FaultMatch::Exception(_), _) => return false,
         (FaultMatch::MinusInf, false) => u64::from(f32::NEG_INFINITY.to_bits()),
     };
     if cells.len() == usize::from(field.count) {
@@ -230,7 +242,7 @@ mod tests {
     fn scaling_is_undone() {
         let scaled = Field { scale: 0.01, offset: -40.0, ..field(Kind::U16, "") };
         assert!((unscale(&scaled, 22.76, Others::default()) - 6276.0).abs() < 1e-6);
-        let others = Others { decimals: 2.0, pre_offset: 5.0 };
+        let others = Others { decimals: 2.0, pre_offset: 5.0, ..Others::default() };
         assert!((unscale(&field(Kind::U16, ""), 1.23, others) - 118.0).abs() < 1e-9);
     }
 

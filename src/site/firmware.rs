@@ -11,7 +11,7 @@ use crate::profile::names::number as raw_number;
 use crate::profile::trigger::{Act, Trigger};
 use crate::profile::version;
 use crate::profile::{Field, Kind, Limits, Wake};
-use crate::site::profiles::{field, limits, place_of};
+use crate::site::profiles::{fields, limits, place_of};
 use crate::site::section::{Section, kebab, nearest};
 use crate::site::tree::Value;
 
@@ -67,7 +67,7 @@ pub(crate) fn overlay(section: &Section<'_>, base: &Limits) -> Overlay {
     let versions = section.need("versions", section.text("versions")).unwrap_or_default();
     let limits = section.section("limits").map_or_else(|| base.clone(), |section| limits(&section, base));
     let without = section.texts("without").into_iter().map(|(name, _)| kebab(&name)).collect();
-    let fields = section.sections("point").iter().filter_map(field).collect();
+    let fields = section.sections("point").iter().flat_map(fields).collect();
     section.node("note");
     section.finish();
     Overlay { versions, limits, without, fields }

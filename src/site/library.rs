@@ -10,6 +10,7 @@ use crate::bus::text::Mode;
 use crate::bus::{Parity, SerialFormat};
 use crate::diagnostic::Diagnostics;
 use crate::profile::at::At;
+use crate::profile::depend::Holds;
 use crate::profile::firmware::{Firmware, Told};
 use crate::profile::{About, Field, Kind, Limits, Profile};
 use crate::site::compile::folder_documents;
@@ -53,15 +54,7 @@ What a map leaves open stands under *Not proved*; try such points on the device 
 /// # Errors
 /// All mistakes in the documents.
 pub fn reference(folder: &Path) -> Result<String, Diagnostics> {
-    let report = Report::default();
-    let documents = folder_documents(folder, "profiles", &report);
-    let mut models: Vec<Model> =
-        documents.iter().filter_map(|document| profiles::read(document, &report)).collect();
-    let found = report.finish();
-    if found.errors() > 0 {
-        return Err(found);
-    }
-    models.sort_by(|one, other| one.profile.name.cmp(&other.profile.name));
+    let models = models(folder)?;
     let mut page = FRONT.to_owned();
     let _ = writeln!(page, "{} profiles.\n", models.len());
     for (heading, classes) in USES {
@@ -78,6 +71,27 @@ pub fn reference(folder: &Path) -> Result<String, Diagnostics> {
     page.truncate(page.trim_end().len());
     page.push('\n');
     Ok(page)
+}
+
+/// The profiles in `folder` by name, each before any overlay, with what its versions change. All vectors hold.
+///
+/// # Errors
+/// All mistakes in the documents.
+pub fn profiles(folder: &Path) -> Result<Vec<(Profile, Firmware)>, Diagnostics> {
+    Ok(models(folder)?.into_iter().map(|model| (model.profile, model.firmware)).collect())
+}
+
+fn models(folder: &Path) -> Result<Vec<Model>, Diagnostics> {
+    let report = Report::default();
+    let documents = folder_documents(folder, "profiles", &report);
+    let mut models: Vec<Model> =
+        documents.iter().filter_map(|document| profiles::read(document, &report)).collect();
+    let found = report.finish();
+    if found.errors() > 0 {
+        return Err(found);
+    }
+    models.sort_by(|one, other| one.profile.name.cmp(&other.profile.name));
+    Ok(models)
 }
 
 fn row(page: &mut String, profile: &Profile) {
@@ -174,8 +188,21 @@ fn meaning(field: &Field, fields: &[Field]) -> String {
     for fault in &field.faults {
         said.push(format!("fault {}", fault.means));
     }
-    if let Some((gate, is)) = field.valid_when {
-        said.push(format!("valid while `{}` is {is}", name(gate)));
+    for gate in &field.valid_when {
+        said.push(format!("valid while `{}` is {}", name(gate.field), holds(&gate.holds)));
+    }
+    if let Some(choice) = &field.order_from {
+        let orders: Vec<String> =
+            choice.cases.iter().map(|(code, order)| format!("{code} {}", order.letters())).collect();
+        said.push(format!("byte order by `{}`: {}", name(choice.field), orders.join(", ")));
+    }
+    if let Some(choice) = &field.scale_from {
+        let scales: Vec<String> =
+            choice.cases.iter().map(|(code, scale)| format!("{code} {scale}")).collect();
+        said.push(format!("scale by `{}`: {}", name(choice.field), scales.join(", ")));
+    }
+    if let Some(choice) = &field.unit_from {
+        said.push(format!("unit by `{}`, {} of them known", name(choice.field), choice.cases.len()));
     }
     if let Some(index) = field.decimals_from {
         said.push(format!("decimals from `{}`", name(index)));
@@ -184,6 +211,15 @@ fn meaning(field: &Field, fields: &[Field]) -> String {
         said.push(format!("plus `{}`", name(index)));
     }
     said.join("; ").trim_end().to_owned()
+}
+
+fn holds(holds: &Holds) -> String {
+    match holds {
+        Holds::Is(numbers) => numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(" or "),
+        Holds::Within(low, high) if low.is_infinite() => format!("{high} at most"),
+        Holds::Within(low, high) if high.is_infinite() => format!("{low} at least"),
+        Holds::Within(low, high) => format!("{low} to {high}"),
+    }
 }
 
 /// What the device needs on its line, and what it needs written.

@@ -11,6 +11,7 @@ pub mod kit;
 pub mod library;
 mod dial_in;
 mod firmware;
+mod links;
 mod profiles;
 mod rules;
 mod section;

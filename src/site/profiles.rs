@@ -3,6 +3,7 @@
 //! In: the files of a profile folder. Out: [`Model`]s, and the profile of one device with its firmware's overlay applied.
 //! Invariant: a profile that is handed out has passed its own vectors.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::profile::version::Scheme;
 use crate::profile::{CLASSES, Expect, Fault, FaultMatch, Field, Kind, Limits, Loop, Order, Profile, Vector};
 use crate::site::firmware;
 use crate::site::library;
-use crate::site::section::{Section, kebab, nearest, number};
+use crate::site::links::{self, links, own_names};
+use crate::site::section::{Section, kebab, number};
 use crate::site::text;
 use crate::site::tree::{Document, Report, Value};
 
@@ -78,8 +80,8 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     let format = top.section("text").and_then(|section| text::format(&section, about.slave));
     limits.timeout = format.as_ref().and_then(|(_, timeout)| *timeout).or(limits.timeout);
     let sections = top.sections("point");
-    let fields: Vec<Field> = sections.iter().filter_map(field).collect();
-    duplicates(&sections, &fields);
+    let fields: Vec<Field> = sections.iter().flat_map(fields).collect();
+    duplicates(&sections);
     let firmware = versions(&top, scheme, limits, fields);
     let layout = firmware.layout();
     let triggers =
@@ -173,9 +175,40 @@ pub(crate) fn place_of(section: &Section<'_>, key: &'static str) -> Option<At> {
     at.ok()
 }
 
-/// One point.
-pub(crate) fn field(section: &Section<'_>) -> Option<Field> {
-    let name = section.need("name", section.text("name")).map(|name| kebab(&name));
+/// The points of one section: one, or many with `repeat`.
+pub(crate) fn fields(section: &Section<'_>) -> Vec<Field> {
+    let repeat = links::repeat(section);
+    let Some(field) = field(section) else { return Vec::new() };
+    let Some(repeat) = repeat else { return vec![Field { name: kebab(&field.name), ..field }] };
+    if !field.name.contains("{n}") {
+        let help = Some(format!("name = \"{}-{{n}}\"", field.name));
+        section.error("name", "bad-repeat", "the name of a point that repeats needs `{n}`", help);
+    }
+    let mut found = Vec::new();
+    for n in repeat.numbers() {
+        let name = kebab(&links::count(&field.name, Some(n)));
+        let Some(address) = repeat.address(field.address, n) else {
+            section.error("repeat", "past-the-end", format!("`{name}` is past the end of the table"), None);
+            break;
+        };
+        let own = Field { name, address, ..field.clone() };
+        past_the_end(section, &own);
+        found.push(own);
+    }
+    found
+}
+
+fn past_the_end(section: &Section<'_>, field: &Field) {
+    let end = u32::from(field.address) + u32::from(field.count);
+    if end > 0x1_0000 {
+        let text = format!("register {} is past the end of the table (65535)", end - 1);
+        section.error("at", "past-the-end", text, None);
+    }
+}
+
+/// One point, its name as written.
+fn field(section: &Section<'_>) -> Option<Field> {
+    let name = section.need("name", section.text("name"));
     let group = text::group(section);
     let at = match &group {
         Some(_) => None,
@@ -194,19 +227,13 @@ pub(crate) fn field(section: &Section<'_>) -> Option<Field> {
     field.group = group;
     scaling(section, &mut field);
     meaning(section, &mut field);
-    for later in ["decimals_from", "pre_offset_from", "valid_when", "note"] {
+    for later in
+        ["decimals_from", "pre_offset_from", "valid_when", "order_from", "scale_from", "unit_from", "note"]
+    {
         section.node(later);
     }
     section.finish();
-    if u32::from(field.address) + u32::from(field.count) > 0x1_0000 {
-        let end = u32::from(field.address) + u32::from(field.count) - 1;
-        section.error(
-            "at",
-            "past-the-end",
-            format!("register {end} is past the end of the table (65535)"),
-            None,
-        );
-    }
+    past_the_end(section, &field);
     (name.is_some() && placed && kind.is_some()).then_some(field)
 }
 
@@ -288,12 +315,13 @@ fn meaning(section: &Section<'_>, field: &mut Field) {
             _ => None,
         });
         let word = found.text("text").map(|word| Some(FaultMatch::Text(word)));
-        match is.or(raw).or(word).flatten() {
+        let refused = found.int("exception", 1, 255).map(|code| Some(FaultMatch::Exception(code)));
+        match is.or(raw).or(word).or(refused).flatten() {
             Some(matches) => field.faults.push(Fault { matches, means: Arc::from(means.as_str()) }),
             None => section.error(
                 "faults",
                 "bad-fault",
-                "a fault needs `is` (nan, +inf, -inf), `raw` (\"0x7FFF\") or `text` (\"ERR\")",
+                "a fault needs `is` (nan, +inf, -inf), `raw` (\"0x7FFF\"), `exception` (2) or `text` (\"ERR\")",
                 None,
             ),
         }
@@ -326,39 +354,14 @@ fn pair(section: &Section<'_>, key: &'static str) -> Option<[f64; 2]> {
     pair
 }
 
-/// Connects fields that need each other, by name.
-fn links(sections: &[Section<'_>], names: &[String], fields: &mut [Field]) {
-    let find = |section: &Section<'_>, key: &'static str, name: &str| {
-        let found = names.iter().position(|known| *known == kebab(name));
-        if found.is_none() {
-            let help = nearest(&kebab(name), names.iter().map(String::as_str));
-            section.error(key, "unknown-point", format!("this profile has no point `{name}`"), help);
-        }
-        found
-    };
+fn duplicates(sections: &[Section<'_>]) {
+    let mut seen = BTreeSet::new();
     for section in sections {
-        let own = section.text("name").map(|name| kebab(&name));
-        let Some(index) = fields.iter().position(|field| Some(&field.name) == own.as_ref()) else { continue };
-        let decimals = section.text("decimals_from").and_then(|name| find(section, "decimals_from", &name));
-        let before = section.text("pre_offset_from").and_then(|name| find(section, "pre_offset_from", &name));
-        let valid = section.section("valid_when").and_then(|when| {
-            let point = when.need("point", when.text("point"))?;
-            let is = when.need("is", when.float("is"))?;
-            when.finish();
-            find(section, "valid_when", &point).map(|place| (place, is))
-        });
-        if let Some(field) = fields.get_mut(index) {
-            (field.decimals_from, field.pre_offset_from, field.valid_when) = (decimals, before, valid);
-        }
-    }
-}
-
-fn duplicates(sections: &[Section<'_>], fields: &[Field]) {
-    for (index, field) in fields.iter().enumerate() {
-        let twice = fields.iter().take(index).any(|other| other.name == field.name);
-        if let Some(section) = sections.get(index).filter(|_| twice) {
-            let text = format!("the point `{}` stands twice in this profile", field.name);
-            section.error("name", "duplicate-name", text, None);
+        for (_, name) in own_names(section) {
+            if !seen.insert(name.clone()) {
+                let text = format!("the point `{name}` stands twice in this profile");
+                section.error("name", "duplicate-name", text, None);
+            }
         }
     }
 }

@@ -1,281 +1,141 @@
-//! Every document in `firmware-profiles/` keeps to the keys of `profile`'s doc comment, and its vectors hold.
-//!
-//! The reader here is a second, strict one, small enough to be right at a glance; it panics where `site` gives a diagnostic.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Every document in `firmware-profiles/` loads without a finding, is called as its file, and its vectors hold.
 
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use lifeline_gateway::bus::Slave;
-use lifeline_gateway::bus::checksum::Checksum;
-use lifeline_gateway::bus::text::{Format, Mode};
 use lifeline_gateway::normalize::vectors::verify;
-use lifeline_gateway::profile::at::At;
-use lifeline_gateway::profile::names::{number, serial_format};
-use lifeline_gateway::profile::version::{Scheme, matches};
-use lifeline_gateway::profile::{
-    CLASSES, Expect, Fault, FaultMatch, Field, Kind, Limits, Loop, Order, Profile, Vector,
-};
-use lifeline_gateway::unit::Unit;
-use toml::{Table, Value};
+use lifeline_gateway::profile::Profile;
+use lifeline_gateway::profile::firmware::Firmware;
+use lifeline_gateway::site::library;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles")
+}
+
+fn read(text: &str) -> Result<(Profile, Firmware), String> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("probe.toml"), text).unwrap();
+    let found = library::profiles(folder.path()).map_err(|found| format!("{found:?}"))?;
+    Ok(found.into_iter().next().unwrap())
+}
 
 #[test]
 fn all_profiles_keep_their_own_vectors() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles");
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    names.sort();
-    let (mut files, mut vectors, mut of_makers) = (0, 0, 0);
-    for path in names {
-        let text = fs::read_to_string(&path).unwrap();
-        let document: Table = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let profile = profile(&document);
-        assert_eq!(path.file_stem().unwrap().to_str().unwrap(), profile.name);
+    let profiles = library::profiles(&folder()).unwrap_or_else(|found| panic!("{found:?}"));
+    let mut stems: Vec<String> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    stems.sort();
+    let names: Vec<String> = profiles.iter().map(|(profile, _)| profile.name.clone()).collect();
+    assert_eq!(names, stems, "a profile is called as its file");
+    let (mut vectors, mut of_makers) = (0, 0);
+    for (profile, firmware) in &profiles {
         assert!(!profile.vectors.is_empty(), "{} proves nothing", profile.name);
-        assert_eq!(verify(&profile), [], "{}", profile.name);
-        files += 1;
+        let mut own = profile.clone();
+        own.vectors.retain(|vector| vector.firmware.is_none());
+        assert_eq!(verify(&own), [], "{}", profile.name);
+        for vector in profile.vectors.iter().filter(|vector| vector.firmware.is_some()) {
+            let whole =
+                Profile { fields: firmware.layout(), vectors: vec![vector.clone()], ..profile.clone() };
+            let own = firmware.apply(&whole, vector.firmware.as_deref()).unwrap();
+            assert_eq!(verify(&own), [], "{} {:?}", profile.name, vector.firmware);
+        }
+        for vector in &profile.vectors {
+            assert!(!vector.expect.is_empty(), "a vector of {} expects nothing", profile.name);
+        }
+        let longest = firmware.layout().iter().map(|field| field.count).max().unwrap_or(0);
+        let most = firmware.overlays.iter().map(|overlay| overlay.limits.registers_per_read);
+        let most = most.chain([profile.limits.registers_per_read]).max().unwrap();
+        assert!(longest <= most, "{}: a point fits in no read", profile.name);
         vectors += profile.vectors.len();
         of_makers += profile.vectors.iter().filter(|vector| vector.from_maker).count();
     }
-    println!("{files} profiles, {vectors} vectors, {of_makers} of them from makers");
-    assert!(files >= 6 && of_makers >= 3);
+    println!("{} profiles, {vectors} vectors, {of_makers} of them from makers", profiles.len());
+    assert!(profiles.len() >= 18 && of_makers >= 3);
 }
 
 #[test]
 fn a_broken_register_map_is_found_by_its_vectors() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles/keller-series30.toml");
-    let text = fs::read_to_string(path).unwrap().replace("order = \"ABCD\"", "order = \"CDAB\"");
-    assert!(!verify(&profile(&text.parse().unwrap())).is_empty());
+    let text = fs::read_to_string(folder().join("keller-series30.toml")).unwrap();
+    assert!(read(&text).is_ok());
+    let broken = read(&text.replace("order = \"ABCD\"", "order = \"CDAB\"")).unwrap_err();
+    assert!(broken.contains("vector-failed"), "{broken}");
 }
 
-fn profile(document: &Table) -> Profile {
-    keys(document, &["profile", "version", "text", "limits", "point", "firmware", "trigger", "vector"]);
-    let head = document["profile"].as_table().unwrap();
-    keys(
-        head,
-        &[
-            "name",
-            "class",
-            "maker",
-            "source",
-            "model",
-            "serial",
-            "slave",
-            "versions",
-            "quirks",
-            "uncertain",
-            "note",
-        ],
+/// A profile of one device with these points.
+fn probe(points: &str) -> String {
+    format!(
+        "[profile]\nname = \"probe\"\nclass = \"io\"\nmaker = \"test\"\nsource = \"test\"\n{points}\n\
+         [[vector]]\nregisters = {{ \"holding 0\" = [0] }}\nexpect_fault = {{ far = \"not-polled\" }}\nfrom = \"worked\"\n\
+         [[point]]\nname = \"far\"\nat = \"holding 9000\"\ntype = \"u16\"\n"
+    )
+}
+
+#[test]
+fn a_repeated_point_is_many_points_that_know_their_own() {
+    let text = probe(
+        "[[point]]\nname = \"ch{n}-age\"\nat = \"holding 0x40\"\ntype = \"u16\"\nhidden = true\nrepeat = { to = 3, step = 1 }\n\
+         [[point]]\nname = \"ch{n}_reading\"\nat = \"holding 0x20\"\ntype = \"f32\"\nrepeat = { from = 1, to = 3, step = 2 }\n\
+         valid_when = { point = \"ch{n}-age\", max = 60 }\n",
     );
-    let text = |name: &str| head[name].as_str().unwrap().to_owned();
-    assert!(CLASSES.contains(&text("class").as_str()), "{}", text("class"));
-    let points = tables(document, "point");
-    let fields: Vec<_> = points.iter().map(|point| field(point, &points)).collect();
-    for (index, one) in fields.iter().enumerate() {
-        assert!(
-            one.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
-            "{}",
-            one.name
-        );
-        assert!(fields[..index].iter().all(|other| other.name != one.name), "{} stands twice", one.name);
-    }
-    overlays(document, head, &fields);
-    let limits = limits(document.get("limits"));
-    for field in &fields {
-        assert!(field.count <= limits.registers_per_read, "{} fits in no read", field.name);
-    }
-    Profile {
-        name: text("name"),
-        class: text("class"),
-        maker: text("maker"),
-        source: text("source"),
-        about: std::sync::Arc::default(),
-        serial: head.get("serial").map(|format| serial_format(format.as_str().unwrap()).unwrap()),
-        text: document.get("text").map(|table| format(table.as_table().unwrap(), head)),
-        limits,
-        fields,
-        triggers: Vec::new(),
-        // Those of a version are proved when the shipped documents load.
-        vectors: tables(document, "vector")
-            .into_iter()
-            .filter(|one| !one.contains_key("firmware"))
-            .map(vector)
-            .collect(),
-    }
+    let (profile, _) = read(&text).unwrap();
+    let seen: Vec<_> = profile.fields.iter().map(|field| (field.name.as_str(), field.address)).collect();
+    let wanted = [
+        ("ch1-age", 0x40),
+        ("ch2-age", 0x41),
+        ("ch3-age", 0x42),
+        ("ch1-reading", 0x20),
+        ("ch2-reading", 0x22),
+        ("ch3-reading", 0x24),
+        ("far", 9000),
+    ];
+    assert_eq!(seen, wanted);
+    let gates: Vec<usize> =
+        profile.fields.iter().flat_map(|field| field.valid_when.iter().map(|gate| gate.field)).collect();
+    assert_eq!(gates, [0, 1, 2], "each channel has its own age");
 }
 
-/// The `[[firmware]]` of a profile.
-fn overlays(document: &Table, head: &Table, fields: &[Field]) {
-    let points = tables(document, "point");
-    let scheme =
-        head.get("versions").map(|name| Scheme::parse(name.as_str().unwrap()).unwrap()).unwrap_or_default();
-    for overlay in tables(document, "firmware") {
-        keys(overlay, &["versions", "limits", "without", "point", "note"]);
-        let probe = if scheme == Scheme::ClassGroupYearWeek { "5.20-10.40" } else { "1.0" };
-        matches(scheme, overlay["versions"].as_str().unwrap(), probe).unwrap();
-        limits(overlay.get("limits"));
-        for point in tables(overlay, "point") {
-            field(point, &points);
-        }
-        for name in overlay.get("without").and_then(Value::as_array).into_iter().flatten() {
-            assert!(fields.iter().any(|field| Some(field.name.as_str()) == name.as_str()));
-        }
-    }
-}
-
-/// The `[text]` of a profile.
-fn format(table: &Table, head: &Table) -> Format {
-    keys(table, &["mode", "command", "terminator", "pattern", "checksum", "gap", "period", "timeout"]);
-    let text = |name: &str| table.get(name).map(|text| text.as_str().unwrap());
-    let span = |name: &str| text(name).map(|text| lifeline_gateway::site::duration(text).unwrap());
-    let checksum = text("checksum").unwrap_or("none");
-    Format {
-        mode: match text("mode").unwrap() {
-            "ask" => Mode::Ask,
-            "stream" => Mode::Stream,
-            mode => panic!("mode {mode}"),
-        },
-        command: text("command").unwrap_or_default().to_owned(),
-        terminator: text("terminator").unwrap_or("\r\n").as_bytes().to_vec(),
-        pattern: text("pattern").unwrap().to_owned(),
-        checksum: Checksum::ALL.into_iter().find(|known| known.name() == checksum).unwrap(),
-        gap: span("gap").unwrap_or(Duration::from_millis(100)),
-        period: span("period").unwrap_or(Duration::from_secs(1)),
-        slave: Slave(head.get("slave").map_or(0, small)),
-    }
-}
-
-fn keys(table: &Table, known: &[&str]) {
-    for key in table.keys() {
-        assert!(known.contains(&key.as_str()), "unknown key {key}");
-    }
-}
-
-fn tables<'a>(table: &'a Table, name: &str) -> Vec<&'a Table> {
-    table
-        .get(name)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .map(|one| one.as_table().unwrap())
-        .collect()
-}
-
-fn float(value: &Value) -> f64 {
-    value.as_float().unwrap_or_else(|| value.as_integer().unwrap().to_string().parse().unwrap())
-}
-
-fn small<T: TryFrom<i64>>(value: &Value) -> T {
-    T::try_from(value.as_integer().unwrap()).ok().unwrap()
-}
-
-fn limits(table: Option<&Value>) -> Limits {
-    let mut limits = Limits::default();
-    let Some(table) = table.map(|table| table.as_table().unwrap()) else { return limits };
-    keys(table, &["registers_per_read", "gap", "quiet", "timeout", "single_register", "wake"]);
-    if let Some(most) = table.get("registers_per_read") {
-        limits.registers_per_read = small(most);
-    }
-    limits
-}
-
-fn field(point: &Table, points: &[&Table]) -> Field {
-    let known = "name at type count order scale offset decimals_from pre_offset_from loop unit range tolerance faults bits invert one_hot \
-                 states valid_when destructive hidden decimals note";
-    keys(point, &known.split(' ').collect::<Vec<_>>());
-    let text = |name: &str| point.get(name).map(|text| text.as_str().unwrap());
-    let flag = |name: &str| point.get(name).is_some_and(|flag| flag.as_bool().unwrap());
-    let place = |name: &str| points.iter().position(|other| other["name"].as_str() == Some(name)).unwrap();
-    let group = text("at").unwrap().strip_prefix("text ");
-    let place_at = if group.is_some() { "holding 0" } else { text("at").unwrap() };
-    let at = At::parse(place_at).unwrap();
-    assert_eq!(group.is_some(), text("type").is_none(), "a word has no type");
-    let mut kind = text("type").map_or(Kind::F64, |kind| Kind::parse(kind).unwrap());
-    assert_eq!(
-        kind == (Kind::Bits { low: 0, high: 15 }),
-        point.contains_key("bits"),
-        "bits belong to type bits"
-    );
-    if let Some(bits) = point.get("bits").and_then(Value::as_array) {
-        kind = Kind::Bits { low: small(&bits[0]), high: small(&bits[1]) };
-    }
-    let mut field = Field::new(text("name").unwrap(), at.table, at.address, kind);
-    field.group = group.map(str::to_owned);
-    field.count = point.get("count").map_or(kind.cells(), small);
-    assert!(kind.fits(field.count), "{}", field.name);
-    field.order = text("order").map(|order| Order::parse(order).unwrap()).unwrap_or_default();
-    field.scale = point.get("scale").map_or(1.0, float);
-    field.offset = point.get("offset").map_or(0.0, float);
-    field.decimals_from = text("decimals_from").map(place);
-    field.pre_offset_from = text("pre_offset_from").map(place);
-    field.unit = text("unit").map(|unit| Unit::parse(unit).unwrap_or_else(|| panic!("unit {unit}")));
-    field.range =
-        point.get("range").and_then(Value::as_array).map(|range| (float(&range[0]), float(&range[1])));
-    field.tolerance = point.get("tolerance").map_or(0.0, float);
-    if let Some(span) = point.get("loop").and_then(Value::as_table) {
-        keys(span, &["lo", "hi", "out_lo", "out_hi"]);
-        let end = |name: &str| float(&span[name]);
-        field.current_loop =
-            Some(Loop { lo: end("lo"), hi: end("hi"), out_lo: end("out_lo"), out_hi: end("out_hi") });
-    }
-    for fault in tables(point, "faults") {
-        keys(fault, &["is", "raw", "text", "means"]);
-        let text = |name: &str| fault.get(name).map(|text| text.as_str().unwrap());
-        let matches = match (text("is"), text("text")) {
-            (Some(is), _) => FaultMatch::parse_is(is).unwrap(),
-            (None, Some(word)) => FaultMatch::Text(word.to_owned()),
-            (None, None) => FaultMatch::parse_raw(text("raw").unwrap()).unwrap(),
-        };
-        field.faults.push(Fault { matches, means: text("means").unwrap().into() });
-    }
-    for (code, name) in point.get("states").and_then(Value::as_table).into_iter().flatten() {
-        field.states.push((code.parse().unwrap(), name.as_str().unwrap().to_owned()));
-    }
-    if let Some(gate) = point.get("valid_when").and_then(Value::as_table) {
-        keys(gate, &["point", "is"]);
-        field.valid_when = Some((place(gate["point"].as_str().unwrap()), float(&gate["is"])));
-    }
-    (field.invert, field.one_hot) = (flag("invert"), flag("one_hot"));
-    (field.destructive, field.hidden) = (flag("destructive"), flag("hidden"));
-    field
-}
-
-fn vector(vector: &Table) -> Vector {
-    keys(vector, &["registers", "text", "expect", "expect_state", "expect_fault", "tol", "from", "note"]);
-    let cell = |cell: &Value| match cell.as_str() {
-        Some(text) => u16::try_from(number(text).unwrap()).unwrap(),
-        None => small(cell),
+#[test]
+fn what_points_take_from_each_other_is_checked() {
+    let value = |key: &str| {
+        probe(&format!(
+            "[[point]]\nname = \"code\"\nat = \"holding 1\"\ntype = \"u16\"\n\
+             [[point]]\nname = \"value\"\nat = \"holding 2\"\ntype = \"f32\"\n{key}\n"
+        ))
     };
-    assert!(vector.contains_key("registers") != vector.contains_key("text"));
-    let cells = vector
-        .get("registers")
-        .and_then(Value::as_table)
-        .into_iter()
-        .flatten()
-        .map(|(at, cells)| {
-            let at = At::parse(at).unwrap();
-            (at.table, at.address, cells.as_array().unwrap().iter().map(cell).collect())
-        })
-        .collect();
-    let tolerance = |value: f64| vector.get("tol").map_or((value.abs() * 1e-9).max(1e-9), float);
-    let mut expect = Vec::new();
-    for (key, make) in [
-        (
-            "expect",
-            &(|value: &Value| Expect::Number(float(value), tolerance(float(value))))
-                as &dyn Fn(&Value) -> Expect,
-        ),
-        ("expect_state", &|value: &Value| Expect::State(value.as_str().unwrap().to_owned())),
-        ("expect_fault", &|value: &Value| Expect::Fault(value.as_str().unwrap().to_owned())),
+    for right in [
+        "valid_when = [{ point = \"code\", min = 1 }, { point = \"far\", is = [0, 2] }]",
+        "order_from = { point = \"code\", 0 = \"ABCD\", 0x10 = \"CDAB\" }",
+        "scale_from = { point = \"code\", \"0\" = 1, \"1\" = 0.1 }",
+        "unit = \"m\"\nunit_from = { point = \"code\", \"45\" = \"m\", \"0x62617267\" = \"mm\" }",
+        "faults = [{ exception = 2, means = \"inactive\" }]",
     ] {
-        for (name, value) in vector.get(key).and_then(Value::as_table).into_iter().flatten() {
-            expect.push((name.clone(), make(value)));
-        }
+        assert!(read(&value(right)).is_ok(), "{right}: {:?}", read(&value(right)).err());
     }
-    assert!(!expect.is_empty());
-    let from = vector["from"].as_str().unwrap();
-    assert!(matches!(from, "maker" | "worked"));
-    let text = vector.get("text").map(|text| text.as_str().unwrap().to_owned());
-    Vector { text, cells, expect, from_maker: from == "maker", firmware: None }
+    for (wrong, code) in [
+        ("valid_when = { point = \"cod\", is = 1 }", "unknown-point"),
+        ("valid_when = { point = \"code\" }", "bad-gate"),
+        ("valid_when = { point = \"code\", is = 1, max = 2 }", "bad-gate"),
+        ("valid_when = { point = \"code\", is = [] }", "wrong-type"),
+        ("valid_when = { point = \"code\", is = 1, most = 2 }", "unknown-key"),
+        ("order_from = { point = \"code\", \"0\" = \"AB\" }", "bad-order"),
+        ("order_from = { point = \"code\" }", "bad-case"),
+        ("order_from = { point = \"code\", one = \"ABCD\" }", "bad-case"),
+        ("scale_from = { point = \"code\", \"0\" = 0 }", "wrong-type"),
+        ("unit_from = { point = \"code\", \"0\" = \"m\" }", "missing-key"),
+        ("unit = \"m\"\nunit_from = { point = \"code\", \"0\" = \"bar\" }", "wrong-unit"),
+        ("unit = \"m\"\nunit_from = { point = \"code\", \"0\" = \"meter\" }", "unknown-unit"),
+        ("repeat = { to = 3, step = 2 }", "bad-repeat"),
+        ("faults = [{ exception = 0, means = \"x\" }]", "out-of-range"),
+        (
+            "order_from = { point = \"code\", \"0\" = \"ABCD\" }\n[[point]]\nname = \"gated\"\nat = \"holding 8\"\ntype = \"u16\"\nvalid_when = { point = \"value\", is = 1 }",
+            "unordered-point",
+        ),
+    ] {
+        let found = read(&value(wrong)).expect_err(wrong);
+        assert!(found.contains(code), "{wrong}: {found}");
+    }
+    let past = "[[point]]\nname = \"ch{n}\"\nat = \"holding 65530\"\ntype = \"u16\"\nrepeat = { to = 9, step = 1 }\n";
+    assert!(read(&probe(past)).expect_err("past the end").contains("past-the-end"));
 }
