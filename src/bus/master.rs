@@ -405,7 +405,7 @@ impl Master {
     }
 
     /// Whether each frame names its request.
-    fn has_transactions(&self) -> bool {
+    pub fn has_transactions(&self) -> bool {
         self.address.framing() == Framing::Mbap
     }
 

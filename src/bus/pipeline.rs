@@ -17,9 +17,9 @@ use crate::bus::{Exchange, Failure, Read, Slave};
 use crate::loss::Losses;
 
 impl Master {
-    /// Sends all `reads` at once and takes their answers in any order, each within `timeout` of the sending. For devices
-    /// whose profile allows so many requests at a time. On lines whose frames don't name their request they go one
-    /// after the other.
+    /// Sends all `reads` at once and takes their answers in any order, each within `timeout` of the answer before
+    /// it, the first of the sending: most devices do one thing at a time. For devices whose profile allows so many requests
+    /// at a time. On lines whose frames don't name their request they go one after the other.
     pub async fn read_many(
         &mut self,
         reads: &[(Slave, Read)],
@@ -55,7 +55,7 @@ impl Master {
     ) {
         let ids = self.line.begin_many(reads);
         let Some(sent) = self.send_many(timeout, losses).await else { return };
-        let deadline = sent + timeout;
+        let mut deadline = sent + timeout;
         for exchange in &mut *exchanges {
             *exchange = Exchange { outcome: Err(Failure::Timeout), sent, ended: deadline };
         }
@@ -88,7 +88,9 @@ impl Master {
                 };
                 (exchange.outcome, exchange.ended) = (outcome(*read, &pdu), at);
                 open -= 1;
+                deadline = at + timeout;
             }
+            end_rest(exchanges, Failure::Timeout, deadline);
         }
         // What is late from here on is foreign.
         self.line.close(losses);

@@ -19,6 +19,7 @@ pub mod keeper;
 pub mod line;
 mod notify;
 mod pending;
+mod pipe;
 mod polling;
 mod start;
 mod text_line;

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::bus::master::Master;
 use crate::bus::{Address, Exchange, Failure, Read, Slave};
 use crate::clock::{Clock, Timestamp};
 use crate::decode::{Raw, RawBatch, decode};
-use crate::gateway::course::{Course, Step};
+use crate::gateway::course::Course;
 use crate::gateway::firmware::Identity;
+use crate::gateway::pipe::Pipe;
 use crate::journal::Audit;
-use crate::loss::Losses;
 use crate::point::DeviceId;
 use crate::poll::cost::Cost;
 use crate::poll::divide::{Divisions, Refusals};
@@ -24,8 +23,8 @@ use crate::poll::hush::Hushed;
 use crate::poll::plan::{Plan, PlannedRead, wanted};
 use crate::poll::timeout::{FLOOR_SERIAL, FLOOR_TCP, Timeout};
 use crate::poll::turn::Costs;
+use crate::profile::Profile;
 use crate::profile::trigger::Allowed;
-use crate::profile::{Profile, Wake};
 use crate::reading::Reason;
 use crate::site::DeviceSpec;
 
@@ -70,14 +69,15 @@ pub(crate) struct Polling {
     pub(crate) identity: Identity,
     /// The triggers that it needs and may have.
     pub(crate) triggers: Vec<Allowed>,
-    course: Option<Box<Course>>,
+    pub(crate) course: Option<Box<Course>>,
     pub(crate) profile: Profile,
     pub(crate) wanted: Vec<usize>,
-    plan: Plan,
+    pub(crate) plan: Plan,
     pub(crate) cost: Cost,
     pub(crate) refusals: Refusals,
     pub(crate) timeout: Timeout,
-    hushed: Hushed,
+    pub(crate) hushed: Hushed,
+    pub(crate) pipe: Pipe,
     polls: u64,
 }
 
@@ -99,6 +99,7 @@ impl Polling {
             refusals: Refusals::default(),
             timeout: Timeout::new(spec.timeout, if serial { FLOOR_SERIAL } else { FLOOR_TCP }),
             hushed: Hushed::default(),
+            pipe: Pipe::default(),
             identity,
             triggers: spec.triggers.clone(),
             course: None,
@@ -143,106 +144,12 @@ impl Polling {
         if self.hushed.is_any() {
             return Some("it leaves some requests unanswered: they are asked less often".to_owned());
         }
+        if self.pipe.is_given_up() {
+            return Some("it answers one request at a time, although its profile allows more: `pipeline` has no effect".to_owned());
+        }
         let cuts = self.refusals.cuts().len();
         let requests = self.plan.0.len();
         (cuts > 0).then(|| format!("it refuses larger blocks: {requests} requests in each poll"))
-    }
-
-    /// Goes on with the poll under way, or begins one. After too many silences the rest is not tried.
-    pub(crate) async fn poll(
-        &mut self,
-        master: &mut Master,
-        patience: Patience,
-        clock: &dyn Clock,
-        losses: &mut Losses,
-        record: &mut (dyn FnMut(&Exchange) + Send),
-    ) -> Step {
-        let mut course = match self.course.take() {
-            Some(course) => *course,
-            None => {
-                let mut course = self.begin(patience, clock);
-                if let Some(at) = self.approach(&mut course, master, clock, losses).await {
-                    return self.pause(course, at);
-                }
-                course
-            }
-        };
-        let mut open = course.open.take().unwrap_or_else(|| self.open(&course));
-        while let Some((planned, parent)) = open.pop_front() {
-            if course.silences_left == 0 {
-                let reason = course.said.failure.clone().unwrap_or(Reason::Timeout);
-                self.place(&mut course.said, &planned, clock.now(), &Err(reason));
-                continue;
-            }
-            let wait = self.wait(planned.read, course.patience, course.said.answered, clock);
-            let exchange = master.read(self.slave, planned.read, wait, losses).await;
-            record(&exchange);
-            course.said.answered |= self.hear(&planned, &exchange, course.patience);
-            if let Some(wake) = self.asleep(&course, &exchange) {
-                (course.tries, course.said.woken) = (course.tries + 1, course.said.woken + 1);
-                open.push_front((planned, parent));
-                if exchange.outcome == Err(Failure::Timeout) {
-                    // What wakes now would sleep again while others are asked.
-                    tokio::time::sleep(wake.wait).await;
-                    continue;
-                }
-                course.open = Some(open);
-                return self.pause(course, exchange.ended + wake.wait);
-            }
-            course.tries = 0;
-            match exchange.outcome {
-                Ok(_) => {
-                    course.divisions.answered(parent);
-                    course.silences_left = course.silences_left.max(2);
-                }
-                Err(Failure::Exception(_) | Failure::BadFrame) => {}
-                Err(Failure::Timeout) => {
-                    course.silences_left -= 1;
-                    course.silent.push(planned.read);
-                }
-                Err(Failure::LineDown) => course.silences_left = 0,
-            }
-            let parts = self.divided(&planned, &exchange, &mut course.divisions, parent);
-            if !parts.is_empty() {
-                parts.into_iter().rev().for_each(|part| open.push_front(part));
-                continue;
-            }
-            let outcome = exchange.outcome.map_err(reason_of);
-            self.place(&mut course.said, &planned, clock.at(exchange.ended), &outcome);
-        }
-        Step::Done(self.finish(course, clock))
-    }
-
-    fn pause(&mut self, course: Course, at: Instant) -> Step {
-        let answered = course.said.answered;
-        self.course = Some(Box::new(course));
-        Step::Later(at, answered)
-    }
-
-    fn finish(&mut self, mut course: Course, clock: &dyn Clock) -> Said {
-        course.said.batch.end = clock.now();
-        if self.plan.0.is_empty() && course.withheld.is_empty() && !course.said.answered {
-            // Nothing was asked, and nobody may take that for an answer.
-            course.said.failure.get_or_insert(Reason::NotPolled);
-        }
-        if course.said.answered {
-            course.silent.into_iter().for_each(|read| self.hushed.silent(read));
-        } else {
-            self.identity.silent();
-        }
-        self.learn(course.divisions);
-        course.said
-    }
-
-    /// The wake that this device's refusal or silence asks for.
-    fn asleep(&self, course: &Course, exchange: &Exchange) -> Option<Wake> {
-        let wake = self.profile.limits.wake.filter(|wake| course.tries < wake.tries)?;
-        let asleep = match exchange.outcome {
-            Err(Failure::Exception(code)) => wake.exception == Some(code),
-            Err(Failure::Timeout) => wake.silence && !course.said.answered,
-            Ok(_) | Err(Failure::BadFrame | Failure::LineDown) => false,
-        };
-        asleep.then_some(wake)
     }
 
     /// Plans anew for the version that the device now has.
@@ -251,6 +158,7 @@ impl Polling {
         self.wanted = wanted(&self.profile.fields);
         self.refusals = Refusals::default();
         self.hushed = Hushed::default();
+        self.pipe = Pipe::default();
         self.plan();
     }
 
@@ -289,28 +197,17 @@ impl Polling {
         }
     }
 
-    /// The requests to ask instead of one that was refused, or that is left unanswered again and again.
-    fn divided(
-        &self,
+    /// Learns the device's answer time, which began at `since`; whether it said anything.
+    pub(crate) fn hear(
+        &mut self,
         planned: &PlannedRead,
         exchange: &Exchange,
-        divisions: &mut Divisions,
-        parent: Option<usize>,
-    ) -> Vec<(PlannedRead, Option<usize>)> {
-        let code = match exchange.outcome {
-            Err(Failure::Exception(code)) => code,
-            Err(Failure::Timeout) if self.hushed.is_suspect(planned.read) => 0,
-            Ok(_) | Err(Failure::Timeout | Failure::BadFrame | Failure::LineDown) => return Vec::new(),
-        };
-        let (number, parts) = self.refusals.divide(planned, code, &self.profile.fields, divisions, parent);
-        parts.into_iter().map(|part| (part, Some(number))).collect()
-    }
-
-    /// Learns the device's answer time; whether it said anything.
-    fn hear(&mut self, planned: &PlannedRead, exchange: &Exchange, patience: Patience) -> bool {
+        since: Instant,
+        patience: Patience,
+    ) -> bool {
         match exchange.outcome {
             Ok(_) => {
-                let took = exchange.ended.saturating_duration_since(exchange.sent);
+                let took = exchange.ended.saturating_duration_since(since);
                 self.timeout.answered(took.saturating_sub(self.cost.wire(planned.read)));
                 self.hushed.answered(planned.read);
                 true
@@ -331,7 +228,7 @@ impl Polling {
     }
 
     /// Makes the plan anew where blocks were refused, or where the device's turnaround is another than the plan was made for.
-    fn learn(&mut self, divisions: Divisions) {
+    pub(crate) fn learn(&mut self, divisions: Divisions) {
         self.polls = self.polls.wrapping_add(1);
         let divided = self.refusals.learn(divisions);
         let measured = self.timeout.median().filter(|_| self.polls.is_multiple_of(LOOK_EVERY));
@@ -355,7 +252,7 @@ impl Polling {
     }
 
     /// Puts what one answer says of its fields into their places.
-    fn place(
+    pub(crate) fn place(
         &self,
         said: &mut Said,
         planned: &PlannedRead,

@@ -266,6 +266,7 @@ impl Limits {
             quiet: self.quiet.max(other.quiet),
             timeout: self.timeout.max(other.timeout),
             single_register: self.single_register || other.single_register,
+            pipeline: self.pipeline.min(other.pipeline),
             any_unit: self.any_unit || other.any_unit,
             wake: careful_wake(self.wake, other.wake),
         }

@@ -258,6 +258,8 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// One value for each request.
     pub single_register: bool,
+    /// Requests that it takes at once over Modbus TCP.
+    pub pipeline: u8,
     /// Over Modbus TCP it answers with another unit than it was asked by.
     pub any_unit: bool,
     /// The first request may be refused, and is asked again.
@@ -285,6 +287,7 @@ impl Default for Limits {
             quiet: Duration::ZERO,
             timeout: None,
             single_register: false,
+            pipeline: 1,
             any_unit: false,
             wake: None,
         }

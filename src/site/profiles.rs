@@ -157,9 +157,19 @@ pub(crate) fn limits(section: &Section<'_>, base: &Limits) -> Limits {
         quiet: section.duration("quiet").unwrap_or(base.quiet),
         timeout: section.duration("timeout").or(base.timeout),
         single_register: section.flag("single_register").unwrap_or(base.single_register),
+        pipeline: section.int("pipeline", 1, 16).unwrap_or(base.pipeline),
         any_unit: section.flag("any_unit").unwrap_or(base.any_unit),
         wake: section.section("wake").map_or(base.wake, |section| firmware::wake(&section)),
     };
+    if found.pipeline > 1 && !found.quiet.is_zero() {
+        let help = "leave `pipeline` out, or `quiet`".to_owned();
+        section.error(
+            "pipeline",
+            "bad-limits",
+            "`quiet` keeps requests apart that `pipeline` sends together",
+            Some(help),
+        );
+    }
     section.finish();
     found
 }

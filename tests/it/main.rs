@@ -20,6 +20,7 @@ mod ask;
 mod check;
 mod console;
 mod dial_in;
+mod pipeline;
 mod profiles;
 mod reference;
 mod reload;
