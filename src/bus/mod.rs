@@ -226,6 +226,18 @@ impl LineSettings {
     }
 }
 
+impl std::fmt::Display for SerialFormat {
+    /// As documents write it: `9600 8N1`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parity = match self.parity {
+            Parity::None => 'N',
+            Parity::Even => 'E',
+            Parity::Odd => 'O',
+        };
+        write!(f, "{} {}{parity}{}", self.baud, self.data_bits, self.stop_bits)
+    }
+}
+
 impl SerialFormat {
     /// The time of one character on the line: start bit, data, parity, stop.
     pub fn character(self) -> Duration {

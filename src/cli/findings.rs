@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use crate::bus::{Address, LineSettings};
 use crate::cli::read::worded;
-use crate::cli::scan::named;
 use crate::cli::table::plain;
 use crate::normalize::fit::Fit;
 use crate::profile::Profile;
@@ -147,7 +146,7 @@ fn toml_address(address: &Address, format_found: Option<String>) -> String {
         // The line of the site says more than its address: who dials in, which certificates.
         Address::Tls(_) | Address::DialIn(_) => "# address as in the site's document".to_owned(),
         Address::Serial { path, format, .. } => {
-            let speed = format_found.unwrap_or_else(|| named(*format));
+            let speed = format_found.unwrap_or_else(|| format.to_string());
             format!("serial = {{ path = \"{path}\", speed = \"{speed}\" }}")
         }
     }

@@ -108,7 +108,7 @@ async fn scan_of(ask: &Ask, kit: &Kit, args: &Scan, out: &mut dyn Write) -> anyh
     let mut found = Vec::new();
     for line in &lines {
         if lines.len() > 1 && !args.json {
-            writeln!(out, "at {}", format_of(line).map(named).unwrap_or_default())?;
+            writeln!(out, "at {}", format_of(line).map(|format| format.to_string()).unwrap_or_default())?;
         }
         found = search.line(line, most, each, out).await?;
         if !found.is_empty() {
@@ -181,7 +181,7 @@ impl Search<'_> {
             let _ = tokio::time::timeout(each, self.examine(&mut probe, &mut found)).await;
             found.profiles.sort_by(|one, other| other.score.total_cmp(&one.score));
             found.profiles.truncate(MATCHES_MAX);
-            found.format = format_of(line).map(named);
+            found.format = format_of(line).map(|format| format.to_string());
             if self.json {
                 writeln!(out, "{}", serde_json::to_string(&found)?)?;
             } else {
@@ -332,7 +332,7 @@ fn finish(
 /// Path or address of a line.
 pub(crate) fn place(line: &LineSettings) -> String {
     match &line.address {
-        Address::Serial { path, format, .. } => format!("{path} {}", named(*format)),
+        Address::Serial { path, format, .. } => format!("{path} {format}"),
         other => other.place().to_owned(),
     }
 }
@@ -342,16 +342,6 @@ fn format_of(line: &LineSettings) -> Option<SerialFormat> {
         Address::Serial { format, .. } => Some(*format),
         _ => None,
     }
-}
-
-/// `9600 8N1`.
-pub(crate) fn named(format: SerialFormat) -> String {
-    let parity = match format.parity {
-        crate::bus::Parity::None => 'N',
-        crate::bus::Parity::Even => 'E',
-        crate::bus::Parity::Odd => 'O',
-    };
-    format!("{} {}{parity}{}", format.baud, format.data_bits, format.stop_bits)
 }
 
 /// `4 min 10 s`.
@@ -380,7 +370,8 @@ mod tests {
     #[test]
     fn speeds_are_formats_or_the_common_ones() {
         assert_eq!(speeds("common").unwrap().0.len(), COMMON.len());
-        let two: Vec<String> = speeds("9600 8N1, 19200 8E1").unwrap().0.into_iter().map(named).collect();
+        let two: Vec<String> =
+            speeds("9600 8N1, 19200 8E1").unwrap().0.into_iter().map(|format| format.to_string()).collect();
         assert_eq!(two, ["9600 8N1", "19200 8E1"]);
         assert!(speeds("fast").is_err());
     }
