@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::bus::text::Mode;
-use crate::bus::{Parity, SerialFormat};
 use crate::diagnostic::Diagnostics;
 use crate::profile::at::At;
 use crate::profile::depend::Holds;
@@ -103,7 +102,7 @@ fn row(page: &mut String, profile: &Profile) {
         &profile.class,
         &format!("{} {}", profile.maker, profile.about.model),
         &profile.fields.iter().filter(|field| !field.hidden).count().to_string(),
-        &serial(profile.serial),
+        &profile.serial.map_or_else(String::new, |format| format.to_string()),
         &slave,
         &format!("{makers}, {worked}"),
     ];
@@ -114,16 +113,6 @@ fn row(page: &mut String, profile: &Profile) {
 fn line<'t>(page: &mut String, cells: impl IntoIterator<Item = &'t String>) {
     let cells: Vec<String> = cells.into_iter().map(|cell| cell.replace('|', "\\|")).collect();
     let _ = writeln!(page, "| {} |", cells.join(" | "));
-}
-
-fn serial(format: Option<SerialFormat>) -> String {
-    let Some(SerialFormat { baud, data_bits, parity, stop_bits }) = format else { return String::new() };
-    let parity = match parity {
-        Parity::None => 'N',
-        Parity::Even => 'E',
-        Parity::Odd => 'O',
-    };
-    format!("{baud} {data_bits}{parity}{stop_bits}")
 }
 
 fn entry(page: &mut String, model: &Model) {

@@ -14,6 +14,7 @@ mod installer;
 mod firmware;
 mod journal;
 mod measured;
+mod library;
 mod lines;
 mod alarm;
 mod ask;

@@ -9,6 +9,7 @@
 
 mod feed;
 mod influxdb;
+mod library;
 mod mosquitto;
 mod pymodbus;
 mod server;

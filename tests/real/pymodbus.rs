@@ -17,7 +17,7 @@ use crate::server::free_port;
 const SLAVE: Slave = Slave(17);
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-struct Pymodbus(Child);
+pub(crate) struct Pymodbus(Child);
 
 impl Drop for Pymodbus {
     fn drop(&mut self) {
@@ -26,8 +26,8 @@ impl Drop for Pymodbus {
     }
 }
 
-/// `None`: pymodbus is not installed.
-fn start(tcp: u16, rtu_over_tcp: u16, serial: &str) -> Option<Pymodbus> {
+/// A server with the arguments of `pymodbus_server.py`. `None`: pymodbus is not installed.
+pub(crate) fn start(arguments: &[String]) -> Option<Pymodbus> {
     let known =
         Command::new("python3").args(["-c", "import pymodbus, serial"]).stderr(Stdio::null()).status();
     if !known.is_ok_and(|status| status.success()) {
@@ -37,7 +37,7 @@ fn start(tcp: u16, rtu_over_tcp: u16, serial: &str) -> Option<Pymodbus> {
     }
     let mut child = Command::new("python3")
         .arg("tests/real/pymodbus_server.py")
-        .args([tcp.to_string(), rtu_over_tcp.to_string(), serial.to_owned()])
+        .args(arguments)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -53,7 +53,9 @@ async fn pymodbus_is_read_as_it_means_it() {
     let (mut near, far) = SerialStream::pair().unwrap();
     let (mut our_near, our_far) = SerialStream::pair().unwrap();
     let (tcp, rtu_over_tcp) = (free_port(), free_port());
-    let Some(_server) = start(tcp, rtu_over_tcp, &far.name().unwrap()) else { return };
+    let Some(_server) = start(&[tcp.to_string(), rtu_over_tcp.to_string(), far.name().unwrap()]) else {
+        return;
+    };
     let format = SerialFormat { baud: 115_200, data_bits: 8, parity: Parity::None, stop_bits: 1 };
     let addresses = [
         Address::Tcp(format!("127.0.0.1:{tcp}")),
