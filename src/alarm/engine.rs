@@ -9,7 +9,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use crate::alarm::condition::{Entry, Step};
+use crate::alarm::condition::Entry;
+use crate::alarm::condition::level::Step;
 use crate::alarm::lifecycle::{Event, Refusal};
 use crate::alarm::watch::{Cause, Gauge, Watch};
 use crate::alarm::{Alarm, Base, Change, Condition, Rule, RuleState, Severity, Transition};
@@ -38,8 +39,8 @@ const AHEAD_MAX: Duration = Duration::from_secs(120);
 pub struct Engine {
     site: String,
     watches: Vec<Watch>,
-    /// The watches that look at each point, by point number.
-    routes: Vec<Vec<usize>>,
+    /// The watches that look at each point, by point number, each with the number of the point among the watch's inputs.
+    routes: Vec<Vec<(usize, usize)>>,
     /// When to look at which silent device; a number that is heard moves nothing here, the timer looks again when it fires.
     timers: BinaryHeap<Reverse<(Timestamp, usize)>>,
     started: bool,
@@ -53,15 +54,11 @@ pub struct Engine {
 impl Engine {
     /// Rules at rest. Silence is counted from the first call that brings a time.
     pub fn new(site: &str, rules: Vec<Rule>, catalog: &Catalog) -> Self {
-        let mut routes: Vec<Vec<usize>> = vec![Vec::new(); catalog.points.len()];
+        let mut routes = vec![Vec::new(); catalog.points.len()];
         for (index, rule) in rules.iter().enumerate() {
-            let points = match &rule.condition {
-                Condition::Threshold { .. } => std::slice::from_ref(&rule.point),
-                Condition::Stale { points, .. } => points,
-            };
-            for &point in points {
+            for (slot, &point) in rule.points().iter().enumerate() {
                 if let Some(route) = route_mut(&mut routes, point) {
-                    route.push(index);
+                    route.push((index, slot));
                 }
             }
         }
@@ -143,7 +140,7 @@ impl Engine {
         }
         let at = if reading.at > now.plus(AHEAD_MAX) { now } else { reading.at };
         let Self { watches, routes, timers, out, changed, .. } = self;
-        for &index in route(routes, reading.point) {
+        for &(index, slot) in route(routes, reading.point) {
             let Some(watch) = watches.get_mut(index) else { continue };
             let cause = Cause { value: reading.sample.value(), ..Cause::plain(at, now) };
             match &mut watch.gauge {
@@ -175,6 +172,20 @@ impl Engine {
                     }
                     list(changed, index, watch);
                 }
+                Gauge::Measured(_) => {
+                    watch.measure(slot, &reading.sample, cause, out);
+                    list(changed, index, watch);
+                }
+            }
+        }
+    }
+
+    /// Takes a reading of an earlier run into the memory of measures, oldest first; nothing is raised or cleared by it.
+    pub fn recall(&mut self, reading: &Reading) {
+        let Self { watches, routes, .. } = self;
+        for &(index, slot) in route(routes, reading.point) {
+            if let Some(Gauge::Measured(gauge)) = watches.get_mut(index).map(|watch| &mut watch.gauge) {
+                gauge.recall(slot, reading.at, &reading.sample);
             }
         }
     }
@@ -303,13 +314,13 @@ impl Engine {
         let Self { watches, routes, out, changed, .. } = self;
         let points = match watches.get(index).map(|watch| &watch.rule.condition) {
             Some(Condition::Stale { points, .. }) => points.clone(),
-            Some(Condition::Threshold { .. }) | None => return,
+            Some(Condition::Threshold { .. } | Condition::Measured { .. }) | None => return,
         };
-        for other in points.iter().flat_map(|&point| route(routes, point)) {
-            let Some(watch) = watches.get_mut(*other) else { continue };
-            if matches!(watch.gauge, Gauge::Threshold(_)) {
+        for &(other, _) in points.iter().flat_map(|&point| route(routes, point)) {
+            let Some(watch) = watches.get_mut(other) else { continue };
+            if !matches!(watch.gauge, Gauge::Stale(_)) {
                 watch.verify(Event::Bad, cause, out);
-                list(changed, *other, watch);
+                list(changed, other, watch);
             }
         }
     }
@@ -329,11 +340,11 @@ pub fn replay<'a>(transitions: impl IntoIterator<Item = &'a Transition>) -> BTre
     open
 }
 
-fn route(routes: &[Vec<usize>], point: PointId) -> &[usize] {
+fn route(routes: &[Vec<(usize, usize)>], point: PointId) -> &[(usize, usize)] {
     usize::try_from(point.0).ok().and_then(|index| routes.get(index)).map_or(&[], Vec::as_slice)
 }
 
-fn route_mut(routes: &mut [Vec<usize>], point: PointId) -> Option<&mut Vec<usize>> {
+fn route_mut(routes: &mut [Vec<(usize, usize)>], point: PointId) -> Option<&mut Vec<(usize, usize)>> {
     routes.get_mut(usize::try_from(point.0).ok()?)
 }
 

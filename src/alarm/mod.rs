@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::condition::measure::Measured;
 use crate::clock::Timestamp;
 use crate::point::PointId;
 
@@ -81,6 +82,13 @@ pub enum Condition {
         /// A gap between two good readings longer than this restarts on- and off-delays.
         max_gap: Duration,
     },
+    /// A number made of readings against levels in rising severity. Point = the first input.
+    Measured {
+        /// What is compared with what.
+        measured: Measured,
+        /// What it is made of, in the measure's order.
+        inputs: Vec<PointId>,
+    },
     /// No reading with a number for this long. Point = the device's first point; `Kind::Sensor`.
     Stale {
         /// `stale_after` of the device.
@@ -90,6 +98,17 @@ pub enum Condition {
         /// All points of the device: a number from any of them is a sign of life.
         points: Vec<PointId>,
     },
+}
+
+impl Rule {
+    /// The points that the rule looks at, in the order of its condition's inputs.
+    pub fn points(&self) -> &[PointId] {
+        match &self.condition {
+            Condition::Threshold { .. } => std::slice::from_ref(&self.point),
+            Condition::Measured { inputs, .. } => inputs,
+            Condition::Stale { points, .. } => points,
+        }
+    }
 }
 
 /// A compiled rule.
@@ -134,7 +153,7 @@ pub enum Base {
     LatchedAcknowledged,
 }
 
-/// One occurrence of an alarm, with the names that were true when it was raised. Numbers are in the point's canonical unit.
+/// One occurrence of an alarm, with the names that were true when it was raised. Numbers are in `unit`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alarm {
     /// First 16 hexadecimal digits of SHA-256 over `site NUL rule NUL point NUL raised_ms`.

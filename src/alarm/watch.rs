@@ -8,16 +8,21 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::alarm::condition::{Stale, Threshold};
+use crate::alarm::condition::Entry;
+use crate::alarm::condition::level::{Step, Threshold};
+use crate::alarm::condition::measure::Gauged;
+use crate::alarm::condition::stale::Stale;
 use crate::alarm::lifecycle::{Event, Next, RERAISE_WINDOW, Refusal, next};
 use crate::alarm::{Alarm, Base, Change, Condition, Rule, RuleState, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::point::Catalog;
+use crate::reading::Sample;
 
 /// What a rule measures with.
 #[derive(Clone, Debug)]
 pub(crate) enum Gauge {
     Threshold(Threshold),
+    Measured(Box<Gauged>),
     Stale(Stale),
 }
 
@@ -65,13 +70,19 @@ impl Watch {
             Condition::Threshold { direction, levels, deadband, max_gap } => {
                 Gauge::Threshold(Threshold::new(*direction, levels, *deadband, *max_gap))
             }
+            Condition::Measured { measured, inputs } => {
+                Gauge::Measured(Box::new(Gauged::new(measured, inputs.len())))
+            }
             Condition::Stale { after, severity, .. } => Gauge::Stale(Stale::new(*after, *severity)),
         };
         let point = catalog.point(rule.point);
         let device = point.and_then(|point| catalog.device(point.device));
-        let unit = match gauge {
-            Gauge::Threshold(_) => point.and_then(|point| point.unit).map(|unit| unit.name().to_owned()),
-            Gauge::Stale(_) => None,
+        let unit = match &rule.condition {
+            Condition::Threshold { .. } => {
+                point.and_then(|point| point.unit).map(|unit| unit.name().to_owned())
+            }
+            Condition::Measured { measured, .. } => measured.unit.clone(),
+            Condition::Stale { .. } => None,
         };
         Self {
             site: site.to_owned(),
@@ -105,6 +116,38 @@ impl Watch {
         };
         // A gauge makes no person's event, so there is no refusal.
         let _ = self.feed(event, cause, out);
+    }
+
+    /// Takes a sample of the input `slot` into the measure, and follows it.
+    pub(crate) fn measure(
+        &mut self,
+        slot: usize,
+        sample: &Sample,
+        cause: Cause<'_>,
+        out: &mut Vec<Transition>,
+    ) {
+        let Gauge::Measured(gauge) = &mut self.gauge else { return };
+        if !gauge.is_newest(slot, cause.at) {
+            return;
+        }
+        let at = gauge.time(cause.at);
+        let entry = gauge.take(slot, at, sample);
+        let Some((value, may_clear)) = entry.number() else {
+            if entry == Entry::Frozen {
+                self.changed |= gauge.gauge.freeze(at);
+                self.verify(Event::Bad, Cause { at, value: None, ..cause }, out);
+            }
+            return;
+        };
+        let step = gauge.gauge.step(value, may_clear, at);
+        if step == Step::Calm {
+            return;
+        }
+        let (value, note) = (gauge.shown(value), gauge.says());
+        let cause = Cause { at, value, note: note.as_deref(), ..cause };
+        self.changed |= step == Step::Moved;
+        self.verify(Event::Good, cause, out);
+        self.follow(cause, out);
     }
 
     /// Marks an active alarm whose input is bad or silent, or takes the mark away.
@@ -185,6 +228,7 @@ impl Watch {
         let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active()).map(|alarm| alarm.severity);
         match &mut self.gauge {
             Gauge::Threshold(gauge) => gauge.restore(&state, active, same && !moved, last, now),
+            Gauge::Measured(gauge) => gauge.restore(&state, active, same && !moved, last, now),
             Gauge::Stale(gauge) => gauge.raised = active.is_some(),
         }
         // What was given up here must not come back with the next restart.
@@ -207,7 +251,8 @@ impl Watch {
             match (&mut self.gauge, &old.gauge) {
                 (Gauge::Threshold(gauge), Gauge::Threshold(old)) => gauge.succeed(old),
                 (Gauge::Stale(gauge), Gauge::Stale(old)) => gauge.succeed(old),
-                (Gauge::Threshold(_), Gauge::Stale(_)) | (Gauge::Stale(_), Gauge::Threshold(_)) => {}
+                (Gauge::Measured(gauge), Gauge::Measured(old)) => gauge.succeed(old),
+                _ => {}
             }
         }
         self.changed = true;
@@ -223,6 +268,7 @@ impl Watch {
         };
         match &self.gauge {
             Gauge::Threshold(gauge) => gauge.save(&mut state),
+            Gauge::Measured(gauge) => gauge.gauge.save(&mut state),
             Gauge::Stale(gauge) => gauge.save(&mut state),
         }
         state
@@ -235,6 +281,12 @@ impl Watch {
             Gauge::Threshold(gauge) => {
                 gauge.shift(by_ms);
                 !gauge.is_calm()
+            }
+            Gauge::Measured(gauge) => {
+                if let Condition::Measured { measured, .. } = &self.rule.condition {
+                    gauge.shift(by_ms, measured);
+                }
+                !gauge.gauge.is_calm()
             }
             Gauge::Stale(gauge) => {
                 gauge.shift(by_ms);
@@ -250,6 +302,7 @@ impl Watch {
             Gauge::Threshold(gauge) => {
                 gauge.reached().map(|(severity, threshold)| (severity, Some(threshold)))
             }
+            Gauge::Measured(gauge) => gauge.reached(),
             Gauge::Stale(gauge) => gauge.raised.then_some((gauge.severity, None)),
         }
     }

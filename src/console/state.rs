@@ -130,7 +130,7 @@ impl Console {
     fn quiet_max(&self) -> Duration {
         let stale = self.board.rules.iter().filter_map(|rule| match rule.condition {
             Condition::Stale { after, .. } => Some(after),
-            Condition::Threshold { .. } => None,
+            Condition::Threshold { .. } | Condition::Measured { .. } => None,
         });
         stale.max().unwrap_or_default().max(QUIET_MAX)
     }

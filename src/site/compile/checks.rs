@@ -98,7 +98,8 @@ impl Build<'_> {
     pub(crate) fn check_denser(&self) {
         let feeds = |point: PointId, own: &[Option<PointId>]| own.contains(&Some(point));
         for (draft, spec) in self.drafts.iter().zip(&self.devices) {
-            let direct = self.rules.iter().any(|rule| feeds(rule.point, &spec.points));
+            let direct =
+                self.rules.iter().any(|rule| rule.points().iter().any(|point| feeds(*point, &spec.points)));
             let mut inputs = self.derived.iter().flat_map(|derived| &derived.inputs);
             if draft.every_in_alarm.is_some()
                 && !direct

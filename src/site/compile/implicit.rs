@@ -70,7 +70,7 @@ fn implicit_rule(name: String, point: PointId, kind: Kind, condition: Condition,
     // The numbers of points are no part of the question: they change with documents that have nothing to do with it.
     let version = match &condition {
         Condition::Stale { after, severity, .. } => hash(&format!("{name} {after:?} {severity:?}")),
-        Condition::Threshold { .. } => hash(&format!("{name} {condition:?}")),
+        Condition::Threshold { .. } | Condition::Measured { .. } => hash(&format!("{name} {condition:?}")),
     };
     let (advice, basis) = (advice.to_owned(), IMPLICIT.to_owned());
     Rule { id: RuleId(0), name, version, point, kind, condition, advice, basis, latched: false }

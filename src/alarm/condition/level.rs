@@ -1,4 +1,4 @@
-//! The questions that rules ask: is a value over a threshold for long enough, is a device silent for too long.
+//! A number against levels, with deadband and delays.
 //!
 //! In: numbers with their time. Out: the highest severity reached.
 //! Invariant: a level above a reached level's threshold is never reached alone: reached levels are always the lowest ones. Delays count on the readings' own time,
@@ -9,40 +9,9 @@ use std::time::Duration;
 
 use crate::alarm::{Direction, Level, RuleState, Severity};
 use crate::clock::Timestamp;
-use crate::reading::{Doubt, Sample};
 
 /// Numbers that came through a conversion miss by an ulp or so: limits are met within this share of the rule's largest number.
 const TOLERANCE: f64 = 1e-9;
-
-/// What a sample may do to a threshold alarm.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Entry {
-    /// Raise and clear.
-    Whole(f64),
-    /// Raise only.
-    Raise(f64),
-    /// Neither, and it says nothing of the alarm.
-    Ignored,
-    /// There is no number: all is kept as it is.
-    Frozen,
-}
-
-impl Entry {
-    /// What `sample` may do to a rule that looks this way.
-    pub(crate) const fn of(sample: &Sample, direction: Direction) -> Self {
-        match (sample, direction) {
-            (Sample::Good(value) | Sample::Uncertain(value, Doubt::Clock | Doubt::Calibration), _) => {
-                Self::Whole(*value)
-            }
-            (Sample::Uncertain(value, Doubt::OverRange), Direction::Above)
-            | (Sample::Uncertain(value, Doubt::UnderRange), Direction::Below) => Self::Raise(*value),
-            (Sample::Uncertain(_, Doubt::OverRange), Direction::Below)
-            | (Sample::Uncertain(_, Doubt::UnderRange), Direction::Above)
-            | (Sample::Uncertain(_, Doubt::Spike | Doubt::Step), _) => Self::Ignored,
-            (Sample::Bad(_), _) => Self::Frozen,
-        }
-    }
-}
 
 /// What a sample did to a [`Threshold`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +115,11 @@ impl Threshold {
     pub(crate) fn reached(&self) -> Option<(Severity, f64)> {
         let highest = self.levels.iter().rev().find(|state| state.reached)?;
         Some((highest.level.severity, highest.level.threshold))
+    }
+
+    /// How many levels are reached.
+    pub(crate) fn height(&self) -> usize {
+        self.levels.iter().filter(|state| state.reached).count()
     }
 
     /// Takes back what an earlier run kept. `active` is the severity of the alarm that is active; `same`: the rule has not changed;
@@ -259,59 +233,6 @@ impl LevelState {
             self.clearing = None;
         }
         before != (self.raising, self.clearing, self.reached)
-    }
-}
-
-/// The silence of a device.
-#[derive(Clone, Debug)]
-pub(crate) struct Stale {
-    pub(crate) after: Duration,
-    pub(crate) severity: Severity,
-    /// The last number of any of its points, or the start.
-    seen: Timestamp,
-    /// It is silent; otherwise a timer is under way.
-    pub(crate) raised: bool,
-}
-
-impl Stale {
-    /// A device that nothing was heard of.
-    pub(crate) fn new(after: Duration, severity: Severity) -> Self {
-        Self { after, severity, seen: Timestamp::default(), raised: false }
-    }
-
-    /// Counts from `now` on.
-    pub(crate) fn restart(&mut self, now: Timestamp) {
-        self.seen = now;
-    }
-
-    /// Goes on where `old` was.
-    pub(crate) fn succeed(&mut self, old: &Self) {
-        self.seen = old.seen;
-        self.raised = old.raised;
-    }
-
-    /// A number of this time was heard; whether that ends the silence.
-    pub(crate) fn hear(&mut self, at: Timestamp, now: Timestamp) -> bool {
-        self.seen = self.seen.max(at);
-        let ends = self.raised && self.due() > now;
-        self.raised &= !ends;
-        ends
-    }
-
-    /// The first moment at which the last number is older than `after`: a number of exactly that age is still fresh.
-    pub(crate) fn due(&self) -> Timestamp {
-        self.seen.plus(self.after).shifted(1)
-    }
-
-    /// Moves all times by a step of the wall clock.
-    pub(crate) fn shift(&mut self, by_ms: i64) {
-        self.seen = self.seen.shifted(by_ms);
-    }
-
-    /// Writes the flag down.
-    pub(crate) fn save(&self, state: &mut RuleState) {
-        state.reached = vec![self.raised];
-        state.last = Some(self.seen);
     }
 }
 
