@@ -94,7 +94,7 @@ pub fn own_unit(value: &str, inputs: &[(String, Option<Unit>)]) -> Option<Unit> 
     }
 }
 
-fn parse(value: &str) -> Result<IdedExpr, String> {
+pub(crate) fn parse(value: &str) -> Result<IdedExpr, String> {
     if value.len() > LENGTH_MAX {
         return Err(format!("longer than {LENGTH_MAX} bytes"));
     }

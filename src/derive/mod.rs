@@ -22,6 +22,7 @@
 
 pub mod counter;
 pub mod expression;
+pub mod never;
 pub mod window;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,10 @@
 //! Mistakes in documents that people write, each with its place.
 //!
-//! In: findings of `site`. Out: the same findings sorted by place, for a person (`check`) or a program (`--json`).
+//! In: findings of `site`. Out: the same findings sorted by place, for a person (`check`), a program (`--json`) or a forge (SARIF).
 //! Invariant: a document is read to its end; one mistake never hides another; a secret is never shown.
 
+pub mod codes;
+pub mod sarif;
 mod secret;
 
 /// Where in a document: 1-based line and column (in characters), and the byte range of the text that is wrong.
@@ -38,8 +40,30 @@ pub struct Diagnostic {
     pub code: &'static str,
     /// What is wrong, with the offending text.
     pub message: String,
-    /// What to write instead (nearest known name, allowed values), when we know.
+    /// What to write instead (nearest known name, allowed values), when we know more than [`codes`] tells of the code.
     pub help: Option<String>,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+impl Diagnostic {
+    /// What to do about it: [`Diagnostic::help`], or else what the code's row says.
+    pub fn remedy(&self) -> Option<&str> {
+        self.help.as_deref().or_else(|| codes::find(self.code).map(|code| code.remedy))
+    }
+
+    /// Where the reference tells about it; `None` for a code without a row.
+    pub fn reference(&self) -> Option<String> {
+        codes::find(self.code).map(|code| codes::link(code.name))
+    }
 }
 
 /// All mistakes found so far.
@@ -86,8 +110,7 @@ impl Diagnostics {
 pub fn render(found: &Diagnostics, texts: &[(String, String)]) -> String {
     let mut out = String::new();
     for finding in &found.0 {
-        let kind = if finding.severity == Severity::Error { "error" } else { "warning" };
-        out += &format!("{kind}[{}]: {}\n", finding.code, finding.message);
+        out += &format!("{}[{}]: {}\n", finding.severity.word(), finding.code, finding.message);
         let place = &finding.place;
         if place.line > 0 {
             out += &format!(" --> {}:{}:{}\n", place.file, place.line, place.column);
@@ -98,8 +121,11 @@ pub fn render(found: &Diagnostics, texts: &[(String, String)]) -> String {
         } else if !place.file.is_empty() {
             out += &format!(" --> {}\n", place.file);
         }
-        if let Some(help) = &finding.help {
+        if let Some(help) = finding.remedy() {
             out += &format!("  help: {help}\n");
+        }
+        if let Some(link) = finding.reference() {
+            out += &format!("   see: {link}\n");
         }
         out += "\n";
     }
@@ -110,6 +136,8 @@ pub fn render(found: &Diagnostics, texts: &[(String, String)]) -> String {
 /// The line, cut to a screen's width, with the spot marked below it.
 fn marked(line: &str, place: &Place) -> String {
     use unicode_width::UnicodeWidthStr;
+    // A tab is as wide as a screen likes: a blank keeps the mark below its spot.
+    let line = line.replace('\t', " ");
     let shown: String = line.chars().take(160).collect();
     let before: String = line.chars().take(place.column.saturating_sub(1)).collect();
     let rest = line.chars().count().saturating_sub(before.chars().count());
@@ -123,10 +151,10 @@ fn marked(line: &str, place: &Place) -> String {
 pub fn to_json(found: &Diagnostics) -> String {
     let line = |finding: &Diagnostic| {
         let place = &finding.place;
-        let severity = if finding.severity == Severity::Error { "error" } else { "warning" };
         let object = serde_json::json!({
-            "severity": severity, "code": finding.code, "file": place.file, "line": place.line,
-            "column": place.column, "message": finding.message, "help": finding.help,
+            "severity": finding.severity.word(), "code": finding.code, "file": place.file, "line": place.line,
+            "column": place.column, "message": finding.message, "help": finding.remedy(),
+            "reference": finding.reference(),
         });
         format!("{object}\n")
     };

@@ -219,7 +219,7 @@ impl Sink for Mqtt {
 }
 
 /// `host:port`; 1883 when there is no port.
-fn address(text: &str) -> Result<(&str, u16), String> {
+pub(crate) fn address(text: &str) -> Result<(&str, u16), String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && !port.ends_with(']') => {
             port.parse().map(|port| (host, port)).map_err(|_| format!("{text} has no port number"))

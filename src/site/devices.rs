@@ -42,6 +42,8 @@ pub(crate) struct DeviceDraft {
     pub(crate) stale_after: Duration,
     pub(crate) risk_point: Option<String>,
     pub(crate) calibration_due: Option<Timestamp>,
+    /// The zero that its levels are counted from.
+    pub(crate) datum: Option<String>,
     pub(crate) place: Place,
 }
 
@@ -198,6 +200,7 @@ pub(crate) fn device(
     }
     let (triggers, withheld) = profile.as_ref().map(|profile| triggers(section, profile)).unwrap_or_default();
     let risk_point = section.text("risk_point");
+    let datum = section.text("datum");
     section.finish();
     Some(DeviceDraft {
         name: name?,
@@ -213,6 +216,7 @@ pub(crate) fn device(
         stale_after,
         risk_point,
         calibration_due,
+        datum,
         place: section.place("name"),
     })
 }

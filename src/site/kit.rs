@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::bus::LineSettings;
 use crate::profile::Profile;
-use crate::site::compile::folder_documents;
+use crate::site::compile::{folder_documents, own_profiles};
 use crate::site::section::Section;
 use crate::site::tree::{Document, Node, Report};
 use crate::site::{Options, devices, profiles, settings};
@@ -28,7 +28,8 @@ pub fn kit(options: &Options) -> Kit {
     let settings = settings::read(&gateway, &options.env, &report);
     let folder = options.profiles.clone().or(settings.profiles);
     let folder = folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
-    let models = folder_documents(&folder, "profiles", &report);
+    let mut models = folder_documents(&folder, "profiles", &report);
+    models.extend(own_profiles(&options.site, &folder, &report));
     let models = models.iter().filter_map(|document| profiles::read(document, &report));
     let mut profiles: Vec<Profile> =
         models.map(|model| model.of(None).map_or(model.profile, |(profile, _)| profile)).collect();

@@ -5,6 +5,7 @@
 
 mod budget;
 mod compile;
+mod derived;
 mod devices;
 pub mod diff;
 pub mod kit;

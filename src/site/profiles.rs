@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::Table;
+use crate::diagnostic::Place;
 use crate::normalize::vectors::verify;
 use crate::profile::at::At;
 use crate::profile::firmware::{Firmware, Overlay};
@@ -25,6 +26,8 @@ use crate::site::tree::{Document, Report, Value};
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) profile: Profile,
+    /// Where its name stands.
+    pub(crate) place: Place,
     pub(crate) firmware: Firmware,
 }
 
@@ -104,7 +107,7 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     };
     text::check(&top, &profile);
     prove(&top.sections("vector"), &profile, &firmware);
-    Some(Model { profile, firmware })
+    Some(Model { profile, place: head.place("name"), firmware })
 }
 
 /// The model with what its versions change.

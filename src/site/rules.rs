@@ -1,6 +1,6 @@
-//! Rules and derived points of the site's documents.
+//! Rules of the site's documents.
 //!
-//! In: `[[rule]]` and `[[derived]]` sections with the points that devices gave. Out: compiled rules in canonical units.
+//! In: `[[rule]]` sections with the points that devices gave. Out: compiled rules in canonical units.
 //! Invariant: thresholds of a compiled rule rise (fall) with severity and are farther apart than the deadband.
 
 use std::collections::BTreeSet;
@@ -9,9 +9,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
-use crate::derive::{self, Derived};
 use crate::point::PointId;
-use crate::site::section::{Section, kebab, nearest};
+use crate::site::section::{Section, nearest};
 use crate::site::tree::Value;
 use crate::unit::Unit;
 
@@ -23,6 +22,8 @@ pub(crate) struct Known {
     pub(crate) unit: Option<Unit>,
     pub(crate) every: Duration,
     pub(crate) range: Option<(f64, f64)>,
+    /// The zero that a level is counted from.
+    pub(crate) datum: Option<String>,
 }
 
 /// The colours from low to high.
@@ -49,7 +50,7 @@ pub(crate) struct Points<'a> {
 }
 
 impl<'a> Points<'a> {
-    fn find(self, section: &Section<'_>, key: &'static str, name: &str) -> Option<&'a Known> {
+    pub(crate) fn find(self, section: &Section<'_>, key: &'static str, name: &str) -> Option<&'a Known> {
         let found = self.known.iter().find(|point| point.name == name);
         let device = name.split('.').next().unwrap_or(name);
         if found.is_some() || self.broken.contains(device) || self.broken.contains(name) {
@@ -87,11 +88,13 @@ pub(crate) fn rule(section: &Section<'_>, points: Points<'_>) -> Option<Rule> {
         _ => Kind::Process,
     };
     let (basis, advice) = (words(section, "basis"), words(section, "advice"));
+    let datum = section.text("datum");
     section.finish();
     let (name, point, (factor, offset), (direction, mut levels)) = (name?, point?, to_point?, found?);
+    same_zero(section, point, datum);
     for level in &mut levels {
         level.threshold = level.threshold * factor + offset;
-        suspicious(section, point, level);
+        suspicious(section, point, direction, level);
         clears(section, point, direction, level.threshold, deadband * factor.abs());
     }
     let condition = Condition::Threshold { direction, levels, deadband: deadband * factor.abs(), max_gap };
@@ -167,23 +170,62 @@ fn clears(section: &Section<'_>, point: &Known, direction: Direction, threshold:
     }
 }
 
-fn suspicious(section: &Section<'_>, point: &Known, level: &Level) {
+/// A threshold that can't be reached, and delays that have passed before the next reading comes.
+fn suspicious(section: &Section<'_>, point: &Known, direction: Direction, level: &Level) {
+    let colour =
+        COLOURS.iter().find(|(_, severity)| *severity == level.severity).map_or("", |(name, _)| name);
     let outside = point.range.filter(|(low, high)| level.threshold < *low || *high < level.threshold);
-    if let Some((low, high)) = outside {
+    let table = section.section(if direction == Direction::Above { "above" } else { "below" });
+    if let (Some((low, high)), Some(table)) = (outside, table) {
+        let unit = point.unit.map_or("", Unit::name);
         let text = format!(
-            "the threshold for {:?} lies outside the sensor's range {low} to {high}: it can never be reached",
-            level.severity
+            "the threshold for {colour} is {} {unit}, and {} has the range {} to {} {unit}: it can never be reached",
+            shown(level.threshold),
+            point.name,
+            shown(low),
+            shown(high)
         );
-        section.warning("above", "threshold-out-of-range", text, None);
+        table.warning(colour, "threshold-out-of-range", text, None);
     }
-    if Duration::ZERO < level.on_delay && level.on_delay < point.every {
-        section.warning(
-            "on_delay",
-            "short-delay",
-            "the on-delay is shorter than the poll period: it acts like none",
-            None,
-        );
+    for (key, delay) in [("on_delay", level.on_delay), ("off_delay", level.off_delay)] {
+        if Duration::ZERO < delay && delay < point.every {
+            let text = format!(
+                "`{key}` is {}, and {} is polled every {}: it acts like none",
+                seconds(delay),
+                point.name,
+                seconds(point.every)
+            );
+            section.warning(key, "short-delay", text, None);
+        }
     }
+}
+
+/// A number without the noise of a conversion.
+fn shown(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn seconds(span: Duration) -> String {
+    format!("{} s", span.as_secs_f64())
+}
+
+/// Whether thresholds and a level are counted from one zero.
+fn same_zero(section: &Section<'_>, point: &Known, datum: Option<String>) {
+    if point.unit.is_none_or(|unit| unit.quantity() != "length") || datum == point.datum {
+        return;
+    }
+    let named = |datum: &Option<String>| {
+        datum.as_ref().map_or_else(|| "no datum".to_owned(), |name| format!("`{name}`"))
+    };
+    let text = format!(
+        "the rule names {}, and the level {} names {}",
+        named(&datum),
+        point.name,
+        named(&point.datum)
+    );
+    let key = if datum.is_some() { "datum" } else { "point" };
+    section.warning(key, "datum-differs", text, None);
 }
 
 /// Direction and levels in the rule's own unit.
@@ -273,99 +315,4 @@ fn delays(section: &Section<'_>, key: &'static str) -> [Duration; 4] {
     let delays = COLOURS.map(|(colour, _)| table.duration(colour).unwrap_or_default());
     table.finish();
     delays
-}
-
-/// A derived point as written: full name, unit, settings without its own number.
-pub(crate) struct DerivedDraft {
-    pub(crate) name: String,
-    pub(crate) unit: Option<Unit>,
-    pub(crate) settings: derive::Settings,
-    pub(crate) every: Duration,
-    pub(crate) decimals: u8,
-    pub(crate) states: Vec<(i64, String)>,
-}
-
-/// What a derived point is computed from.
-struct Inputs {
-    inputs: Vec<(String, PointId)>,
-    /// The longest period of an input.
-    every: Duration,
-    /// Without all of its inputs an expression says nothing more about itself.
-    whole: bool,
-}
-
-fn inputs(section: &Section<'_>, points: Points<'_>) -> Inputs {
-    let mut found = Inputs { inputs: Vec::new(), every: Duration::from_secs(1), whole: true };
-    let Some(table) = section.need("inputs", section.section("inputs")) else { return found };
-    for (input, span, node) in table.all() {
-        let Value::Text(point) = &node.value else {
-            let place = section.document.place(*span);
-            section.report.error(&place, "wrong-type", "an input is the name of a point", None);
-            continue;
-        };
-        match points.find(section, "inputs", point) {
-            Some(point) => {
-                found.every = found.every.max(point.every);
-                found.inputs.push((input.clone(), point.id));
-            }
-            None => found.whole = false,
-        }
-    }
-    found
-}
-
-/// Reads one derived point.
-pub(crate) fn derived(
-    section: &Section<'_>,
-    points: Points<'_>,
-    class_of: impl Fn(&str) -> String,
-) -> Option<DerivedDraft> {
-    let name = section.need("name", section.text("name"));
-    if let Some(name) = &name {
-        let parts: Vec<&str> = name.split('.').collect();
-        if parts.len() != 2 || parts.iter().any(|part| part.is_empty() || kebab(part) != **part) {
-            section.error(
-                "name",
-                "bad-name",
-                format!("`{name}` is not DEVICE.POINT in kebab-case"),
-                Some("such as underpass-2.rise".to_owned()),
-            );
-        }
-    }
-    let Inputs { inputs, every, whole } = inputs(section, points);
-    let value = section.need("value", section.text("value"));
-    let unit = section.unit("unit");
-    let decimals = section.int("decimals", 0, 9).unwrap_or(if unit.is_some() { 2 } else { 0 });
-    let states = section.section("states").map(|states| {
-        let state = |(code, _, node): &crate::site::tree::Entry| match (&node.value, code.parse()) {
-            (Value::Text(name), Ok(code)) => Some((code, name.clone())),
-            _ => None,
-        };
-        states.all().iter().filter_map(state).collect()
-    });
-    section.finish();
-    let value = value?;
-    let units: Vec<(String, Option<Unit>)> = inputs
-        .iter()
-        .map(|(name, id)| {
-            (name.clone(), points.known.iter().find(|point| point.id == *id).and_then(|point| point.unit))
-        })
-        .collect();
-    let factor = derive::factor(&value, &units, unit, &class_of(name.as_deref().unwrap_or_default()));
-    let factor = factor.unwrap_or_else(|why| {
-        if whole {
-            section.error("unit", "wrong-unit", why, None);
-        }
-        1.0
-    });
-    let settings = derive::Settings { point: PointId(0), inputs, value, factor };
-    if let Err(why) = Derived::check(&settings)
-        && (whole || why.contains("Syntax error"))
-    {
-        section.error("value", "bad-expression", why, None);
-    }
-    if !whole {
-        return None;
-    }
-    Some(DerivedDraft { name: name?, unit, settings, every, decimals, states: states.unwrap_or_default() })
 }

@@ -35,6 +35,14 @@ fn broken_documents_have_the_expected_report() {
         many += usize::from(findings >= 5);
         assert!(findings > 0, "{} is not broken", folder.display());
         assert!(!loaded || text.contains("0 errors"), "{} loads with errors", folder.display());
+        let told = |kind: &str| text.matches(kind).count();
+        assert_eq!(told("\n  help: "), findings, "{}: a finding says what to do\n{text}", folder.display());
+        assert_eq!(
+            told("\n   see: docs/reference/diagnostics.md#"),
+            findings,
+            "{}: a code without a row\n{text}",
+            folder.display()
+        );
         let expected = folder.join("expected.txt");
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&expected, &text).unwrap();
@@ -67,6 +75,120 @@ fn the_shipped_documents_load_without_errors() {
     for class in classes {
         assert!(site.devices.iter().any(|device| device.profile.class == class), "no {class}");
     }
+}
+
+/// The members that SARIF 2.1.0 requires, and those that forges read (3.13 to 3.30).
+#[test]
+fn sarif_has_what_the_standard_requires() {
+    let (_, found, _) = site::load(&options(Path::new("tests/documents/suspicious")));
+    let log: serde_json::Value = serde_json::from_str(&diagnostic::sarif::emit(&found)).unwrap();
+    assert_eq!(log["version"], "2.1.0");
+    assert!(log["$schema"].as_str().unwrap().ends_with("sarif-schema-2.1.0.json"));
+    let run = &log["runs"][0];
+    assert_eq!(run["tool"]["driver"]["name"], "lifeline");
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    assert!(results.len() == found.0.len() && results.len() >= 10, "{}", results.len());
+    for (result, finding) in results.iter().zip(&found.0) {
+        let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
+        assert!(rule["id"] == result["ruleId"] && rule["id"] == finding.code, "{result}");
+        assert!(rule["help"]["text"].as_str().is_some_and(|text| text.contains("docs/reference/")), "{rule}");
+        assert!(["error", "warning"].contains(&result["level"].as_str().unwrap()), "{result}");
+        assert!(result["message"]["text"].as_str().unwrap().starts_with(&finding.message), "{result}");
+        let physical = &result["locations"][0]["physicalLocation"];
+        assert!(
+            physical["artifactLocation"]["uri"].as_str().is_some_and(|uri| !uri.contains(' ')),
+            "{result}"
+        );
+        assert!(physical["region"]["startLine"].as_u64().is_some_and(|line| line >= 1), "{result}");
+        assert!(physical["region"]["startColumn"].as_u64().is_some_and(|column| column >= 1), "{result}");
+    }
+}
+
+/// Runs the program on the suspicious documents with `args`.
+fn checked(args: &[&str]) -> (Option<i32>, String, String) {
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["check", "--site", "tests/documents/suspicious/site"])
+        .args(["--profiles", "tests/documents/suspicious/profiles"])
+        .args(args)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (done.status.code(), text(done.stdout), text(done.stderr))
+}
+
+#[test]
+fn warnings_are_good_unless_they_are_denied() {
+    let (code, out, _) = checked(&[]);
+    assert!(code == Some(0) && out.contains("0 errors"), "{code:?} {out}");
+    assert_eq!(checked(&["--deny-warnings"]).0, Some(1));
+    let (code, out, _) = checked(&["--json"]);
+    assert_eq!(code, Some(0));
+    for line in out.lines() {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        let named = |key: &str| object[key].as_str().is_some_and(|text| !text.is_empty());
+        assert!(named("code") && named("message") && named("help") && named("reference"), "{line}");
+    }
+    let (_, out, _) = checked(&["--format", "sarif"]);
+    assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
+    let (code, out, _) = checked(&["--explain", "wrong-unit"]);
+    assert!(code == Some(0) && out.contains("another quantity"), "{out}");
+    let (code, _, error) = checked(&["--explain", "wrong-unt"]);
+    assert!(code == Some(1) && error.contains("`wrong-unit`"), "{error}");
+}
+
+#[test]
+fn a_watched_document_is_checked_again_when_it_is_saved() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("site")).unwrap();
+    let site = folder.path().join("site/site.toml");
+    let good = "line = [{ name = \"tcp-1\", tcp = \"127.0.0.1:1502\" }]\n";
+    std::fs::write(&site, good).unwrap();
+    let mut watching = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["check", "--watch", "--profiles", "firmware-profiles", "--site"])
+        .arg(folder.path().join("site"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut until = |wanted: &str| lines.by_ref().find(|line| line.contains(wanted)).is_some();
+    assert!(until("0 errors") && until("watching"));
+    std::fs::write(&site, good.replace("tcp =", "tpc =")).unwrap();
+    assert!(until("error[unknown-key]: [[line]] has no key `tpc`") && until("watching"));
+    std::fs::write(&site, good).unwrap();
+    assert!(until("0 errors"));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+}
+
+#[test]
+fn online_says_of_each_sink_whether_it_takes_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gateway.toml");
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let sinks = |path: &str| {
+        let path = folder.path().join(path);
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let text = format!(
+            "[[sink]]\nname = \"disk\"\nkind = \"file\"\npath = \"{}\"\n\
+             [[sink]]\nname = \"db\"\nkind = \"influx\"\nurl = \"http://{closed}\"\nbucket = \"b\"\n\
+             [[sink]]\nname = \"broker\"\nkind = \"mqtt\"\nurl = \"mqtt://{closed}\"\n",
+            path.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        checked(&["--online", "--config", config.to_str().unwrap()])
+    };
+    let (code, out, _) = sinks("out");
+    assert_eq!(code, Some(3), "{out}");
+    assert!(out.contains("sink disk: takes records"), "{out}");
+    assert!(
+        out.contains("sink db: cannot be reached") && out.contains("sink broker: cannot be reached"),
+        "{out}"
+    );
+    assert_eq!(std::fs::read_dir(folder.path().join("out")).unwrap().count(), 0, "the probe is removed");
+    let (_, out, _) = sinks("file");
+    assert!(out.contains("sink disk: cannot write"), "{out}");
 }
 
 fn one_finding(write: impl Fn(&Path)) -> String {

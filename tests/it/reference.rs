@@ -16,6 +16,42 @@ fn the_page_of_profiles_is_the_library() {
     );
 }
 
+#[test]
+fn the_page_of_diagnostics_is_the_table_of_codes() {
+    check("docs/reference/diagnostics.md", &lifeline_gateway::diagnostic::codes::reference());
+}
+
+/// Every code that a reader of documents writes has a row, and every row is written by one.
+#[test]
+fn every_code_has_a_row() {
+    use std::collections::BTreeSet;
+    let call = regex_lite::Regex::new(
+        r#"(?:error|warning)\(([^;]{0,400}?)"([a-z]+(?:-[a-z0-9]+)+|syntax|unreadable)""#,
+    )
+    .unwrap();
+    let word = regex_lite::Regex::new(r#""([a-z]+(?:-[a-z0-9]+)*)""#).unwrap();
+    let (mut given, mut words) = (BTreeSet::new(), BTreeSet::new());
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/site")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            given.extend(call.captures_iter(&text).map(|found| found[2].to_owned()));
+            words.extend(word.captures_iter(&text).map(|found| found[1].to_owned()));
+        }
+    }
+    let known: BTreeSet<String> =
+        lifeline_gateway::diagnostic::codes::CODES.iter().map(|code| code.name.to_owned()).collect();
+    let missing: Vec<_> = given.difference(&known).collect();
+    assert!(missing.is_empty(), "no row in src/diagnostic/codes.rs for {missing:?}");
+    let never: Vec<_> = known.difference(&words).collect();
+    assert!(never.is_empty(), "rows of src/diagnostic/codes.rs that nobody gives: {never:?}");
+    assert!(given.len() > 60, "{}", given.len());
+}
+
 /// Compares the page at `path` (from the root of the crate) with `text`.
 fn check(path: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

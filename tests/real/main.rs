@@ -11,6 +11,7 @@ mod feed;
 mod influxdb;
 mod library;
 mod mosquitto;
+mod probe;
 mod pymodbus;
 mod server;
 mod tshark;

@@ -63,7 +63,7 @@ impl Influx {
     }
 
     /// Delivers what it can; splits what is refused until the bad line stands alone.
-    async fn write(&self, lines: &Lines) -> Result<Receipt, Refusal> {
+    pub(crate) async fn write(&self, lines: &Lines) -> Result<Receipt, Refusal> {
         let total = lines.ends.len();
         let mut todo: Vec<(usize, usize)> = (0..total)
             .step_by(self.batch_max)

@@ -2,12 +2,16 @@
 //!
 //! In: the site while it is put together. Out: findings. Invariant: nothing is changed here.
 
+use std::collections::{BTreeMap, HashMap};
+
+use crate::alarm::{Condition, Direction, Level, Rule};
 use crate::bus::Address;
 use crate::diagnostic::Place;
 use crate::point::PointId;
 use crate::site::compile::Build;
 use crate::site::compile::implicit::IMPLICIT;
 use crate::site::devices::DeviceDraft;
+use crate::site::profiles::Model;
 use crate::site::section::{Section, nearest};
 use crate::site::{serial, text};
 
@@ -65,10 +69,90 @@ impl Build<'_> {
                 );
             }
         }
-        for point in &self.risk_points {
-            if !self.drafts.iter().any(|draft| draft.risk_point.as_ref() == Some(&point.code)) {
-                let text = format!("the risk point {} has no sensor", point.code);
-                self.report.warning(&Place::default(), "blind-risk-point", text, None);
+    }
+
+    /// Risk points without the sensors that they need.
+    pub(crate) fn check_needs(&self) {
+        let mut at: HashMap<&str, Vec<&str>> = HashMap::new();
+        for draft in &self.drafts {
+            if let Some(code) = &draft.risk_point {
+                at.entry(code).or_default().push(&draft.profile.class);
+            }
+        }
+        for (point, place) in self.risk_points.iter().zip(&self.risk_places) {
+            let Some(classes) = at.get(point.code.as_str()) else {
+                // A device that cannot be read may be the one.
+                if self.broken.is_empty() {
+                    let text = format!("the risk point {} has no sensor", point.code);
+                    self.report.warning(place, "blind-risk-point", text, None);
+                }
+                continue;
+            };
+            for need in &point.needs {
+                let there = classes.iter().filter(|class| **class == need.role).count();
+                if there < usize::try_from(need.min).unwrap_or(usize::MAX) && self.broken.is_empty() {
+                    let text = format!(
+                        "the risk point {} needs {} of class {}, and has {there}",
+                        point.code, need.min, need.role
+                    );
+                    self.report.warning(place, "unmet-need", text, None);
+                }
+            }
+        }
+    }
+
+    /// Rules on one point that say one thing twice, or leave no value without an alarm.
+    pub(crate) fn check_pairs(&self) {
+        let mut of_point: HashMap<PointId, Vec<(&Rule, &Place)>> = HashMap::new();
+        for (rule, place) in self.rules.iter().zip(&self.rule_places) {
+            let before = of_point.entry(rule.point).or_default();
+            for (other, _) in before.iter() {
+                self.check_pair(other, rule, place);
+            }
+            before.push((rule, place));
+        }
+    }
+
+    fn check_pair(&self, first: &Rule, rule: &Rule, place: &Place) {
+        let (
+            Condition::Threshold { direction, levels, .. },
+            Condition::Threshold { direction: other, levels: before, .. },
+        ) = (&rule.condition, &first.condition)
+        else {
+            return;
+        };
+        let same = |level: &&Level| {
+            before.iter().any(|known| {
+                known.severity == level.severity && known.threshold.total_cmp(&level.threshold).is_eq()
+            })
+        };
+        if direction == other && rule.kind == first.kind && levels.iter().any(|level| same(&level)) {
+            let text = format!("{} and {} tell of one threshold twice", first.name, rule.name);
+            self.report.warning(place, "duplicate-rule", text, None);
+        }
+        // The first level of a rule is the one that is reached first.
+        let edge = |levels: &[Level]| levels.first().map_or(f64::NAN, |level| level.threshold);
+        let (above, below) = match (direction, other) {
+            (Direction::Above, Direction::Below) => (edge(levels), edge(before)),
+            (Direction::Below, Direction::Above) => (edge(before), edge(levels)),
+            _ => return,
+        };
+        if above <= below {
+            let text = format!("one of {} and {} is active whatever the value is", first.name, rule.name);
+            self.report.warning(place, "always-in-alarm", text, None);
+        }
+    }
+
+    /// Profiles of the site's own folder (the documents called `own`) that no device names.
+    pub(crate) fn check_unused(&self, models: &BTreeMap<String, Model>, own: &[&str]) {
+        if !self.broken.is_empty() {
+            return;
+        }
+        for (name, model) in models {
+            let used = || self.drafts.iter().any(|draft| draft.profile.name == *name);
+            if own.contains(&model.place.file.as_str()) && !used() {
+                let text = format!("no device has the profile `{name}`");
+                self.report.warning(&model.place, "unused-profile", text, None);
             }
         }
     }

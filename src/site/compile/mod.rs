@@ -21,7 +21,7 @@ use crate::site::profiles::{self, Model};
 use crate::site::rules::{self, Known, hash};
 use crate::site::section::Section;
 use crate::site::tree::{Document, Node, Report};
-use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, dial_in, settings};
+use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, derived, dial_in, settings};
 
 pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     let report = Report::default();
@@ -32,7 +32,9 @@ pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String
     let settings = settings::read(&gateway, &options.env, &report);
     let profile_folder = options.profiles.clone().or_else(|| settings.profiles.clone());
     let folder = profile_folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
-    let profile_documents = folder_documents(&folder, "profiles", &report);
+    let mut profile_documents = folder_documents(&folder, "profiles", &report);
+    let shipped = profile_documents.len();
+    profile_documents.extend(own_profiles(&options.site, &folder, &report));
     let mut models: BTreeMap<String, Model> = BTreeMap::new();
     for document in &profile_documents {
         let Some(model) = profiles::read(document, &report) else { continue };
@@ -47,6 +49,8 @@ pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String
     let roots: Vec<Node> = site_documents.iter().map(|document| document.parse(&report)).collect();
     let mut build = Build::new(options, settings, &report);
     build.read(&site_documents, &roots, &models);
+    let own = profile_documents.iter().skip(shipped).map(|document| document.name.as_str());
+    build.check_unused(&models, &own.collect::<Vec<_>>());
     let mut documents: Vec<Document> = vec![gateway];
     documents.extend(site_documents);
     let used: Vec<String> = build.drafts.iter().map(|draft| draft.profile.name.clone()).collect();
@@ -65,6 +69,13 @@ pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String
         .collect();
     let found = report.finish();
     (Some(site).filter(|_| found.errors() == 0), found, texts)
+}
+
+/// Profiles of the site's own, in the folder `profiles` beside its documents.
+pub(crate) fn own_profiles(site: &Path, library: &Path, report: &Report) -> Vec<Document> {
+    let own = site.join("profiles");
+    let same = || own.canonicalize().ok() == library.canonicalize().ok();
+    if own.is_dir() && !same() { folder_documents(&own, "profiles", report) } else { Vec::new() }
 }
 
 /// The documents of a folder by name; its subfolders are not looked at.
@@ -99,6 +110,10 @@ pub(crate) struct Build<'a> {
     derived: Vec<crate::derive::Settings>,
     rules: Vec<Rule>,
     risk_points: Vec<RiskPoint>,
+    /// Where the code of each risk point stands.
+    risk_places: Vec<Place>,
+    /// Where the name of each written rule stands.
+    rule_places: Vec<Place>,
     known: Vec<Known>,
     /// Devices and derived points that are named and could not be read.
     broken: BTreeSet<String>,
@@ -120,6 +135,8 @@ impl<'a> Build<'a> {
             derived: Vec::new(),
             rules: Vec::new(),
             risk_points: Vec::new(),
+            risk_places: Vec::new(),
+            rule_places: Vec::new(),
             known: Vec::new(),
             broken: BTreeSet::new(),
             derivable: BTreeSet::new(),
@@ -143,6 +160,7 @@ impl<'a> Build<'a> {
             if let Some((point, place)) = devices::risk_point(&section) {
                 names.take("risk point", &point.code, &place, self.report);
                 self.risk_points.push(point);
+                self.risk_places.push(place);
             }
         }
         for section in each("device") {
@@ -155,6 +173,7 @@ impl<'a> Build<'a> {
             }
         }
         self.check_slaves();
+        self.check_needs();
         dial_in::check_shared(&self.lines, self.report);
         self.check_listen();
         self.check_lines();
@@ -166,8 +185,12 @@ impl<'a> Build<'a> {
         }
         for section in each("rule") {
             names.named("rule", &section);
-            self.rules.extend(rules::rule(&section, self.points()));
+            if let Some(rule) = rules::rule(&section, self.points()) {
+                self.rules.push(rule);
+                self.rule_places.push(section.place("name"));
+            }
         }
+        self.check_pairs();
         self.check_denser();
         self.implicit();
         self.check_reserved(&each("rule"));
@@ -202,7 +225,7 @@ impl<'a> Build<'a> {
                     );
                     let to = field.unit.zip(unit).and_then(|(from, to)| from.to(to)).unwrap_or((1.0, 0.0));
                     let range = field.range.map(|(low, high)| (low * to.0 + to.1, high * to.0 + to.1));
-                    self.know(id, draft.every, range);
+                    self.know(id, draft.every, range, draft.datum.clone());
                     id
                 }));
             }
@@ -254,9 +277,10 @@ impl<'a> Build<'a> {
         id
     }
 
-    fn know(&mut self, id: PointId, every: Duration, range: Option<(f64, f64)>) {
+    fn know(&mut self, id: PointId, every: Duration, range: Option<(f64, f64)>, datum: Option<String>) {
         let Some(point) = self.catalog.point(id) else { return };
-        self.known.push(Known { id, name: point.name.clone(), unit: point.unit, every, range });
+        let datum = datum.filter(|_| point.unit.is_some_and(|unit| unit.quantity() == "length"));
+        self.known.push(Known { id, name: point.name.clone(), unit: point.unit, every, range, datum });
     }
 
     fn derived(&mut self, section: &Section<'_>, names: &mut Names) {
@@ -266,7 +290,7 @@ impl<'a> Build<'a> {
                 name.split('.').next().and_then(|name| devices.iter().find(|device| device.name == name));
             device.map_or_else(|| "derived".to_owned(), |device| device.class.clone())
         };
-        let Some(mut draft) = rules::derived(section, self.points(), class_of) else {
+        let Some(mut draft) = derived::derived(section, self.points(), class_of) else {
             self.broken.extend(section.text("name"));
             return;
         };
@@ -286,7 +310,7 @@ impl<'a> Build<'a> {
         let unit = draft.unit.map(|unit| unit.canonical_for(&class));
         let id = self.point(device, device_name, short, unit, draft.decimals, draft.states);
         draft.settings.point = id;
-        self.know(id, draft.every, None);
+        self.know(id, draft.every, None, draft.datum);
         self.derived.push(draft.settings);
     }
 

@@ -1,0 +1,116 @@
+//! Derived points of the site's documents.
+//!
+//! In: `[[derived]]` sections with the points that devices and derived points above them gave. Out: drafts.
+//! Invariant: an expression that is handed out has passed a dry run, and its unit is of the quantity that the document says.
+
+use std::time::Duration;
+
+use crate::derive::{self, Derived, never};
+use crate::point::PointId;
+use crate::site::rules::Points;
+use crate::site::section::{Section, kebab};
+use crate::site::tree::Value;
+use crate::unit::Unit;
+
+/// A derived point as written: full name, unit, settings without its own number.
+pub(crate) struct DerivedDraft {
+    pub(crate) name: String,
+    pub(crate) unit: Option<Unit>,
+    pub(crate) settings: derive::Settings,
+    pub(crate) every: Duration,
+    /// The zero of its inputs, when they have one.
+    pub(crate) datum: Option<String>,
+    pub(crate) decimals: u8,
+    pub(crate) states: Vec<(i64, String)>,
+}
+
+/// What a derived point is computed from.
+struct Inputs {
+    inputs: Vec<(String, PointId)>,
+    /// The longest period of an input.
+    every: Duration,
+    /// The zero of the first level among them.
+    datum: Option<String>,
+    /// Without all of its inputs an expression says nothing more about itself.
+    whole: bool,
+}
+
+fn inputs(section: &Section<'_>, points: Points<'_>) -> Inputs {
+    let mut found = Inputs { inputs: Vec::new(), every: Duration::from_secs(1), datum: None, whole: true };
+    let Some(table) = section.need("inputs", section.section("inputs")) else { return found };
+    for (input, span, node) in table.all() {
+        let Value::Text(point) = &node.value else {
+            let place = section.document.place(*span);
+            section.report.error(&place, "wrong-type", "an input is the name of a point", None);
+            continue;
+        };
+        match points.find(section, "inputs", point) {
+            Some(point) => {
+                found.every = found.every.max(point.every);
+                found.datum = found.datum.or_else(|| point.datum.clone());
+                found.inputs.push((input.clone(), point.id));
+            }
+            None => found.whole = false,
+        }
+    }
+    found
+}
+
+/// Reads one derived point.
+pub(crate) fn derived(
+    section: &Section<'_>,
+    points: Points<'_>,
+    class_of: impl Fn(&str) -> String,
+) -> Option<DerivedDraft> {
+    let name = section.need("name", section.text("name"));
+    if let Some(name) = &name {
+        let parts: Vec<&str> = name.split('.').collect();
+        if parts.len() != 2 || parts.iter().any(|part| part.is_empty() || kebab(part) != **part) {
+            section.error(
+                "name",
+                "bad-name",
+                format!("`{name}` is not DEVICE.POINT in kebab-case"),
+                Some("such as underpass-2.rise".to_owned()),
+            );
+        }
+    }
+    let Inputs { inputs, every, datum, whole } = inputs(section, points);
+    let value = section.need("value", section.text("value"));
+    let unit = section.unit("unit");
+    let decimals = section.int("decimals", 0, 9).unwrap_or(if unit.is_some() { 2 } else { 0 });
+    let states = section.section("states").map(|states| {
+        let state = |(code, _, node): &crate::site::tree::Entry| match (&node.value, code.parse()) {
+            (Value::Text(name), Ok(code)) => Some((code, name.clone())),
+            _ => None,
+        };
+        states.all().iter().filter_map(state).collect()
+    });
+    section.finish();
+    let value = value?;
+    let known = |id: &PointId| points.known.iter().find(|point| point.id == *id);
+    let units: Vec<(String, Option<Unit>)> =
+        inputs.iter().map(|(name, id)| (name.clone(), known(id).and_then(|point| point.unit))).collect();
+    let ranges: Vec<_> =
+        inputs.iter().map(|(name, id)| (name.clone(), known(id).and_then(|point| point.range))).collect();
+    let factor = derive::factor(&value, &units, unit, &class_of(name.as_deref().unwrap_or_default()));
+    let factor = factor.unwrap_or_else(|why| {
+        if whole {
+            section.error("unit", "wrong-unit", why, None);
+        }
+        1.0
+    });
+    let settings = derive::Settings { point: PointId(0), inputs, value, factor };
+    if let Some(why) = never::contradiction(&settings.value, &ranges).filter(|_| whole) {
+        section.warning("value", "never-true", why, None);
+    }
+    if let Err(why) = Derived::check(&settings)
+        && (whole || why.contains("Syntax error"))
+    {
+        section.error("value", "bad-expression", why, None);
+    }
+    if !whole {
+        return None;
+    }
+    let states = states.unwrap_or_default();
+    Some(DerivedDraft { name: name?, unit, settings, every, datum, decimals, states })
+}
