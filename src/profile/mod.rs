@@ -17,6 +17,7 @@
 //! | `[text]` | a sensor that speaks lines of text: `mode`, `pattern`: required. `command`, `terminator`, `checksum`, `gap`, `period`, `timeout` |
 //! | `[[firmware]]` | `versions` (`">=5.20-10.40, <5.20-12.28"`, [`version::matches`]): required. `limits.*` as above, `without = ["point", ...]` (points that these versions don't have), `[[firmware.point]]` (replaces the point of the same `name` whole, or adds one), `note` |
 //! | `[[trigger]]` | a write that the device needs in order to measure ([`trigger::Trigger`]); a site allows it by name, `allow = ["measure"]`. `name`, `write`, `wait`, `before` (points that serve old values without it): required. `note` |
+//! | `[[never]]` | cells that must not be written by chance: `write` (`"holding 0x00E4"`) and `why`: required. `count`. A trigger that touches them is refused; a point whose read acts is `destructive` |
 //! | `[[vector]]` | `registers`, or `text` of a text sensor: required. `expect`, `expect_state`, `expect_fault`, `tol`, `from` (`maker` or `worked`), `firmware` (the version it is of; left out: the model before any overlay), `note` |
 //!
 //! Values of a point's keys:
@@ -333,6 +334,21 @@ pub struct About {
     pub quirks: Vec<String>,
     /// What of the map is not proved.
     pub uncertain: Vec<String>,
+    /// What no one may write by chance.
+    pub never: Vec<Never>,
+}
+
+/// Cells that act when they are written: no trigger may touch them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Never {
+    /// Which table.
+    pub table: Table,
+    /// The first, 0-based as on the wire.
+    pub address: u16,
+    /// How many.
+    pub count: u16,
+    /// What happens.
+    pub why: String,
 }
 
 /// A device model (with the firmware overlay of one device already applied).

@@ -8,7 +8,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::profile::Field;
+use crate::bus::Table;
+use crate::profile::{Field, Never};
 
 /// One declared write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,21 @@ impl Allowed {
     }
 }
 
+impl Act {
+    /// Whether it writes one of `never`.
+    pub fn touches(&self, never: &Never) -> bool {
+        let (table, first, count) = match self {
+            Self::Coil { address, .. } => (Table::Coil, *address, 1),
+            Self::Register { address, .. } => (Table::Holding, *address, 1),
+            Self::Registers { address, values } => (Table::Holding, *address, values.len()),
+        };
+        let end = |first: u16, count: usize| usize::from(first) + count;
+        table == never.table
+            && usize::from(first) < end(never.address, usize::from(never.count))
+            && usize::from(never.address) < end(first, count)
+    }
+}
+
 impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -95,7 +111,6 @@ impl fmt::Display for Act {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Table;
     use crate::profile::Kind;
     use crate::profile::depend::Gate;
 
@@ -115,6 +130,21 @@ mod tests {
         assert!(!allowed(&["measur", "*", "all"]));
         assert!(allowed(&["reset", "measure"]));
         assert_eq!(trigger(vec![]).act.to_string(), "holding 0x0118 = 1");
+    }
+
+    #[test]
+    fn what_must_not_be_written_is_seen_in_every_form() {
+        let never = |table, address, count| Never { table, address, count, why: String::new() };
+        let many = Act::Registers { address: 0x10, values: vec![0; 3] };
+        assert!(
+            many.touches(&never(Table::Holding, 0x12, 1)) && many.touches(&never(Table::Holding, 0, 0x11))
+        );
+        assert!(
+            !many.touches(&never(Table::Holding, 0x13, 1)) && !many.touches(&never(Table::Holding, 0, 0x10))
+        );
+        assert!(!many.touches(&never(Table::Coil, 0x12, 1)));
+        assert!(Act::Coil { address: 48, on: true }.touches(&never(Table::Coil, 48, 1)));
+        assert!(Act::Register { address: 228, value: 1 }.touches(&never(Table::Holding, 0, 0xFFFF)));
     }
 
     #[test]

@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
+use crate::bus::Table;
+use crate::profile::at::At;
 use crate::profile::firmware::{Firmware, Form, Overlay, Telling, Told};
 use crate::profile::names::number as raw_number;
 use crate::profile::trigger::{Act, Trigger};
 use crate::profile::version;
-use crate::profile::{Field, Kind, Limits, Wake};
+use crate::profile::{Field, Kind, Limits, Never, Wake};
 use crate::site::profiles::{fields, limits, place_of};
 use crate::site::section::{Section, kebab, nearest};
 use crate::site::tree::Value;
@@ -32,7 +34,7 @@ pub(crate) fn telling(section: &Section<'_>) -> Option<Telling> {
         let help = Some("such as \"{A}.{B}\", \"{n}\" or \"{n/100}.{n%100}\"".to_owned());
         section.error("format", "bad-format", "this spells no version", help);
     }
-    let mut own = Field::new("version", crate::bus::Table::Holding, 0, kind.unwrap_or(Kind::U16));
+    let mut own = Field::new("version", Table::Holding, 0, kind.unwrap_or(Kind::U16));
     if let Some(at) = at {
         (own.table, own.address) = (at.table, at.address);
     }
@@ -134,6 +136,33 @@ pub(crate) fn trigger(section: &Section<'_>, fields: &[Field]) -> Option<Trigger
     section.node("note");
     section.finish();
     Some(Trigger { name: name?, act: act?, wait: wait?, before })
+}
+
+/// Cells that nobody may write by chance.
+pub(crate) fn never(section: &Section<'_>) -> Option<Never> {
+    let at = section.need("write", place_of(section, "write"));
+    let count = section.int("count", 1, 0x1_0000).unwrap_or(1);
+    let why = section.need("why", section.text("why"));
+    section.finish();
+    let At { table, address } = at?;
+    if matches!(table, Table::Input | Table::Discrete) {
+        section.error("write", "bad-place", "only coils and holding registers can be written", None);
+    }
+    Some(Never { table, address, count, why: why? })
+}
+
+/// Reports triggers that write what must not be written.
+pub(crate) fn spare(sections: &[Section<'_>], triggers: &[Trigger], never: &[Never]) {
+    for section in sections {
+        let name = section.text("name");
+        let Some(trigger) = triggers.iter().find(|trigger| Some(&trigger.name) == name.as_ref()) else {
+            continue;
+        };
+        for spared in never.iter().filter(|spared| trigger.act.touches(spared)) {
+            let text = format!("`{}` writes what must never be written: {}", trigger.name, spared.why);
+            section.error("write", "never-written", text, None);
+        }
+    }
 }
 
 fn act(write: &Section<'_>) -> Option<Act> {

@@ -26,6 +26,7 @@ pub(crate) fn about(head: &Section<'_>) -> About {
         note: head.text("note").unwrap_or_default(),
         quirks: sentences("quirks"),
         uncertain: sentences("uncertain"),
+        never: Vec::new(),
     }
 }
 
@@ -121,14 +122,30 @@ fn entry(page: &mut String, model: &Model) {
     let _ = writeln!(page, "{} {}.", profile.maker, profile.about.model);
     let _ = writeln!(page, "Source: {}.\n", profile.source.trim_end_matches('.'));
     page.push_str("| point | unit | where | type | meaning |\n| --- | --- | --- | --- | --- |\n");
-    for field in profile.fields.iter().filter(|field| !field.hidden) {
-        point(page, field, &profile.fields);
+    let seen: Vec<&Field> = profile.fields.iter().filter(|field| !field.hidden).collect();
+    for alike in seen.chunk_by(|one, next| stem(&one.name) == stem(&next.name) && one.kind == next.kind) {
+        let (few, last) = match alike {
+            [first, .., last] if alike.len() > 3 => (std::slice::from_ref(first), Some(*last)),
+            few => (few, None),
+        };
+        few.iter().for_each(|field| point(page, field, &profile.fields));
+        if let Some(last) = last {
+            let at = At { table: last.table, address: last.address };
+            let name = format!("... `{}`", last.name);
+            line(page, [&name, &String::new(), &at.to_string(), &String::new(), &"as above".to_owned()]);
+        }
     }
     page.push('\n');
     let mut remarks = behaviour(profile);
     remarks.extend(versions(&model.firmware));
     let note = Some(&profile.about.note).filter(|note| !note.is_empty());
     remarks.extend(note.into_iter().chain(&profile.about.quirks).map(|text| sentence(text)));
+    remarks.extend(profile.about.never.iter().map(|never| {
+        let at = At { table: never.table, address: never.address };
+        let more =
+            if never.count > 1 { format!(" and the {} behind it", never.count - 1) } else { String::new() };
+        format!("**Never written:** {at}{more}: {}", sentence(&never.why))
+    }));
     remarks.extend(profile.about.uncertain.iter().map(|text| format!("*Not proved:* {}", sentence(text))));
     for remark in &remarks {
         let _ = writeln!(page, "- {remark}");
@@ -136,9 +153,15 @@ fn entry(page: &mut String, model: &Model) {
     page.push_str(if remarks.is_empty() { "" } else { "\n" });
 }
 
+/// A name without its numbers: what the points of a row of channels have in common.
+fn stem(name: &str) -> String {
+    name.chars().filter(|letter| !letter.is_ascii_digit()).collect()
+}
+
 fn sentence(text: &str) -> String {
     let end = if text.ends_with(['.', '?', '!']) { "" } else { "." };
-    format!("{text}{end}")
+    let (first, rest) = text.split_at_checked(1).unwrap_or((text, ""));
+    format!("{}{rest}{end}", first.to_uppercase())
 }
 
 fn point(page: &mut String, field: &Field, fields: &[Field]) {

@@ -76,7 +76,8 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     });
     let schemes: Vec<&'static str> = Scheme::ALL.iter().map(|scheme| scheme.name()).collect();
     let scheme = head.word("versions", &schemes).and_then(Scheme::parse).unwrap_or(Scheme::Semantic);
-    let about = library::about(&head);
+    let mut about = library::about(&head);
+    about.never = top.sections("never").iter().filter_map(firmware::never).collect();
     head.finish();
     let mut limits =
         top.section("limits").map_or_else(Limits::default, |section| limits(&section, &Limits::default()));
@@ -87,8 +88,9 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     duplicates(&sections);
     let firmware = versions(&top, scheme, limits, fields);
     let layout = firmware.layout();
-    let triggers =
-        top.sections("trigger").iter().filter_map(|section| firmware::trigger(section, &layout)).collect();
+    let acts = top.sections("trigger");
+    let triggers: Vec<_> = acts.iter().filter_map(|section| firmware::trigger(section, &layout)).collect();
+    firmware::spare(&acts, &triggers, &about.never);
     let vectors = top.sections("vector").iter().map(vector).collect();
     top.finish();
     let (limits, fields) = (firmware.limits.clone(), firmware.fields.to_vec());

@@ -136,6 +136,11 @@ fn what_points_take_from_each_other_is_checked() {
         let found = read(&value(wrong)).expect_err(wrong);
         assert!(found.contains(code), "{wrong}: {found}");
     }
+    let act = "[[trigger]]\nname = \"test\"\nwrite = { register = 9, value = 1 }\nwait = \"1s\"\nbefore = [\"far\"]\n";
+    let never = |at: &str| format!("{act}[[never]]\nwrite = \"{at}\"\nwhy = \"it closes the valve\"\n");
+    assert!(read(&probe(&never("holding 10"))).is_ok());
+    assert!(read(&probe(&never("holding 9"))).expect_err("a trigger").contains("never-written"));
+    assert!(read(&probe(&never("input 9"))).expect_err("an input").contains("bad-place"));
     let past = "[[point]]\nname = \"ch{n}\"\nat = \"holding 65530\"\ntype = \"u16\"\nrepeat = { to = 9, step = 1 }\n";
     assert!(read(&probe(past)).expect_err("past the end").contains("past-the-end"));
 }
