@@ -1,7 +1,7 @@
-//! Coverage: how many risk points are watched, on a ladder from installed to effective.
+//! Coverage: how many risk points are on each rung, from installed to effective.
 //!
-//! In: risk points and plain facts about their sensors. Out: counts for each rung, and their percentages.
-//! Invariant: effective <= calibrated <= valid <= fresh <= online <= installed <= points.
+//! In: risk points with how they stand. Out: counts for each rung, and their percentages.
+//! Invariant: effective <= calibrated <= valid <= fresh <= online <= installed <= points; a code counts once, however often it comes.
 //! Source: the district's target counts "installed"; the ladder above it is ours. Percentages round down, on integers, so that only all is 100.0.
 //!
 //! ```
@@ -10,12 +10,15 @@
 //! assert_eq!(percent(0, 0), "n/a");
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use crate::risk::{Need, RiskPoint};
+use serde::{Deserialize, Serialize};
+
+use crate::risk::ladder::Standing;
 
 /// The rungs of the ladder, each above the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Rung {
     /// 已安装: bound to the point and not removed.
     Installed,
@@ -47,46 +50,23 @@ impl Rung {
             Self::Effective => "effective",
         }
     }
-}
 
-/// What is known of one sensor at one risk point, each rung's own condition by itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Sensor class, `gas-pressure`.
-    pub role: String,
-    /// Bound to the point and not removed.
-    pub installed: bool,
-    /// Answered lately.
-    pub online: bool,
-    /// Its newest sample is young enough.
-    pub fresh: bool,
-    /// Its newest sample is good, and enough of the last day's are.
-    pub valid: bool,
-    /// Calibration not past due, or none required.
-    pub calibrated: bool,
-    /// A rule is enabled, not shelved and not out of service, and notice was proved.
-    pub watched: bool,
-}
-
-impl Facts {
-    /// The highest rung whose condition and all below it hold.
-    pub fn rung(&self) -> Option<Rung> {
-        let holds = [self.installed, self.online, self.fresh, self.valid, self.calibrated, self.watched];
-        Rung::ALL.into_iter().zip(holds).take_while(|(_, holds)| *holds).last().map(|(rung, _)| rung)
+    /// The name on Chinese pages.
+    pub const fn chinese(self) -> &'static str {
+        match self {
+            Self::Installed => "已安装",
+            Self::Online => "在线",
+            Self::Fresh => "有新数据",
+            Self::Valid => "有效",
+            Self::Calibrated => "在检定期",
+            Self::Effective => "有效感知",
+        }
     }
-}
 
-/// The rung of a risk point: the highest at which every need has enough sensors. A point that needs nothing is on none: nobody said what watches it.
-pub fn reached(needs: &[Need], sensors: &[Facts]) -> Option<Rung> {
-    let of_need = |need: &Need| {
-        let enough = |rung: &Rung| {
-            let there =
-                sensors.iter().filter(|facts| facts.role == need.role && facts.rung() >= Some(*rung)).count();
-            u32::try_from(there).is_ok_and(|there| there >= need.min.max(1))
-        };
-        Rung::ALL.into_iter().rev().find(enough)
-    };
-    needs.iter().map(of_need).min().flatten()
+    /// 0 for no rung, 1 for installed, up to 6 for effective: the number in a time series.
+    pub fn number(rung: Option<Self>) -> u8 {
+        rung.map_or(0, |rung| rung as u8 + 1)
+    }
 }
 
 /// How many points of a group (a town, a hazard, the site) are on each rung.
@@ -96,22 +76,26 @@ pub struct Coverage {
     pub points: u32,
     /// Points on each rung or above, in the order of [`Rung::ALL`].
     pub reached: [u32; 6],
+    /// Points with a sensor that nothing is known of yet; they are among `points`, and above `installed` not reached.
+    pub unknown: u32,
+    /// Points of which nobody said what they need; never reached.
+    pub unspecified: u32,
 }
 
 impl Coverage {
-    /// Counts points by code; a code that comes twice (a point on a border, listed by two towns) counts once, with all its sensors.
-    pub fn of<'a>(points: impl IntoIterator<Item = (&'a RiskPoint, &'a [Facts])>) -> Self {
-        let mut united: BTreeMap<&str, (&[Need], Vec<Facts>)> = BTreeMap::new();
-        for (point, sensors) in points {
-            let (_, facts) = united.entry(&point.code).or_insert((&point.needs, Vec::new()));
-            facts.extend(sensors.iter().cloned());
-        }
+    /// Counts points by code; one that comes twice (on a border, listed by two towns) counts once.
+    pub fn of<'a>(points: impl IntoIterator<Item = &'a Standing>) -> Self {
         let mut coverage = Self::default();
-        for (needs, facts) in united.into_values() {
+        let mut codes = BTreeSet::new();
+        for standing in points {
+            if !codes.insert(standing.code.as_str()) {
+                continue;
+            }
             coverage.points += 1;
-            let rung = reached(needs, &facts);
-            for (count, known) in coverage.reached.iter_mut().zip(Rung::ALL) {
-                *count += u32::from(rung >= Some(known));
+            coverage.unknown += u32::from(standing.unknown);
+            coverage.unspecified += u32::from(standing.unspecified);
+            for (count, rung) in coverage.reached.iter_mut().zip(Rung::ALL) {
+                *count += u32::from(standing.rung >= Some(rung));
             }
         }
         coverage
@@ -140,108 +124,10 @@ pub fn percent(part: u32, whole: u32) -> String {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn point(code: &str, needs: &[(&str, u32)]) -> RiskPoint {
-        RiskPoint {
-            code: code.into(),
-            name: None,
-            class: "gas".into(),
-            town: "x".into(),
-            supervisor: "x".into(),
-            grade: 3,
-            place: None,
-            needs: needs.iter().map(|(role, min)| Need { role: (*role).into(), min: *min }).collect(),
-        }
-    }
-
-    fn sensor(role: &str, rung: Rung) -> Facts {
-        Facts {
-            role: role.into(),
-            installed: true,
-            online: rung >= Rung::Online,
-            fresh: rung >= Rung::Fresh,
-            valid: rung >= Rung::Valid,
-            calibrated: rung >= Rung::Calibrated,
-            watched: rung >= Rung::Effective,
-        }
-    }
-
-    #[test]
-    fn percentages_round_down_on_integers() {
-        for (part, whole, want) in [
-            (999, 1000, "99.9"),
-            (9996, 10_000, "99.9"),
-            (2, 3, "66.6"),
-            (6, 6, "100.0"),
-            (0, 1, "0.0"),
-            (0, 0, "n/a"),
-            (29, 50, "58.0"),
-            (23, 40, "57.5"),
-            (u32::MAX, u32::MAX, "100.0"),
-        ] {
-            assert_eq!(percent(part, whole), want, "{part}/{whole}");
-        }
-    }
-
-    #[test]
-    fn six_points_with_six_different_troubles() {
-        use Rung::{Calibrated, Effective, Fresh, Online, Valid};
-        let points = [
-            (point("P1", &[("gas", 1)]), vec![sensor("gas", Effective)]),
-            (
-                point("P2", &[("gas", 1), ("pressure", 1)]),
-                vec![sensor("gas", Effective), sensor("pressure", Effective)],
-            ),
-            (point("P3", &[("gas", 1)]), vec![sensor("gas", Online)]),
-            (point("P4", &[("gas", 2)]), vec![sensor("gas", Effective), sensor("gas", Fresh)]),
-            (point("P5", &[("gas", 1)]), vec![Facts { watched: true, ..sensor("gas", Valid) }]),
-            (point("P6", &[("gas", 1)]), vec![sensor("gas", Effective)]),
-        ];
-        let coverage = Coverage::of(points.iter().map(|(point, facts)| (point, facts.as_slice())));
-        assert_eq!((coverage.points, coverage.reached), (6, [6, 6, 5, 4, 3, 3]));
-        assert_eq!(
-            (coverage.percent(Rung::Installed).as_str(), coverage.percent(Calibrated).as_str()),
-            ("100.0", "50.0")
-        );
-    }
-
-    #[test]
-    fn a_code_counts_once_and_a_point_without_needs_never() {
-        let (border, other, unspecified) =
-            (point("P3", &[("gas", 1)]), point("P4", &[("gas", 1)]), point("P5", &[]));
-        let gas = [sensor("gas", Rung::Effective)];
-        let coverage = Coverage::of([
-            (&border, gas.as_slice()),
-            (&border, &[]),
-            (&other, &[]),
-            (&unspecified, gas.as_slice()),
-        ]);
-        assert_eq!((coverage.points, coverage.on(Rung::Effective)), (3, 1));
-        assert_eq!(Coverage::default().percent(Rung::Installed), "n/a");
-        assert_eq!(
-            reached(&[Need { role: "gas".into(), min: 1 }], &[sensor("pressure", Rung::Effective)]),
-            None
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn the_ladder_is_nested(
-            sensors in prop::collection::vec((any::<bool>(), any::<[bool; 6]>()), 0..8),
-            min in 0u32..4,
-        ) {
-            let facts: Vec<_> = sensors
-                .into_iter()
-                .map(|(gas, [installed, online, fresh, valid, calibrated, watched])| Facts {
-                    role: if gas { "gas" } else { "level" }.into(), installed, online, fresh, valid, calibrated, watched,
-                })
-                .collect();
-            let coverage = Coverage::of([(&point("P", &[("gas", min), ("level", 1)]), facts.as_slice())]);
-            prop_assert!(coverage.reached.is_sorted_by(|a, b| a >= b) && coverage.reached[0] <= coverage.points);
-        }
-    }
+/// Whether `part` of `whole` meets a target in percent, on integers; `None` of nothing: that turns no target green.
+pub fn meets(part: u32, whole: u32, target_percent: u32) -> Option<bool> {
+    (whole > 0).then(|| u64::from(part) * 100 >= u64::from(target_percent) * u64::from(whole))
 }
+
+#[cfg(test)]
+mod tests;
