@@ -405,6 +405,7 @@ mod tests {
             derived: vec![derived],
             rules: rules(),
             risk_points: vec![],
+            sensors: vec![],
             journal,
             sinks: vec![],
             listen: ([127, 0, 0, 1], 0).into(),

@@ -125,6 +125,8 @@ pub struct RiskPoint {
     pub grade: u8,
     /// Where.
     pub place: Option<Place>,
+    /// How long nothing valid may come from it before people are told.
+    pub blind_after: Duration,
     /// Required sensors; none: nobody said what watches it.
     pub needs: Vec<Need>,
     /// When the district counts it.
@@ -142,18 +144,18 @@ impl RiskPoint {
     pub fn needs_at(&self, at: Timestamp) -> impl Iterator<Item = &Need> {
         self.needs.iter().filter(move |need| need.span.holds(at))
     }
+}
 
-    /// How long nothing valid may come from the point before people are told: the higher the grade, the shorter.
-    ///
-    /// A default of ours (the district's plan gives no figure): 30 minutes for grade 4, then 1, 4 and 24 hours.
-    pub const fn blind_after(&self) -> Duration {
-        Duration::from_secs(match self.grade {
-            4.. => 1800,
-            3 => 3600,
-            2 => 4 * 3600,
-            _ => 24 * 3600,
-        })
-    }
+/// How long nothing valid may come from a point before people are told: the higher the grade, the shorter.
+///
+/// A default of ours (the district's plan gives no figure): 30 minutes for grade 4, then 1, 4 and 24 hours.
+pub const fn blind_after(grade: u8) -> Duration {
+    Duration::from_secs(match grade {
+        4.. => 1800,
+        3 => 3600,
+        2 => 4 * 3600,
+        _ => 24 * 3600,
+    })
 }
 
 /// A sensor at a risk point: one device, bound for a span of time.

@@ -110,8 +110,16 @@ mod tests {
         let cases = [
             (vec![Sample::Good(1.0)], false, (true, true, None)),
             (vec![Sample::Uncertain(1.0, Doubt::Calibration)], false, (true, true, None)),
-            (vec![Sample::Good(1.0), Sample::Uncertain(1.0, Doubt::Spike)], false, (true, true, Some("spike"))),
-            (vec![bad(Reason::SensorFault("loop-low".into()))], false, (true, true, Some("sensor-fault: loop-low"))),
+            (
+                vec![Sample::Good(1.0), Sample::Uncertain(1.0, Doubt::Spike)],
+                false,
+                (true, true, Some("spike")),
+            ),
+            (
+                vec![bad(Reason::SensorFault("loop-low".into()))],
+                false,
+                (true, true, Some("sensor-fault: loop-low")),
+            ),
             (vec![bad(Reason::Timeout)], false, (false, false, Some("timeout"))),
             // A DTU that is there with a sensor behind it that is not.
             (vec![bad(Reason::Timeout)], true, (true, false, Some("timeout"))),

@@ -1,6 +1,6 @@
 //! Lines and devices of the site's documents.
 //!
-//! In: `[[line]]`, `[[device]]` and `[[risk_point]]` sections with the models that profiles gave. Out: drafts with places.
+//! In: `[[line]]` and `[[device]]` sections with the models that profiles gave. Out: drafts with places.
 //! Invariant: every name is used once; a device names a line, a profile and a risk point that are there.
 
 use std::collections::BTreeMap;
@@ -13,9 +13,9 @@ use crate::diagnostic::Place;
 use crate::profile::firmware::Firmware;
 use crate::profile::trigger::Allowed;
 use crate::profile::{CLASSES, Profile};
-use crate::risk::{Need, RiskPoint};
 use crate::site::dial_in;
 use crate::site::profiles::{Model, TIMEOUT};
+use crate::site::risk::{self, Binding, Calendar};
 use crate::site::section::{Section, kebab, nearest};
 use crate::site::{serial, text};
 
@@ -40,7 +40,7 @@ pub(crate) struct DeviceDraft {
     pub(crate) every_in_alarm: Option<Duration>,
     pub(crate) timeout: Duration,
     pub(crate) stale_after: Duration,
-    pub(crate) risk_point: Option<String>,
+    pub(crate) binding: Binding,
     pub(crate) calibration_due: Option<Timestamp>,
     /// The zero that its levels are counted from.
     pub(crate) datum: Option<String>,
@@ -160,7 +160,7 @@ pub(crate) fn device(
     section: &Section<'_>,
     lines: &[LineDraft],
     models: &BTreeMap<String, Model>,
-    now: Timestamp,
+    calendar: &Calendar,
 ) -> Option<DeviceDraft> {
     let name = section.name("name");
     let line = section.need("line", section.text("line")).and_then(|wanted| {
@@ -191,7 +191,7 @@ pub(crate) fn device(
     }
     let every_in_alarm = denser(section, period);
     let stale_after = section.duration("stale_after").unwrap_or(period * 3 + Duration::from_secs(30));
-    let calibration_due = calibration(section, now);
+    let calibration_due = calibration(section, calendar);
     if let (Some(class), Some(profile)) = (section.word("class", &CLASSES), profile.as_mut()) {
         class.clone_into(&mut profile.class);
     }
@@ -199,7 +199,7 @@ pub(crate) fn device(
         only(section, profile);
     }
     let (triggers, withheld) = profile.as_ref().map(|profile| triggers(section, profile)).unwrap_or_default();
-    let risk_point = section.text("risk_point");
+    let binding = risk::binding(section, calendar);
     let datum = section.text("datum");
     section.finish();
     Some(DeviceDraft {
@@ -214,7 +214,7 @@ pub(crate) fn device(
         every_in_alarm,
         timeout: timeout.unwrap_or(TIMEOUT),
         stale_after,
-        risk_point,
+        binding,
         calibration_due,
         datum,
         place: section.place("name"),
@@ -238,10 +238,10 @@ fn denser(section: &Section<'_>, period: Duration) -> Option<Duration> {
     Some(every)
 }
 
-/// The end of the calibration's validity.
-fn calibration(section: &Section<'_>, now: Timestamp) -> Option<Timestamp> {
-    let calibration_due = section.date("calibration_due");
-    if calibration_due.is_some_and(|due| due < now) {
+/// The end of the calibration's validity: it holds until the end of its day.
+fn calibration(section: &Section<'_>, calendar: &Calendar) -> Option<Timestamp> {
+    let calibration_due = calendar.ends(section, "calibration_due");
+    if calibration_due.is_some_and(|due| due <= calendar.now) {
         section.warning(
             "calibration_due",
             "calibration-overdue",
@@ -355,48 +355,4 @@ fn only(section: &Section<'_>, profile: &mut Profile) {
     for field in &mut profile.fields {
         field.hidden |= !wanted.iter().any(|(name, _)| kebab(name) == field.name);
     }
-}
-
-/// Reads one risk point.
-pub(crate) fn risk_point(section: &Section<'_>) -> Option<(RiskPoint, Place)> {
-    let code = section.need("code", section.text("code"));
-    let class =
-        section.need("class", section.word("class", &["gas", "waterlogging", "landslide", "elevator"]));
-    let town = section.need("town", section.text("town"));
-    let supervisor = section.need("supervisor", section.text("supervisor"));
-    let grade = section.need("grade", section.int("grade", 1, 4));
-    let place = section.section("place").and_then(|place| {
-        let degrees = |key, most: f64| {
-            let value = place.need(key, place.float(key))?;
-            if value.abs() > most {
-                place.error(key, "out-of-range", format!("`{key}` is in degrees, and {value} is not"), None);
-            }
-            Some(value)
-        };
-        let (lon, lat) = (degrees("lon", 180.0), degrees("lat", 90.0));
-        let datum = place.need("datum", place.word("datum", &["CGCS2000", "WGS84", "GCJ-02"]));
-        place.finish();
-        Some((lon?, lat?, datum?.to_owned()))
-    });
-    let need = |need: &Section<'_>| {
-        let (role, min) = (need.need("role", need.word("role", &CLASSES)), need.int("min", 1, 1000));
-        need.finish();
-        Some(Need { role: role?.to_owned(), min: min.unwrap_or(1) })
-    };
-    let needs = section.sections("needs").iter().filter_map(need).collect();
-    let name = section.text("name");
-    section.date("from");
-    section.finish();
-    let class = class?.to_owned();
-    let point = RiskPoint {
-        code: code?,
-        name,
-        class,
-        town: town?,
-        supervisor: supervisor?,
-        grade: grade?,
-        place,
-        needs,
-    };
-    Some((point, section.place("code")))
 }

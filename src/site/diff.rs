@@ -28,7 +28,7 @@ pub enum Sign {
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Item {
-    /// `line`, `device`, `point`, `derived`, `rule`, `risk_point`, `sink` or `setting`.
+    /// `line`, `device`, `point`, `derived`, `rule`, `risk_point`, `sensor`, `sink` or `setting`.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
@@ -106,6 +106,11 @@ pub fn diff(old: &Site, new: &Site) -> Diff {
         site.risk_points.iter().map(|point| (point.code.clone(), point.clone())).collect()
     };
     compare("risk_point", &risks(old), &risks(new), |a, b| (a != b).then(Vec::new), &mut out.items);
+    let bound = |site: &Site| -> BTreeMap<String, crate::risk::Sensor> {
+        let named = |sensor: &crate::risk::Sensor| (format!("{} at {}", sensor.name, sensor.code), sensor.clone());
+        site.sensors.iter().map(named).collect()
+    };
+    compare("sensor", &bound(old), &bound(new), |a, b| (a.span != b.span).then(Vec::new), &mut out.items);
     out.items.sort();
     out
 }

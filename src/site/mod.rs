@@ -14,6 +14,7 @@ mod dial_in;
 mod firmware;
 mod links;
 mod profiles;
+mod risk;
 mod rules;
 mod section;
 mod serial;
@@ -34,7 +35,7 @@ use crate::point::{Catalog, DeviceId, LineId, PointId};
 use crate::profile::Profile;
 use crate::profile::firmware::Firmware;
 use crate::profile::trigger::Allowed;
-use crate::risk::RiskPoint;
+use crate::risk::{RiskPoint, Sensor};
 use crate::{derive, forward, journal};
 
 /// Which documents.
@@ -111,6 +112,8 @@ pub struct Site {
     pub rules: Vec<Rule>,
     /// Risk points.
     pub risk_points: Vec<RiskPoint>,
+    /// Devices that stand at risk points, once for each point.
+    pub sensors: Vec<Sensor>,
     /// For the journal.
     pub journal: journal::Settings,
     /// Sinks.

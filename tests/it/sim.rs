@@ -401,6 +401,7 @@ fn site(lines: Vec<Address>, devices: Vec<(&str, u8, Profile)>) -> Site {
         derived: Vec::new(),
         rules: Vec::new(),
         risk_points: Vec::new(),
+        sensors: Vec::new(),
         journal: journal::Settings {
             path: "unused".into(),
             commit_every: Duration::from_secs(1),

@@ -36,6 +36,7 @@ fn risk_point(code: &str, needs: &[(&str, u32)]) -> RiskPoint {
         supervisor: "gas company".into(),
         grade: 3,
         place: None,
+        blind_after: crate::risk::blind_after(3),
         needs: needs.iter().map(need).collect(),
         span: Span::default(),
         plates: vec![],
@@ -87,15 +88,18 @@ fn stand(code: &str, number: usize, fact: &Fact) -> ladder::SensorStanding {
         has_session: true,
     };
     let mut seen = Seen::default();
-    let last = fact.age_s.min(fact.heard_s);
+    let base = if fact.age_s > 930 { fact.heard_s % 300 } else { fact.age_s };
     for sample in (0..288u32).rev() {
-        let at = ago(u64::from(sample) * 300 + last);
-        let silent = fact.age_s > u64::from(sample) * 300 + last;
+        let age_s = u64::from(sample) * 300 + base;
+        let silent = age_s < fact.age_s;
         let newest_bad = fact.fault.filter(|_| sample == 0);
         let wrong = if silent { Some("timeout") } else { newest_bad };
         let wrong = wrong.or((1..=fact.bad).contains(&sample).then_some("out-of-range"));
-        seen.take(Told { heard: true, sampled: !silent, wrong: wrong.map(str::to_owned) }, at);
+        let told = Told { heard: !silent, sampled: !silent, wrong: wrong.map(str::to_owned) };
+        seen.take(told, ago(age_s));
     }
+    // The DTU's heartbeat.
+    seen.heard = Some(ago(fact.heard_s));
     let guard = Guard {
         ruled: !fact.hidden,
         hidden: if fact.hidden { vec!["gas-high is shelved".into()] } else { vec![] },
@@ -200,7 +204,7 @@ fn the_weakest_link_says_why_since_when_and_what_to_do() {
         .collect();
     let want = [
         ("P3-0", Rung::Fresh, "no sample (timeout)", Some(ago(3 * 3600 + 60))),
-        ("P4-1", Rung::Valid, "sensor-fault: loop-low", Some(ago(60))),
+        ("P4-1", Rung::Valid, "sensor-fault: loop-low", Some(ago(90))),
         ("P5-0", Rung::Calibrated, "calibration overdue by 1 d", Some(end_of_day(-1))),
     ];
     assert_eq!(gaps, want.map(|(name, rung, why, since)| (name.to_owned(), rung, why.to_owned(), since)));
@@ -297,7 +301,10 @@ fn percentages_round_down_on_integers() {
     for (part, whole, want) in vectors {
         assert_eq!(percent(part, whole), want, "{part}/{whole}");
     }
-    assert_eq!((meets(999, 1000, 100), meets(3, 4, 75), meets(6, 6, 100)), (Some(false), Some(true), Some(true)));
+    assert_eq!(
+        (meets(999, 1000, 100), meets(3, 4, 75), meets(6, 6, 100)),
+        (Some(false), Some(true), Some(true))
+    );
 }
 
 proptest! {

@@ -42,16 +42,13 @@ impl Build<'_> {
         }
     }
 
-    pub(crate) fn check_risk_point(&self, section: &Section<'_>, draft: &DeviceDraft) {
-        let Some(code) = &draft.risk_point else { return };
-        if !self.risk_points.iter().any(|point| point.code == *code) {
-            let help = nearest(code, self.risk_points.iter().map(|point| point.code.as_str()));
-            section.error(
-                "risk_point",
-                "unknown-risk-point",
-                format!("there is no risk point `{code}`"),
-                help,
-            );
+    pub(crate) fn check_risk_point(&self, draft: &DeviceDraft) {
+        for (code, place) in &draft.binding.codes {
+            if !self.risk_points.iter().any(|point| point.code == *code) {
+                let help = nearest(code, self.risk_points.iter().map(|point| point.code.as_str()));
+                let text = format!("there is no risk point `{code}`");
+                self.report.error(place, "unknown-risk-point", text, help);
+            }
         }
     }
 
@@ -75,7 +72,7 @@ impl Build<'_> {
     pub(crate) fn check_needs(&self) {
         let mut at: HashMap<&str, Vec<&str>> = HashMap::new();
         for draft in &self.drafts {
-            if let Some(code) = &draft.risk_point {
+            for (code, _) in &draft.binding.codes {
                 at.entry(code).or_default().push(&draft.profile.class);
             }
         }
@@ -89,7 +86,7 @@ impl Build<'_> {
                 continue;
             };
             for need in &point.needs {
-                let there = classes.iter().filter(|class| **class == need.role).count();
+                let there = classes.iter().filter(|class| need.takes(class)).count();
                 if there < usize::try_from(need.min).unwrap_or(usize::MAX) && self.broken.is_empty() {
                     let text = format!(
                         "the risk point {} needs {} of class {}, and has {there}",

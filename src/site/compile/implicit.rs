@@ -66,7 +66,13 @@ impl Build<'_> {
 /// The basis of the gateway's own rules.
 pub(crate) const IMPLICIT: &str = "implicit";
 
-fn implicit_rule(name: String, point: PointId, kind: Kind, condition: Condition, advice: &str) -> Rule {
+pub(crate) fn implicit_rule(
+    name: String,
+    point: PointId,
+    kind: Kind,
+    condition: Condition,
+    advice: &str,
+) -> Rule {
     // The numbers of points are no part of the question: they change with documents that have nothing to do with it.
     let version = match &condition {
         Condition::Stale { after, severity, .. } => hash(&format!("{name} {after:?} {severity:?}")),

@@ -5,6 +5,7 @@
 
 mod checks;
 pub(crate) mod implicit;
+pub(crate) mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
 use crate::risk::RiskPoint;
 use crate::site::devices::{self, DeviceDraft, LineDraft};
 use crate::site::profiles::{self, Model};
+use crate::site::risk::{self, Calendar};
 use crate::site::rules::{self, Known, hash};
 use crate::site::section::Section;
 use crate::site::tree::{Document, Node, Report};
@@ -151,13 +153,14 @@ impl<'a> Build<'a> {
             .collect();
         let each = |key: &'static str| tops.iter().flat_map(|top| top.sections(key)).collect::<Vec<_>>();
         let mut names = Names::default();
+        let calendar = Calendar::new(&self.settings.timezone, self.options.now);
         for section in each("line") {
             names.named("line", &section);
             self.lines.extend(devices::line(&section, &self.options.lines));
         }
         self.check_elsewhere(&each("line"));
         for section in each("risk_point") {
-            if let Some((point, place)) = devices::risk_point(&section) {
+            if let Some((point, place)) = risk::risk_point(&section, &calendar) {
                 names.take("risk point", &point.code, &place, self.report);
                 self.risk_points.push(point);
                 self.risk_places.push(place);
@@ -165,8 +168,8 @@ impl<'a> Build<'a> {
         }
         for section in each("device") {
             names.named("device", &section);
-            if let Some(draft) = devices::device(&section, &self.lines, models, self.options.now) {
-                self.check_risk_point(&section, &draft);
+            if let Some(draft) = devices::device(&section, &self.lines, models, &calendar) {
+                self.check_risk_point(&draft);
                 self.drafts.push(draft);
             } else {
                 self.broken.extend(section.text("name"));
@@ -193,6 +196,7 @@ impl<'a> Build<'a> {
         self.check_pairs();
         self.check_denser();
         self.implicit();
+        self.watch_risk_points();
         self.check_reserved(&each("rule"));
         for top in &tops {
             top.finish();
@@ -210,7 +214,8 @@ impl<'a> Build<'a> {
         let drafts = std::mem::take(&mut self.drafts);
         for draft in &drafts {
             let line = u32::try_from(draft.line).ok().map(LineId);
-            let device = self.device(&draft.name, &draft.profile.class, line, draft.risk_point.as_ref());
+            let own = draft.binding.codes.first().map(|(code, _)| code);
+            let device = self.device(&draft.name, &draft.profile.class, line, own);
             let mut points = Vec::new();
             for field in &draft.profile.fields {
                 let unit = field.unit.map(|unit| unit.canonical_for(&draft.profile.class));
@@ -341,6 +346,7 @@ impl<'a> Build<'a> {
                 devices: own().map(|(place, _)| place).collect(),
             }
         });
+        let sensors = self.sensors();
         Site {
             lines: lines.collect(),
             catalog: Arc::new(self.catalog),
@@ -348,6 +354,7 @@ impl<'a> Build<'a> {
             devices: self.devices,
             derived: self.derived,
             rules: self.rules,
+            sensors,
             risk_points: self.risk_points,
             journal: self.settings.journal,
             sinks: self.settings.sinks,

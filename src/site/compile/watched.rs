@@ -1,0 +1,76 @@
+//! What watches the risk points: the sensors bound to them, and a device of class `coverage` for each with its rungs.
+//!
+//! In: risk points and devices. Out: [`Sensor`]s; points `rung`, `blind` and one for each sensor; a rule for each point that goes blind.
+//! Invariant: a risk point never goes unmonitored in silence.
+
+use std::time::Duration;
+
+use crate::alarm::{Condition, Direction, Kind, Level, Severity};
+use crate::bus::Address;
+use crate::risk::coverage::Rung;
+use crate::risk::{RiskPoint, Sensor};
+use crate::site::compile::Build;
+use crate::site::compile::implicit::implicit_rule;
+use crate::site::section::kebab;
+
+/// Class of the devices that carry rungs; also the name of their measurement.
+pub(crate) const COVERAGE: &str = "coverage";
+
+/// Readings of rungs come each minute; a gap longer than this starts the deadline of a blind point anew.
+const GAP_MAX: Duration = Duration::from_secs(300);
+
+/// Name of the device that carries a risk point's rungs. A code without a plain letter goes by its place in the list.
+fn carrier(point: &RiskPoint, number: usize) -> String {
+    let plain = kebab(&point.code);
+    let plain = plain.trim_matches('-');
+    if plain.is_empty() { format!("coverage-{}", number + 1) } else { format!("coverage-{plain}") }
+}
+
+impl Build<'_> {
+    /// The sensors of all risk points, one for each binding.
+    pub(crate) fn sensors(&self) -> Vec<Sensor> {
+        let each = |draft: &crate::site::devices::DeviceDraft| {
+            let line = self.lines.get(draft.line);
+            let has_session = line.is_some_and(|line| matches!(line.settings.address, Address::DialIn(_)));
+            let sensor = Sensor {
+                name: draft.name.clone(),
+                role: draft.profile.class.clone(),
+                code: String::new(),
+                span: draft.binding.span,
+                every: draft.every,
+                stale_after: draft.stale_after,
+                calibration_due: draft.calibration_due,
+                has_session,
+            };
+            let codes: Vec<String> = draft.binding.codes.iter().map(|(code, _)| code.clone()).collect();
+            codes.into_iter().map(move |code| Sensor { code, ..sensor.clone() })
+        };
+        self.drafts.iter().flat_map(each).collect()
+    }
+
+    /// The devices that carry rungs, and the rules of points that go blind.
+    pub(crate) fn watch_risk_points(&mut self) {
+        let sensors = self.sensors();
+        for (number, point) in self.risk_points.clone().iter().enumerate() {
+            let name = carrier(point, number);
+            let device = self.device(&name, COVERAGE, None, Some(&point.code));
+            let rungs: Vec<(i64, String)> = std::iter::once((0, "none".to_owned()))
+                .chain(Rung::ALL.map(|rung| (i64::from(Rung::number(Some(rung))), rung.name().to_owned())))
+                .collect();
+            self.point(device, &name, "rung", None, 0, rungs.clone());
+            let states = vec![(0, "watched".to_owned()), (1, "blind".to_owned())];
+            let blind = self.point(device, &name, "blind", None, 0, states);
+            for sensor in sensors.iter().filter(|sensor| sensor.code == point.code) {
+                self.point(device, &name, &format!("sensor-{}", sensor.name), None, 0, rungs.clone());
+            }
+            let severity = if point.grade >= 3 { Severity::Orange } else { Severity::Yellow };
+            let on_delay = point.blind_after;
+            let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
+            let condition =
+                Condition::Threshold { direction: Direction::Above, levels, deadband: 0.5, max_gap: GAP_MAX };
+            let advice = "该点无有效监测：派人现场值守，检修传感器 nothing valid comes from this point: send somebody, mend the sensor";
+            let rule = implicit_rule(format!("{name}-blind"), blind, Kind::Sensor, condition, advice);
+            self.rules.push(rule);
+        }
+    }
+}
