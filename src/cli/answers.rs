@@ -30,7 +30,7 @@ impl Zone {
     }
 
     /// `2026-11-23 16:00:00.123 +08:00`.
-    fn show(&self, time: &str) -> String {
+    pub(crate) fn show(&self, time: &str) -> String {
         self.form(time, "%Y-%m-%d %H:%M:%S.%3f %:z")
     }
 

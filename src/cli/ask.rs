@@ -352,14 +352,14 @@ pub(crate) fn window_of(
 }
 
 /// The gateway's time zone, and its points for display.
-async fn zone_of(client: &Client) -> anyhow::Result<(Zone, Vec<PointView>)> {
+pub(crate) async fn zone_of(client: &Client) -> anyhow::Result<(Zone, Vec<PointView>)> {
     let status: StatusView = client.get(&["api", "v1", "status"]).await?;
     let points = status.devices.into_iter().flat_map(|device| device.points).collect();
     Ok((Zone::named(&status.timezone), points))
 }
 
 /// One JSON object as a line.
-fn line(out: &mut dyn Write, view: &impl serde::Serialize) -> anyhow::Result<()> {
+pub(crate) fn line(out: &mut dyn Write, view: &impl serde::Serialize) -> anyhow::Result<()> {
     serde_json::to_writer(&mut *out, view)
         .map_err(std::io::Error::from)
         .context("cannot write the answer")?;

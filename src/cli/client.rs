@@ -67,6 +67,16 @@ impl Client {
         self.parse(self.good(answer).await?).await
     }
 
+    /// What stands at `path` for these questions.
+    pub(crate) async fn query<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<T> {
+        let answer = self.send(Method::GET, path, query, None).await?;
+        self.parse(self.good(answer).await?).await
+    }
+
     /// What comes back for `body`.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,

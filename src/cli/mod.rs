@@ -8,6 +8,7 @@ mod answers;
 pub mod ask;
 pub mod check;
 mod client;
+pub mod coverage;
 pub mod demo;
 mod disk;
 mod findings;
@@ -88,6 +89,8 @@ enum Command {
     Scan(scan::Scan),
     /// What passes on a line of a running gateway, live: frames as hex and meaning.
     Trace(trace::Trace),
+    /// How many risk points are really watched, and what keeps the others from it.
+    Coverage(CoverageArgs),
     /// Readings of one point.
     History(HistoryArgs),
     /// Readings as CSV, JSON lines or line protocol.
@@ -135,6 +138,30 @@ enum AlarmsAct {
         #[arg(long)]
         note: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+struct CoverageArgs {
+    #[command(flatten)]
+    place: Where,
+    /// Rows by town, class, grade, supervisor or grade-and-class.
+    #[arg(long, value_name = "GROUP")]
+    by: Option<String>,
+    /// Only this hazard class: gas, waterlogging, landslide or elevator.
+    #[arg(long)]
+    class: Option<String>,
+    /// Only points of at least this grade, 1 to 4.
+    #[arg(long)]
+    grade: Option<u8>,
+    /// Another time than now: RFC 3339, or how long ago (`2h`).
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// With what the documents said at this time; the newest ones when left out.
+    #[arg(long, value_name = "TIME")]
+    known_at: Option<String>,
+    /// Comma separated instead of a table.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 #[derive(Debug, Args)]
@@ -216,6 +243,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         }
         Command::Trace(args) => {
             one_thread()?.block_on(trace::trace(&asked(&documents, &args.place)?, &args, out))
+        }
+        Command::Coverage(args) => {
+            let place = asked(&documents, &args.place)?;
+            let CoverageArgs { by, class, grade, at, known_at, csv, .. } = args;
+            let question = crate::console::coverage::Question { by, class, grade, at, known_at };
+            one_thread()?.block_on(coverage::coverage(&place, &coverage::Wanted { question, csv }, out))
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;

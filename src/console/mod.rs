@@ -9,6 +9,7 @@
 //! ```
 
 mod api;
+pub mod coverage;
 mod doors;
 mod events;
 mod guard;
@@ -111,6 +112,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/alarms", get(api::alarms))
         .route("/api/v1/alarms/{id}/ack", post(api::acknowledge))
         .route("/api/v1/alarms/{id}/reset", post(api::reset))
+        .route("/api/v1/coverage", get(coverage::coverage))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/lines/{name}/trace", get(trace::trace))
         .route("/api/v1/events", get(events::events))

@@ -57,7 +57,7 @@ impl Window {
 }
 
 /// A time, or a duration back from `now`.
-fn moment(key: &'static str, text: &str, now: Timestamp) -> Result<Timestamp, WindowError> {
+pub(crate) fn moment(key: &'static str, text: &str, now: Timestamp) -> Result<Timestamp, WindowError> {
     if text == "all" {
         return Ok(Timestamp::from_millis(0));
     }

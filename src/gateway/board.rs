@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::forward;
 use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
+use crate::gateway::vigil::Stand;
 use crate::journal::{Group, Seq};
 use crate::loss::{Loss, Losses};
 use crate::point::Catalog;
@@ -81,6 +82,8 @@ pub struct Picture {
     pub lines: Vec<Option<String>>,
     /// What each line's requests came to, by line number.
     pub traffic: Vec<Figures>,
+    /// How the risk points stand.
+    pub stands: Arc<Vec<Stand>>,
     /// The journal.
     pub journal: JournalStatus,
     /// Losses since start.
@@ -201,6 +204,13 @@ impl Board {
                 *picture.losses.entry((loss, place)).or_default() += count;
             }
         });
+    }
+
+    /// Shows how the risk points stand.
+    pub(crate) fn stand(&self, stands: Vec<Stand>) {
+        if let Ok(mut picture) = self.picture.write() {
+            picture.stands = Arc::new(stands);
+        }
     }
 
     /// Shows a committed group.

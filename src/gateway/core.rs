@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::decode::RawBatch;
 use crate::derive::Derived;
 use crate::gateway::attention::Attention;
+use crate::gateway::vigil::{Stand, Surroundings, Vigil};
 use crate::normalize::Normalizer;
 use crate::point::{Catalog, DeviceId, PointId};
 use crate::reading::{Batch, Reading};
@@ -82,6 +83,7 @@ pub struct Core {
     derived: Derived,
     engine: Engine,
     attention: Attention,
+    vigil: Vigil,
 }
 
 /// What turns raw numbers of a device into readings.
@@ -103,6 +105,7 @@ impl Core {
             derived: Derived::new(site.derived.clone(), &site.catalog),
             engine: Engine::new(&site.catalog.site, site.rules.clone(), &site.catalog),
             attention: Attention::new(site),
+            vigil: Vigil::new(site),
         }
     }
 
@@ -120,6 +123,7 @@ impl Core {
     pub fn apply(&mut self, event: Event, now: Timestamp, clock_trusted: bool) -> Effects {
         if let Event::ClockStepped(by_ms) = event {
             self.engine.shifted(by_ms);
+            self.vigil.shifted(by_ms);
         }
         self.engine.tick(now);
         let mut effects = Effects::default();
@@ -172,6 +176,16 @@ impl Core {
         self.attention.dense()
     }
 
+    /// How every risk point stands.
+    pub fn stands(&self, around: &Surroundings, now: Timestamp) -> Vec<Stand> {
+        self.vigil.standings(around, now)
+    }
+
+    /// The part that watches risk points.
+    pub const fn vigil(&mut self) -> &mut Vigil {
+        &mut self.vigil
+    }
+
     /// The state of every rule.
     pub fn states(&self) -> Vec<(String, RuleState)> {
         self.engine.states()
@@ -197,11 +211,13 @@ impl Core {
         let derived = std::mem::replace(&mut self.derived, Derived::new(Vec::new(), &site.catalog));
         fresh.derived.succeed(derived, kept, |point| numbers.point(point));
         fresh.attention.succeed(&self.attention);
+        fresh.vigil.succeed(std::mem::replace(&mut self.vigil, Vigil::new(site)));
         self.engine.reload(site.rules.clone(), &site.catalog, now);
         let open = self.engine.alarms();
         open.iter().for_each(|alarm| fresh.attention.alarm(alarm));
         (self.catalog, self.devices) = (fresh.catalog, fresh.devices);
         (self.derived, self.attention) = (fresh.derived, fresh.attention);
+        self.vigil = fresh.vigil;
     }
 
     /// Readings of one poll; none for a device that these documents do not have.
@@ -209,6 +225,7 @@ impl Core {
         let Some(device) = self.devices.get(&raw.device) else { return Vec::new() };
         let overdue = device.spec.calibration_due.is_some_and(|due| due <= now);
         let batch = device.normalizer.normalize(raw, overdue, !clock_trusted);
+        self.vigil.polled(&batch);
         self.read(batch, now)
     }
 

@@ -17,6 +17,7 @@ use crate::gateway::line::Polled;
 use crate::gateway::notify::{Alive, watchdog};
 use crate::gateway::pending::Pending;
 use crate::gateway::start::Begun;
+use crate::gateway::vigil::Surroundings;
 use crate::gateway::writer::{Writer, Written};
 use crate::journal::{Progress, Seq};
 use crate::loss::Losses;
@@ -153,6 +154,9 @@ impl Keeper {
 
     /// Commits everything that waits; a refusal is tried again until the caller's patience ends.
     async fn finish(&mut self) {
+        let now = self.clock.now();
+        let memories = self.core.vigil().memories(now, true);
+        self.pending.remember(memories, now);
         self.pending.urgent = true;
         loop {
             self.retry_at = None;
@@ -303,6 +307,18 @@ impl Keeper {
             .extend(own.lines.iter().map(|(line, point)| reading(*point, self.troubles.contains_key(line))));
         let batch = Batch { device: own.device, start: now, end: now, readings };
         self.apply(Event::Read(batch));
+        self.look_at_risk_points(now);
+    }
+
+    /// Tells how the risk points stand.
+    fn look_at_risk_points(&mut self, now: Timestamp) {
+        let stands = self.core.stands(&Surroundings::default(), now);
+        for batch in self.core.vigil().readings(&stands, now) {
+            self.apply(Event::Read(batch));
+        }
+        self.board.stand(stands);
+        let memories = self.core.vigil().memories(now, false);
+        self.pending.remember(memories, now);
     }
 
     /// Gives the open group to the writer when it is due and the writer is free.

@@ -23,6 +23,7 @@ mod pipe;
 mod polling;
 mod start;
 mod text_line;
+pub mod vigil;
 mod writer;
 
 use std::collections::BTreeSet;

@@ -25,6 +25,7 @@ pub(crate) struct Pending {
     states: BTreeMap<String, RuleState>,
     progress: BTreeMap<String, Progress>,
     audits: Vec<Audit>,
+    memories: BTreeMap<String, String>,
     /// Time of the oldest event that is not handed to the writer.
     pub(crate) since: Option<Timestamp>,
     /// A transition waits: commit at once.
@@ -53,6 +54,14 @@ impl Pending {
         }
     }
 
+    /// Takes what is to be known after a restart.
+    pub(crate) fn remember(&mut self, memories: Vec<(String, String)>, now: Timestamp) {
+        if !memories.is_empty() {
+            self.since.get_or_insert(now);
+            self.memories.extend(memories);
+        }
+    }
+
     /// Takes the newest progress of a sink.
     pub(crate) fn confirm(&mut self, sink: String, progress: Progress, now: Timestamp) {
         self.since.get_or_insert(now);
@@ -72,6 +81,7 @@ impl Pending {
             states: std::mem::take(&mut self.states).into_iter().collect(),
             progress: std::mem::take(&mut self.progress).into_iter().collect(),
             audits: std::mem::take(&mut self.audits),
+            memories: std::mem::take(&mut self.memories).into_iter().collect(),
         })
     }
 
@@ -92,6 +102,9 @@ impl Pending {
         }
         for (sink, progress) in group.progress {
             self.progress.entry(sink).or_insert(progress);
+        }
+        for (key, text) in group.memories {
+            self.memories.entry(key).or_insert(text);
         }
     }
 

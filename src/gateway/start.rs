@@ -55,6 +55,7 @@ fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Resu
     let now = clock.now();
     let mut journal = Journal::open(&site.journal)?;
     journal.keep_site(&site.catalog, &site.documents, now)?;
+    journal.remember(&registry(site))?;
     let names: Vec<String> = site.sinks.iter().map(|sink| sink.name.clone()).collect();
     journal.keep_sinks(&names)?;
     let set_aside = saved.is_some();
@@ -66,10 +67,17 @@ fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Resu
     let last = reader.last()?;
     let mut core = Core::new(site);
     core.restore(reader.states()?, last.map(|(_, at)| at), now);
+    core.vigil().restore(&reader.memories()?);
     let progress = reader.progress()?;
     drop(reader);
     let writer = writer::start(journal, Arc::clone(clock), site.journal.path.clone())?;
     Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), set_aside })
+}
+
+/// The risk points of these documents, for questions about another day.
+pub(crate) fn registry(site: &Site) -> Vec<(String, String)> {
+    let text = serde_json::to_string(&site.risk_points).unwrap_or_default();
+    vec![(format!("registry/{}", site.catalog.version), text)]
 }
 
 /// The error with its causes, in one line.

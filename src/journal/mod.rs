@@ -96,6 +96,8 @@ pub struct Group {
     pub progress: Vec<(String, Progress)>,
     /// What the gateway did to devices, and what it learnt of them, in order.
     pub audits: Vec<Audit>,
+    /// What a restart needs beside rule states, by key: texts that their owners alone can read.
+    pub memories: Vec<(String, String)>,
 }
 
 /// Something that must be known afterwards although it is no reading and no alarm.

@@ -68,6 +68,45 @@ impl Reader {
         Ok(states)
     }
 
+    /// What a restart needs beside rule states, by key. A damaged one is left out and counted.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn memories(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let mut inner = self.inner();
+        let mut kept = BTreeMap::new();
+        let mut damaged = 0_u64;
+        {
+            let mut query = inner.db.prepare_cached(
+                "SELECT substr(key, 8), value FROM meta WHERE key >= 'memory/' AND key < 'memory0'",
+            )?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                let (key, value): (String, String) = (row.get(0)?, row.get(1)?);
+                let text = value.split_once(' ').filter(|(sum, text)| {
+                    u32::from_str_radix(sum, 16).is_ok_and(|sum| sum == text_sum(&key, text))
+                });
+                match text {
+                    Some((_, text)) => drop(kept.insert(key, text.to_owned())),
+                    None => damaged += 1,
+                }
+            }
+        }
+        inner.damaged = inner.damaged.saturating_add(damaged);
+        Ok(kept)
+    }
+
+    /// The versions of the site's documents, oldest first, with the time from which each held.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn versions(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        let inner = self.inner();
+        let mut query = inner.db.prepare_cached("SELECT version, at FROM sites ORDER BY id")?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?))))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// Progress by sink name. A damaged one is left out: its sink begins anew, which repeats and loses nothing.
     ///
     /// # Errors

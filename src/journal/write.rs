@@ -62,6 +62,14 @@ impl Journal {
         })
     }
 
+    /// Keeps what a restart needs, outside of any group.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn remember(&mut self, memories: &[(String, String)]) -> Result<(), StoreError> {
+        write(&mut self.db, |tx| memories.iter().try_for_each(|(key, text)| store_memory(tx, key, text)))
+    }
+
     /// Commits one group, durable when it returns.
     ///
     /// # Errors
@@ -149,6 +157,9 @@ fn store(tx: &Transaction, seq: i64, site: i64, group: &Group, bytes: &mut Vec<u
     for (sink, progress) in &group.progress {
         store_progress(tx, sink, progress)?;
     }
+    for (key, text) in &group.memories {
+        store_memory(tx, key, text)?;
+    }
     if seq % BLOCK == BLOCK - 1 {
         let from = seq - (BLOCK - 1);
         tx.prepare_cached(
@@ -190,6 +201,13 @@ fn store_progress(tx: &Transaction, sink: &str, progress: &Progress) -> rusqlite
     )?
     .execute(params![sink, text, text_sum(sink, &text)])
     .map(drop)
+}
+
+/// Kept in `meta`, which every format has, behind a check sum.
+fn store_memory(tx: &Transaction, key: &str, text: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?
+        .execute(params![format!("memory/{key}"), format!("{:08x} {text}", text_sum(key, text))])
+        .map(drop)
 }
 
 fn json<T: serde::Serialize>(value: &T) -> String {

@@ -107,7 +107,8 @@ pub fn diff(old: &Site, new: &Site) -> Diff {
     };
     compare("risk_point", &risks(old), &risks(new), |a, b| (a != b).then(Vec::new), &mut out.items);
     let bound = |site: &Site| -> BTreeMap<String, crate::risk::Sensor> {
-        let named = |sensor: &crate::risk::Sensor| (format!("{} at {}", sensor.name, sensor.code), sensor.clone());
+        let named =
+            |sensor: &crate::risk::Sensor| (format!("{} at {}", sensor.name, sensor.code), sensor.clone());
         site.sensors.iter().map(named).collect()
     };
     compare("sensor", &bound(old), &bound(new), |a, b| (a.span != b.span).then(Vec::new), &mut out.items);

@@ -120,6 +120,7 @@ fn picture() -> Picture {
         ],
         lines: vec![None],
         traffic: Vec::new(),
+        stands: Arc::default(),
         journal: JournalStatus {
             seq: 42,
             readings: 400,

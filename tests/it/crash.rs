@@ -63,7 +63,16 @@ fn group(seed: u64, seq: u64) -> Group {
     let progress = vec![("tsdb".to_owned(), Progress { alarms: 0, live, gaps })];
     let version = format!("version-{}", seq / 50);
     let states = states.into_iter().collect();
-    Group { now: now(seq), version, batches, transitions, states, progress, audits: vec![audit(seq)] }
+    Group {
+        now: now(seq),
+        version,
+        batches,
+        transitions,
+        states,
+        progress,
+        audits: vec![audit(seq)],
+        memories: vec![],
+    }
 }
 
 fn audit(seq: u64) -> Audit {

@@ -171,6 +171,7 @@ fn picture() -> Picture {
         devices: vec![fine.clone(), trouble, fine.clone(), fine, DeviceStatus::default()],
         lines: vec![None],
         traffic: Vec::new(),
+        stands: Arc::default(),
         journal: JournalStatus {
             seq: 15,
             readings: 1234,

@@ -1,0 +1,249 @@
+//! Which risk points are really watched, right now: keeps what polls say of their sensors, and tells rungs as readings.
+//!
+//! In: batches of the core, alarms that are hidden, when a notice was proved. Out: [`Standing`]s, and readings of the devices of class `coverage`.
+//! Invariant: pure; the memory of a sensor goes by its name, so that it outlives a reload and, journaled, a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::alarm::Kind;
+use crate::clock::Timestamp;
+use crate::point::{DeviceId, PointId};
+use crate::reading::{Batch, Reading, Sample};
+use crate::risk::coverage::Rung;
+use crate::risk::ladder::{self, Guard, Standing};
+use crate::risk::seen::{self, Seen};
+use crate::risk::{RiskPoint, Sensor, Windows};
+use crate::site::Site;
+
+/// A rung that did not change is told again after this long, so that it never looks stale.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// What was seen is kept on disk this often, so that a restart loses little of a day's share.
+const KEPT_EVERY: Duration = Duration::from_secs(300);
+
+/// A risk point and how it stands.
+pub type Stand = (Arc<RiskPoint>, Standing);
+
+/// What is outside the polls and decides who hears of a sensor.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Rules that are there and don't speak, with why: `outlet-high is shelved until ...`.
+    pub hidden: BTreeMap<String, String>,
+    /// When a notice was last proved to get out.
+    pub proved: Option<Timestamp>,
+    /// Devices in maintenance: why, and until when.
+    pub maintenance: BTreeMap<String, (String, Timestamp)>,
+}
+
+/// All risk points of the site.
+pub struct Vigil {
+    places: Vec<Watched>,
+    members: BTreeMap<DeviceId, Member>,
+    windows: Windows,
+    told: Option<Timestamp>,
+    kept: Option<Timestamp>,
+}
+
+struct Watched {
+    point: Arc<RiskPoint>,
+    carrier: DeviceId,
+    rung: PointId,
+    blind: PointId,
+    sensors: Vec<(Sensor, DeviceId, PointId)>,
+    /// Numbers told last: rung, blind, sensors.
+    last: Vec<u8>,
+}
+
+/// A polled device that stands at a risk point.
+struct Member {
+    name: String,
+    /// The points that a rule looks at; all when no rule does.
+    counted: BTreeSet<PointId>,
+    /// Rules of kind process on its points, or on what is derived from them.
+    rules: Vec<String>,
+    has_session: bool,
+    seen: Seen,
+}
+
+impl Vigil {
+    /// Nothing is seen yet.
+    pub fn new(site: &Site) -> Self {
+        let device = |name: &str| {
+            site.catalog.devices.iter().find(|device| device.name == name && device.line.is_some())
+        };
+        let mut members = BTreeMap::new();
+        for sensor in &site.sensors {
+            if let Some(device) = device(&sensor.name) {
+                members.entry(device.id).or_insert_with(|| member(site, sensor, device.id));
+            }
+        }
+        let places = site.risk_points.iter().filter_map(|point| {
+            let carrier = site.catalog.devices.iter().find(|device| {
+                device.class == "coverage" && device.risk_point.as_ref() == Some(&point.code)
+            })?;
+            let of = |short: &str| {
+                let found = site
+                    .catalog
+                    .points
+                    .iter()
+                    .find(|known| known.device == carrier.id && known.short == short);
+                found.map(|point| point.id)
+            };
+            let sensors = site.sensors.iter().filter(|sensor| sensor.code == point.code);
+            let sensors = sensors.filter_map(|sensor| {
+                let told = of(&format!("sensor-{}", sensor.name))?;
+                Some((sensor.clone(), device(&sensor.name)?.id, told))
+            });
+            Some(Watched {
+                point: Arc::new(point.clone()),
+                carrier: carrier.id,
+                rung: of("rung")?,
+                blind: of("blind")?,
+                sensors: sensors.collect(),
+                last: Vec::new(),
+            })
+        });
+        Self { places: places.collect(), members, windows: Windows::default(), told: None, kept: None }
+    }
+
+    /// Takes what an earlier run kept; what can't be read is as if it never was.
+    pub fn restore(&mut self, memories: &BTreeMap<String, String>) {
+        for member in self.members.values_mut() {
+            let kept = memories.get(&memory(&member.name));
+            if let Some(seen) = kept.and_then(|text| serde_json::from_str(text).ok()) {
+                member.seen = seen;
+            }
+        }
+    }
+
+    /// Takes what was seen under other documents.
+    pub fn succeed(&mut self, old: Self) {
+        let mut seen: BTreeMap<String, Seen> =
+            old.members.into_values().map(|member| (member.name, member.seen)).collect();
+        for member in self.members.values_mut() {
+            if let Some(seen) = seen.remove(&member.name) {
+                member.seen = seen;
+            }
+        }
+        self.kept = old.kept;
+    }
+
+    /// Takes one poll.
+    pub fn polled(&mut self, batch: &Batch) {
+        let Some(member) = self.members.get_mut(&batch.device) else { return };
+        let counts =
+            |reading: &&Reading| member.counted.is_empty() || member.counted.contains(&reading.point);
+        if let Some(told) = seen::told(batch.readings.iter().filter(counts), member.has_session) {
+            member.seen.take(told, batch.end);
+        }
+    }
+
+    /// The wall clock was stepped.
+    pub fn shifted(&mut self, ms: i64) {
+        self.members.values_mut().for_each(|member| member.seen.shifted(ms));
+        self.told = self.told.map(|at| at.shifted(ms));
+        self.kept = self.kept.map(|at| at.shifted(ms));
+    }
+
+    /// How every point stands that the district counts at `now`.
+    pub fn standings(&self, around: &Surroundings, now: Timestamp) -> Vec<Stand> {
+        let counted = self.places.iter().filter(|place| place.point.span.holds(now));
+        counted.map(|place| (Arc::clone(&place.point), self.standing(place, around, now))).collect()
+    }
+
+    fn standing(&self, place: &Watched, around: &Surroundings, now: Timestamp) -> Standing {
+        let nothing = Seen::default();
+        let each = place.sensors.iter().map(|(sensor, device, _)| {
+            let member = self.members.get(device);
+            let seen = member.map_or(&nothing, |member| &member.seen);
+            let rules = member.map_or(&[][..], |member| member.rules.as_slice());
+            let hidden: Vec<String> =
+                rules.iter().filter_map(|rule| around.hidden.get(rule).cloned()).collect();
+            let guard = Guard {
+                ruled: hidden.len() < rules.len(),
+                hidden,
+                proved: around.proved,
+                maintenance: around.maintenance.get(&sensor.name).cloned(),
+            };
+            ladder::sensor(sensor, seen, &guard, &self.windows, now)
+        });
+        ladder::point(&place.point, each.collect(), now)
+    }
+
+    /// Readings of what changed since the last time, and of everything each minute.
+    pub fn readings(&mut self, stands: &[Stand], now: Timestamp) -> Vec<Batch> {
+        let all = self.told.is_none_or(|told| now.since(told) >= TOLD_EVERY);
+        if all {
+            self.told = Some(now);
+        }
+        let mut batches = Vec::new();
+        for (point, standing) in stands {
+            let Some(place) = self.places.iter_mut().find(|place| place.point.code == point.code) else {
+                continue;
+            };
+            let rung_of = |name: &str| {
+                standing.sensors.iter().find(|sensor| sensor.name == name).and_then(|sensor| sensor.rung)
+            };
+            // Too early to say is not blind.
+            let blind = standing.blind && !standing.unknown && !standing.unspecified;
+            let mut numbers = vec![(place.rung, Rung::number(standing.rung)), (place.blind, u8::from(blind))];
+            numbers.extend(
+                place.sensors.iter().map(|(sensor, _, point)| (*point, Rung::number(rung_of(&sensor.name)))),
+            );
+            let fresh: Vec<u8> = numbers.iter().map(|(_, number)| *number).collect();
+            let changed = |index: usize| place.last.get(index) != fresh.get(index);
+            let readings: Vec<Reading> = numbers
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| all || changed(*index))
+                .map(|(_, (point, number))| Reading {
+                    point: *point,
+                    at: now,
+                    sample: Sample::Good(f64::from(*number)),
+                })
+                .collect();
+            place.last = fresh;
+            if !readings.is_empty() {
+                batches.push(Batch { device: place.carrier, start: now, end: now, readings });
+            }
+        }
+        batches
+    }
+
+    /// What is to be kept on disk, when it is time for that; `last`: the gateway ends.
+    pub fn memories(&mut self, now: Timestamp, last: bool) -> Vec<(String, String)> {
+        if !last && self.kept.is_some_and(|kept| now.since(kept) < KEPT_EVERY) {
+            return Vec::new();
+        }
+        self.kept = Some(now);
+        let text = |member: &Member| Some((memory(&member.name), serde_json::to_string(&member.seen).ok()?));
+        self.members.values().filter_map(text).collect()
+    }
+}
+
+/// The key that a sensor's memory is kept under.
+fn memory(name: &str) -> String {
+    format!("seen/{name}")
+}
+
+fn member(site: &Site, sensor: &Sensor, device: DeviceId) -> Member {
+    let spec = site.devices.iter().find(|spec| spec.id == device);
+    let own: BTreeSet<PointId> =
+        spec.map(|spec| spec.points.iter().flatten().copied().collect()).unwrap_or_default();
+    let process = || site.rules.iter().filter(|rule| rule.kind == Kind::Process);
+    let derived = |point: PointId| {
+        let found = site.derived.iter().find(|derived| derived.point == point);
+        found.is_some_and(|derived| derived.inputs.iter().any(|(_, input)| own.contains(input)))
+    };
+    let rules = process().filter(|rule| own.contains(&rule.point) || derived(rule.point));
+    let counted = process().map(|rule| rule.point).filter(|point| own.contains(point)).collect();
+    Member {
+        name: sensor.name.clone(),
+        counted,
+        rules: rules.map(|rule| rule.name.clone()).collect(),
+        has_session: sensor.has_session,
+        seen: Seen::default(),
+    }
+}
