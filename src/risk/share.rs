@@ -42,7 +42,7 @@ impl Share {
             }
         }
         let newest = self.good.back().map_or(bucket, |(number, _)| *number);
-        while self.good.front().is_some_and(|(number, _)| *number <= newest - BUCKETS - 1) {
+        while self.good.front().is_some_and(|(number, _)| *number < newest - BUCKETS) {
             self.good.pop_front();
         }
     }
