@@ -95,9 +95,8 @@ impl LineTask {
         let settings = &spec.settings;
         let specs = spec.devices.iter().filter_map(|index| site.devices.get(*index));
         let name = |id| site.catalog.device(id).map(|named| named.name.clone()).unwrap_or_default();
-        let devices: Vec<Polling> = specs
-            .map(|device| Polling::new(device, name(device.id), &settings.address, settings.quiet))
-            .collect();
+        let devices: Vec<Polling> =
+            specs.map(|device| Polling::new(device, name(device.id), settings)).collect();
         let demand = |device: &Polling| Demand { every: device.every, cost: device.costs().answered };
         let demands: Vec<Demand> = devices.iter().map(demand).collect();
         let mut turns = Turns::new(&demands, u64::from(spec.id.0), ports.clock.instant());

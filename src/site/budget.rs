@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::bus::{Address, SerialFormat};
+use crate::bus::SerialFormat;
 use crate::poll::cost::Cost;
 use crate::poll::plan::{Cuts, Plan, wanted};
 use crate::site::devices::{DeviceDraft, LineDraft};
@@ -39,12 +39,12 @@ impl Part<'_> {
 /// Judges the load of every line.
 pub(crate) fn check(lines: &[LineDraft], drafts: &[DeviceDraft], report: &Report) {
     for (index, line) in lines.iter().enumerate() {
-        let Address::Serial { format, .. } = &line.settings.address else { continue };
+        let Some(format) = line.settings.format() else { continue };
         let own = || drafts.iter().filter(|draft| draft.line == index);
         let quiet = own().map(|draft| draft.profile.limits.quiet).fold(line.settings.quiet, Duration::max);
-        let cost = Cost::new(&line.settings.address, quiet);
+        let cost = Cost::new(&line.settings, quiet);
         let parts: Vec<Part<'_>> =
-            own().map(|draft| Part { draft, cost_s: cost_s(draft, &cost, *format) }).collect();
+            own().map(|draft| Part { draft, cost_s: cost_s(draft, &cost, format) }).collect();
         let load: f64 = parts.iter().map(Part::load).sum();
         let in_alarm: f64 = parts.iter().map(Part::load_in_alarm).sum();
         let (name, percent) = (&line.settings.name, 100.0 * load);

@@ -77,14 +77,21 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
         Some("drain") => LateAnswers::Drain,
         _ => LateAnswers::Fence,
     };
+    let speed = serial::behind(section);
     section.finish();
     let address = serial.or(tcp).or(rtu_over_tcp).or(ascii_over_tcp).or(text_over_tcp).or(dial_in).or(tls);
     let (name, address) = (name?, address?);
     let moved = elsewhere.iter().find(|(line, _)| *line == name).map(|(_, to)| to.clone());
     let address = lead(section, address, moved);
     let heartbeats = heartbeats(&address);
-    let settings =
-        LineSettings { timeout, quiet, heartbeats, late_answers, ..LineSettings::plain(&name, address) };
+    let settings = LineSettings {
+        timeout,
+        quiet,
+        heartbeats,
+        late_answers,
+        speed,
+        ..LineSettings::plain(&name, address)
+    };
     Some(LineDraft { settings, text_over_tcp: carries_text, place: section.place("name") })
 }
 
