@@ -342,10 +342,11 @@ fn triggers(section: &Section<'_>, profile: &Profile) -> (Vec<Allowed>, Vec<usiz
     (allowed, withheld)
 }
 
-/// Hides the points that `points = [...]` leaves out; what others need stays hidden.
+/// Hides the points that `points = [...]` leaves out; what others need stays hidden. Without it those are hidden whose read changes the device.
 fn only(section: &Section<'_>, profile: &mut Profile) {
     let wanted = section.texts("points");
     if wanted.is_empty() {
+        profile.fields.iter_mut().for_each(|field| field.hidden |= field.destructive);
         return;
     }
     for (name, place) in &wanted {
