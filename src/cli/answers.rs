@@ -91,6 +91,13 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         bytes(journal.bytes)
     )?;
     writeln!(out, ", {} waiting", count(journal.waiting))?;
+    if let Some(hours) = journal.hours_left {
+        writeln!(out, "room for {} of readings that a sink does not take", span(hours))?;
+    }
+    if journal.syncs_per_hour > 0.0 {
+        let written = bytes(whole(journal.written_per_hour));
+        writeln!(out, "to the disk in an hour: {written}, {} syncs", count(whole(journal.syncs_per_hour)))?;
+    }
     let mut losses = Table::new(&["loss", "place", "count"]);
     for loss in &view.losses {
         losses.row(vec![loss.reason.clone(), loss.place.clone(), count(loss.count)]);
@@ -278,6 +285,20 @@ fn bytes(bytes: u64) -> String {
         (whole, tenth) = (whole / 1000, whole % 1000 / 100);
     }
     format!("{whole}.{tenth} TB")
+}
+
+/// Hours as people say them.
+fn span(hours: f64) -> String {
+    if hours < 72.0 { format!("{hours:.1} hours") } else { format!("{:.0} days", hours / 24.0) }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates; a rate is not negative"
+)]
+fn whole(rate: f64) -> u64 {
+    rate.round() as u64
 }
 
 #[cfg(test)]

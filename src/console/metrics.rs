@@ -114,6 +114,19 @@ fn journal(page: &mut Page, picture: &Picture) {
     page.sample(&[], journal.seq);
     page.family("lifeline_journal_bytes", "gauge", "Bytes of the journal on disk.");
     page.sample(&[], journal.bytes);
+    page.family("lifeline_journal_bytes_max", "gauge", "Bytes that the journal may take.");
+    page.sample(&[], journal.bytes_max);
+    if let Some(hours) = journal.hours_left {
+        let help = "Hours until readings that a sink does not have must go, if it takes nothing from now on.";
+        page.family("lifeline_journal_hours_left", "gauge", help);
+        page.sample(&[], format!("{hours:.1}"));
+    }
+    page.family("lifeline_journal_encoded_bytes_total", "counter", "Bytes of readings since start, encoded.");
+    page.sample(&[], journal.encoded);
+    page.family("lifeline_journal_written_bytes_total", "counter", "Bytes sent to the disk since start.");
+    page.sample(&[], journal.written);
+    page.family("lifeline_journal_syncs_total", "counter", "Syncs of the disk since start.");
+    page.sample(&[], journal.syncs);
     page.family("lifeline_journal_waiting_readings", "gauge", "Readings that wait for the disk.");
     page.sample(&[], journal.waiting);
 }

@@ -23,6 +23,7 @@ mod pipe;
 mod polling;
 mod start;
 mod text_line;
+mod times;
 pub mod vigil;
 mod writer;
 
@@ -55,9 +56,6 @@ pub enum RunError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
-    /// Neither the disk nor the kept reserve has room for the journal.
-    #[error("the disk of the journal is full; free some space on it, nothing was changed")]
-    Full(#[source] Box<RunError>),
     /// The journal was opened and cannot be read or written.
     #[error("cannot start from the journal")]
     Store(#[from] journal::StoreError),
@@ -71,7 +69,7 @@ impl RunError {
         match self {
             Self::Journal(error) => error.is_damage(),
             Self::Store(error) => error.is_damage(),
-            Self::Full(_) | Self::Thread(_) => false,
+            Self::Thread(_) => false,
         }
     }
 
@@ -79,7 +77,7 @@ impl RunError {
         match self {
             Self::Journal(error) => error.is_lack_of_room(),
             Self::Store(error) => !error.is_damage(),
-            Self::Full(_) | Self::Thread(_) => false,
+            Self::Thread(_) => false,
         }
     }
 }

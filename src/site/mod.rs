@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use crate::alarm::Rule;
 use crate::bus::{LineSettings, Slave};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Trust};
 use crate::diagnostic::Diagnostics;
 use crate::point::{Catalog, DeviceId, LineId, PointId};
 use crate::profile::Profile;
@@ -102,6 +102,8 @@ pub struct Site {
     pub catalog: Arc<Catalog>,
     /// IANA time zone for display.
     pub timezone: String,
+    /// What makes the box's clock trusted.
+    pub trust: Trust,
     /// Lines.
     pub lines: Vec<LineSpec>,
     /// Polled devices.

@@ -75,6 +75,7 @@ pub(crate) fn group(seed: u64, seq: u64) -> Group {
         progress,
         audits: vec![audit(seq)],
         memories: vec![],
+        undated: None,
     }
 }
 

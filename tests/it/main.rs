@@ -26,6 +26,7 @@ mod power;
 mod profiles;
 mod reference;
 mod reload;
+mod refused;
 mod running;
 mod serial;
 mod shared;

@@ -120,6 +120,8 @@ impl Machine {
         let path = self.folder.path().to_owned();
         if std::fs::metadata(path.join("journal.db")).is_ok_and(|file| file.len() > 0) || self.told > 0 {
             assert!(self.journal.is_some() || self.open(), "it opens");
+            let hidden = self.journal.as_ref().map(Journal::hidden);
+            assert_eq!(hidden, Some(0), "a torn end of the log is no damage");
             self.told = check(&path, &mut self.groups, self.told, KEEP);
         }
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 
 use rusqlite::ffi;
 
@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     Full,
     /// The call fails: a write leaves its first half, a failed sync drops what it should have made durable, as Linux does.
     Failure,
+    /// The call hangs until [`Disk::go_on`].
+    Stall,
 }
 
 /// Which operations a fault meets.
@@ -80,6 +82,8 @@ struct State {
 pub(crate) struct Disk {
     folder: PathBuf,
     state: Mutex<State>,
+    /// Stalled calls wait here for the end of the plan.
+    going: Condvar,
 }
 
 static DISKS: Mutex<Vec<Arc<Disk>>> = Mutex::new(Vec::new());
@@ -88,7 +92,11 @@ impl Disk {
     /// Puts a disk under the database files in `folder`, which holds none yet.
     pub(crate) fn under(folder: &Path) -> Arc<Self> {
         register();
-        let disk = Arc::new(Self { folder: folder.canonicalize().unwrap(), state: Mutex::default() });
+        let disk = Arc::new(Self {
+            folder: folder.canonicalize().unwrap(),
+            state: Mutex::default(),
+            going: Condvar::new(),
+        });
         DISKS.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&disk));
         disk
     }
@@ -101,6 +109,25 @@ impl Disk {
     pub(crate) fn plan(&self, plan: Option<Plan>) {
         let mut state = self.state();
         (state.operations, state.plan, state.met) = (0, plan, 0);
+    }
+
+    /// Lets a stalled call go on.
+    pub(crate) fn go_on(&self) {
+        self.plan(None);
+        self.going.notify_all();
+    }
+
+    /// Counts an operation and lets it stall; what else goes wrong with it.
+    fn meet(&self) -> (MutexGuard<'_, State>, Option<Fault>) {
+        let mut state = self.state();
+        let fault = state.meet();
+        if fault != Some(Fault::Stall) {
+            return (state, fault);
+        }
+        while state.plan.is_some() {
+            state = self.going.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        (state, None)
     }
 
     /// Operations since the last plan.
@@ -376,13 +403,12 @@ unsafe extern "C" fn write(
     unsafe {
         let (file, methods) = ours(file);
         let write = methods.xWrite.expect("a method of version 1");
-        let mut state = (*file.disk).state();
-        let fault = state.meet();
+        let (mut state, fault) = (*file.disk).meet();
         let all = usize::try_from(count).unwrap();
         let done = match fault {
             None => all,
             Some(Fault::PowerCut) => return ffi::SQLITE_IOERR_WRITE,
-            Some(Fault::Full | Fault::Failure) => all / 2,
+            Some(_) => all / 2,
         };
         let code = write(file.real, bytes, c_int::try_from(done).unwrap(), at);
         let content = std::slice::from_raw_parts(bytes.cast::<u8>(), done).to_vec();
@@ -423,7 +449,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
                 ffi::SQLITE_OK
             }
             Some(Fault::PowerCut) => ffi::SQLITE_IOERR_FSYNC,
-            Some(Fault::Full | Fault::Failure) => {
+            Some(_) => {
                 state.nodes[file.node].pending.clear();
                 ffi::SQLITE_IOERR_FSYNC
             }

@@ -351,6 +351,7 @@ impl<'a> Build<'a> {
             lines: lines.collect(),
             catalog: Arc::new(self.catalog),
             timezone: self.settings.timezone,
+            trust: self.settings.trust,
             devices: self.devices,
             derived: self.derived,
             rules: self.rules,
