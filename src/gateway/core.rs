@@ -217,6 +217,7 @@ impl Core {
         fresh.derived.succeed(derived, kept, |point| numbers.point(point));
         fresh.attention.succeed(&self.attention);
         fresh.vigil.succeed(std::mem::replace(&mut self.vigil, Vigil::new(site)));
+        self.times.renumber(|point| numbers.point(point));
         self.engine.reload(site.rules.clone(), &site.catalog, now);
         let open = self.engine.alarms();
         open.iter().for_each(|alarm| fresh.attention.alarm(alarm));

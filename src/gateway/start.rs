@@ -66,12 +66,13 @@ fn without_journal(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunErro
     core.restore(state.states, state.last.map(|(_, at)| at), clock.now());
     core.vigil().restore(&state.memories);
     let settings = site.journal.clone();
-    let (catalog, documents) = (Arc::clone(&site.catalog), site.documents.clone());
+    let (catalog, documents, registry) = (Arc::clone(&site.catalog), site.documents.clone(), registry(site));
     let names: Vec<String> = site.sinks.iter().map(|sink| sink.name.clone()).collect();
     let times = Arc::clone(clock);
     let open = move || {
         let mut journal = Journal::open(&settings).map_err(OpenError::into_store)?;
         journal.keep_site(&catalog, &documents, times.now())?;
+        journal.remember(&registry)?;
         journal.keep_sinks(&names)?;
         Ok(journal)
     };

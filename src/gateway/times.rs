@@ -7,6 +7,7 @@
 //! take the place of the first.
 
 use crate::clock::Timestamp;
+use crate::point::PointId;
 use crate::reading::{Doubt, Reading, Sample};
 
 /// A clock that is less than this behind was slewed or read by two devices at once: no doubt.
@@ -28,15 +29,30 @@ impl Times {
         }
     }
 
+    /// Points have other numbers from now on; `None` for one that is gone.
+    pub(crate) fn renumber(&mut self, number: impl Fn(PointId) -> Option<PointId>) {
+        for (place, last) in std::mem::take(&mut self.last).into_iter().enumerate() {
+            let point = u32::try_from(place).ok().and_then(|point| number(PointId(point)));
+            if let (Some(PointId(point)), Some(last)) = (point, last) {
+                *self.of(point) = Some(last);
+            }
+        }
+    }
+
+    /// The last time of a point.
+    fn of(&mut self, point: u32) -> &mut Option<Timestamp> {
+        let place = usize::try_from(point).expect("a point's number fits this machine's memory");
+        if self.last.len() <= place {
+            // Numbers of points are dense: a catalog counts them from 0.
+            self.last.resize(place.saturating_add(1), None);
+        }
+        self.last.get_mut(place).expect("the list was made long enough")
+    }
+
     /// Keeps the invariant.
     pub(crate) fn keep(&mut self, readings: &mut [Reading]) {
         for reading in readings {
-            let place = usize::try_from(reading.point.0).unwrap_or(usize::MAX);
-            if self.last.len() <= place {
-                // Numbers of points are dense: a catalog counts them from 0.
-                self.last.resize(place.saturating_add(1), None);
-            }
-            let Some(last) = self.last.get_mut(place) else { continue };
+            let last = self.of(reading.point.0);
             if let Some(last) = *last
                 && reading.at <= last
             {
@@ -56,7 +72,6 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::point::PointId;
 
     fn keep(times: &mut Times, ms: i64) -> (i64, bool) {
         let at = Timestamp::from_millis(ms);
@@ -75,6 +90,15 @@ mod tests {
         assert_eq!(keep(&mut times, -4000), (1003, false), "a trusted clock that goes back");
         assert_eq!(keep(&mut times, 1003), (1004, true));
         assert_eq!(keep(&mut times, 9000), (9000, true));
+    }
+
+    #[test]
+    fn a_point_keeps_its_time_under_another_number() {
+        let mut times = Times { trusted: true, ..Times::default() };
+        keep(&mut times, 5000);
+        times.renumber(|point| Some(PointId(point.0 + 3)));
+        assert_eq!(*times.of(4), Some(Timestamp::from_millis(5000)));
+        assert_eq!(keep(&mut times, 4000), (4000, true), "another point has that number now");
     }
 
     #[test]
