@@ -104,7 +104,7 @@ fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Resu
     core.vigil().restore(&reader.memories()?);
     let progress = reader.progress()?;
     drop(reader);
-    let writer = writer::start(Store::Open(journal), Arc::clone(clock))?;
+    let writer = writer::start(Store::Open(Box::new(journal)), Arc::clone(clock))?;
     Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), set_aside })
 }
 

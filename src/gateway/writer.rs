@@ -40,7 +40,7 @@ type Open = Box<dyn FnMut() -> Result<Journal, StoreError> + Send>;
 /// The journal, or the way to it.
 pub(crate) enum Store {
     /// Open.
-    Open(Journal),
+    Open(Box<Journal>),
     /// There was no room to open it; tried again with each group.
     Closed(Open),
 }
@@ -129,7 +129,7 @@ impl Desk {
 
     fn open(&mut self) -> Result<&mut Journal, StoreError> {
         if let Store::Closed(open) = &mut self.store {
-            self.store = Store::Open(open()?);
+            self.store = Store::Open(Box::new(open()?));
             tracing::info!("there is room again; the journal is open");
         }
         match &mut self.store {

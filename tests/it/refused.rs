@@ -1,6 +1,7 @@
 //! A disk that refuses or stalls under the running gateway: polls and alarms go on, people hear of it, and it mends itself.
 //! Runs in real time on loopback sockets.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,10 +47,13 @@ fn with_gateway<F: Future<Output = Vec<Transition>>>(act: impl FnOnce(Arc<Board>
             Box::pin(std::future::pending())
         });
         let (stop_to, stop) = watch::channel(false);
-        let running = tokio::spawn(gateway::run(site, Arc::new(SystemClock::new()), vec![take], stop));
-        let told = act(board.await.unwrap(), Arc::clone(&disk)).await;
+        let mut running = pin!(gateway::run(site, Arc::new(SystemClock::new()), vec![take], stop));
+        let told = tokio::select! {
+            ended = &mut running => panic!("it ended: {:?}", ended.err()),
+            told = async { act(board.await.unwrap(), Arc::clone(&disk)).await } => told,
+        };
         stop_to.send(true).unwrap();
-        running.await.unwrap().unwrap();
+        running.await.unwrap();
         told
     });
     // What people heard of is in the log, once, and the log is in order.
