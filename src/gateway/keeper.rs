@@ -16,6 +16,7 @@ use crate::gateway::core::{Core, Effects, Event};
 use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
 use crate::gateway::notify::{Alive, watchdog};
+use crate::gateway::own::{Own, own_points};
 use crate::gateway::pending::Pending;
 use crate::gateway::start::Begun;
 use crate::gateway::vigil::Surroundings;
@@ -50,15 +51,6 @@ pub(crate) struct Outlets {
     pub(crate) committed: watch::Sender<Seq>,
     /// To the line tasks: devices that are to be polled denser.
     pub(crate) dense: watch::Sender<BTreeSet<DeviceId>>,
-}
-
-/// The gateway's own points.
-struct Own {
-    device: DeviceId,
-    disk: Option<PointId>,
-    clock: Option<PointId>,
-    journal: Option<PointId>,
-    lines: Vec<(LineId, PointId)>,
 }
 
 /// See the module.
@@ -472,20 +464,4 @@ pub fn digest(batches: &[Batch]) -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{batches:?}");
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The points of the device `gateway`.
-fn own_points(site: &Site) -> Option<Own> {
-    let catalog = &site.catalog;
-    let device = catalog.devices.iter().find(|device| device.name == "gateway" && device.line.is_none())?;
-    let point = |name: &str| catalog.find(&format!("gateway.{name}")).map(|point| point.id);
-    let lines =
-        catalog.lines.iter().filter_map(|line| Some((line.id, point(&format!("line-{}", line.name))?)));
-    Some(Own {
-        device: device.id,
-        disk: point("disk"),
-        clock: point("clock"),
-        journal: point("journal"),
-        lines: lines.collect(),
-    })
 }

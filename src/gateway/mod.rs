@@ -18,6 +18,7 @@ pub mod core;
 pub mod keeper;
 pub mod line;
 mod notify;
+mod own;
 mod pending;
 mod pipe;
 mod polling;
