@@ -11,6 +11,7 @@ use crate::console::status;
 use crate::console::traffic;
 use crate::console::view::{is_active, is_unseen};
 use crate::gateway::board::{Board, DeviceStatus, Picture};
+use crate::risk::coverage::{Coverage, Rung};
 
 /// All figures.
 pub(crate) fn emit(board: &Board, picture: &Picture) -> String {
@@ -34,6 +35,7 @@ pub(crate) fn emit(board: &Board, picture: &Picture) -> String {
     devices(&mut page, board, picture);
     traffic::emit(&mut page, board, picture);
     alarms(&mut page, picture);
+    risk_points(&mut page, picture);
     journal(&mut page, picture);
     sinks(&mut page, board);
     page.family("lifeline_losses_total", "counter", "What was given up since start, by reason and place.");
@@ -96,6 +98,39 @@ fn alarms(page: &mut Page, picture: &Picture) {
     page.sample(&[], picture.raised);
     page.family("lifeline_alarms_cleared_total", "counter", "Alarms cleared since start.");
     page.sample(&[], picture.cleared);
+}
+
+fn risk_points(page: &mut Page, picture: &Picture) {
+    if picture.stands.is_empty() {
+        return;
+    }
+    let mut classes: Vec<&str> = picture.stands.iter().map(|(point, _)| point.class.as_str()).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let of = |class: &str| {
+        let mine = picture.stands.iter().filter(move |(point, _)| point.class == class);
+        mine.map(|(_, standing)| standing).collect::<Vec<_>>()
+    };
+    page.family("lifeline_risk_points", "gauge", "Risk points, by hazard class.");
+    for class in &classes {
+        page.sample(&[("class", class)], of(class).len());
+    }
+    page.family(
+        "lifeline_risk_points_reached",
+        "gauge",
+        "Risk points on this rung of the ladder or above, from installed to effective.",
+    );
+    for class in &classes {
+        let coverage = Coverage::of(of(class));
+        for rung in Rung::ALL {
+            page.sample(&[("class", class), ("rung", rung.name())], coverage.on(rung));
+        }
+    }
+    page.family("lifeline_risk_points_blind", "gauge", "Risk points that nothing valid comes from.");
+    for class in &classes {
+        let blind = of(class).into_iter().filter(|standing| standing.blind && !standing.unknown);
+        page.sample(&[("class", class)], blind.count());
+    }
 }
 
 fn journal(page: &mut Page, picture: &Picture) {

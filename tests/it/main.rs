@@ -20,6 +20,7 @@ mod alarm;
 mod ask;
 mod check;
 mod console;
+mod coverage;
 mod dial_in;
 mod pipeline;
 mod power;

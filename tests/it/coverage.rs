@@ -1,0 +1,301 @@
+//! Risk points that are really watched, through the core and the journal, in virtual time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use lifeline_gateway::alarm::Transition;
+use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::console::coverage::{self, Question};
+use lifeline_gateway::decode::{Raw, RawBatch};
+use lifeline_gateway::gateway::core::{Core, Event};
+use lifeline_gateway::gateway::vigil::{Stand, Surroundings};
+use lifeline_gateway::journal::{Group, Journal, Reader, Settings};
+use lifeline_gateway::reading::{Batch, Reason};
+use lifeline_gateway::risk::coverage::Rung;
+use lifeline_gateway::site::{self, Site};
+
+const PROFILE: &str = "[profile]\nname = \"gauge\"\nclass = \"gas-pressure\"\nmaker = \"test\"\nsource = \"test\"\n\
+    [[point]]\nname = \"p\"\nat = \"holding 0\"\ntype = \"u16\"\nunit = \"kPa\"\n";
+
+/// A point that needs two sensors, one of which serves another point too.
+const DOCUMENTS: &str = r#"
+[[line]]
+name = "a"
+tcp = "127.0.0.1:1"
+[[risk_point]]
+code = "P1"
+class = "gas"
+town = "南坪街道"
+supervisor = "gas company"
+grade = 4
+blind_after = "10m"
+needs = [{ role = "gas-pressure", min = 2 }]
+[[risk_point]]
+code = "P2"
+class = "gas"
+town = "弹子石街道"
+supervisor = "gas company"
+grade = 2
+needs = [{ role = "gas-pressure" }]
+until = 2027-01-01
+[[device]]
+name = "one"
+line = "a"
+slave = 1
+profile = "gauge"
+every = "10s"
+risk_point = "P1"
+also_at = ["P2"]
+calibration_due = 2026-12-31
+[[device]]
+name = "two"
+line = "a"
+slave = 2
+profile = "gauge"
+every = "10s"
+risk_point = "P1"
+[[rule]]
+name = "high"
+point = "one.p"
+unit = "kPa"
+above = { red = 900 }
+deadband = 1
+basis = "test"
+advice = "none"
+"#;
+
+const START: &str = "2026-12-31T12:00:00+08:00";
+
+fn load(documents: &str) -> (tempfile::TempDir, Site) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("site/site.toml", documents);
+    write("profiles/gauge.toml", PROFILE);
+    write("gateway.toml", "[site]\nname = \"test\"\ntimezone = \"Asia/Shanghai\"\n");
+    let options = site::Options {
+        config: Some(folder.path().join("gateway.toml")),
+        site: folder.path().join("site"),
+        profiles: Some(folder.path().join("profiles")),
+        now: Timestamp::parse(START).unwrap(),
+        ..site::Options::default()
+    };
+    let (site, found, texts) = site::load(&options);
+    let site = site.unwrap_or_else(|| panic!("{}", lifeline_gateway::diagnostic::render(&found, &texts)));
+    (folder, site)
+}
+
+/// A gateway without wires: a core, its time, and what it told.
+struct World {
+    core: Core,
+    site: Site,
+    now: Timestamp,
+    around: Surroundings,
+    silent: Vec<&'static str>,
+    told: Vec<Batch>,
+    alarms: Vec<Transition>,
+}
+
+impl World {
+    fn new(site: &Site, now: &str) -> Self {
+        Self {
+            core: Core::new(site),
+            site: site.clone(),
+            now: Timestamp::parse(now).unwrap(),
+            around: Surroundings::default(),
+            silent: Vec::new(),
+            told: Vec::new(),
+            alarms: Vec::new(),
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        let effects = self.core.apply(event, self.now, true);
+        self.told.extend(effects.batches);
+        self.alarms.extend(effects.transitions);
+    }
+
+    /// Polls every 10 s, and looks at the risk points as often.
+    fn run(&mut self, seconds: u64) -> Vec<Stand> {
+        for _ in 0..seconds / 10 {
+            self.now = self.now.plus(std::time::Duration::from_secs(10));
+            for spec in self.site.devices.clone() {
+                let name = &self.site.catalog.device(spec.id).unwrap().name;
+                let silent = self.silent.iter().any(|silent| silent == name);
+                let raw = if silent { Err(Reason::Timeout) } else { Ok(Raw::Number(42.0)) };
+                let (start, end, raws) = (self.now, self.now, vec![(self.now, raw)]);
+                self.apply(Event::Polled(RawBatch { device: spec.id, start, end, raws }));
+            }
+            let stands = self.core.stands(&self.around, self.now);
+            for batch in self.core.vigil().readings(&stands, self.now) {
+                self.apply(Event::Read(batch));
+            }
+        }
+        self.core.stands(&self.around, self.now)
+    }
+}
+
+fn rungs(stands: &[Stand]) -> BTreeMap<&str, Option<Rung>> {
+    stands.iter().map(|(point, standing)| (point.code.as_str(), standing.rung)).collect()
+}
+
+#[test]
+fn a_point_climbs_and_falls_with_its_sensors() {
+    let (_folder, site) = load(DOCUMENTS);
+    let mut world = World::new(&site, START);
+    let stands = world.run(60);
+    // No rule looks at the second sensor, and no notice was proved to get out.
+    assert_eq!(rungs(&stands), [("P1", Some(Rung::Calibrated)), ("P2", Some(Rung::Calibrated))].into());
+    world.around.proved = Some(world.now);
+    let stands = world.run(10);
+    assert_eq!(rungs(&stands), [("P1", Some(Rung::Calibrated)), ("P2", Some(Rung::Effective))].into());
+    let weakest: Vec<_> =
+        stands[0].1.weakest().iter().map(|(sensor, gap)| (sensor.name.clone(), gap.why.clone())).collect();
+    assert_eq!(weakest, [("two".to_owned(), "no rule looks at it".to_owned())]);
+
+    world.silent = vec!["two"];
+    let stands = world.run(70);
+    assert_eq!(rungs(&stands)["P1"], Some(Rung::Online), "its last sample is older than 3 periods and 30 s");
+    assert_eq!(rungs(&stands)["P2"], Some(Rung::Effective));
+    let stands = world.run(900);
+    assert_eq!(rungs(&stands)["P1"], Some(Rung::Installed));
+    world.silent.clear();
+    // Back, and the share of good samples of the day is still too low.
+    let stands = world.run(60);
+    assert_eq!(rungs(&stands)["P1"], Some(Rung::Fresh));
+}
+
+#[test]
+fn a_calibration_holds_until_the_end_of_its_day_and_a_point_until_its_last() {
+    let (_folder, site) = load(DOCUMENTS);
+    let mut world = World::new(&site, "2026-12-31T23:58:00+08:00");
+    let stands = world.run(110);
+    assert_eq!(rungs(&stands).len(), 2);
+    assert_eq!(rungs(&stands)["P2"], Some(Rung::Calibrated));
+    let stands = world.run(10);
+    assert_eq!(rungs(&stands), [("P1", Some(Rung::Valid))].into(), "the year is over");
+}
+
+#[test]
+fn a_blind_point_is_an_alarm_after_its_own_deadline() {
+    let (_folder, site) = load(DOCUMENTS);
+    let mut world = World::new(&site, START);
+    world.run(60);
+    world.silent = vec!["one", "two"];
+    world.run(600);
+    let blind = |world: &World| {
+        let raised = world.alarms.iter().filter(|transition| transition.alarm.rule == "coverage-p1-blind");
+        raised.map(|transition| (transition.change, transition.at)).collect::<Vec<_>>()
+    };
+    assert_eq!(blind(&world), []);
+    world.run(120);
+    let raised = blind(&world);
+    assert!(raised.len() == 1, "{raised:?}");
+    let alarm = &world.alarms.iter().find(|told| told.alarm.rule == "coverage-p1-blind").unwrap().alarm;
+    assert_eq!((alarm.risk_point.as_deref(), alarm.town.as_deref()), (Some("P1"), Some("南坪街道")));
+    world.silent = vec!["two"];
+    world.run(20);
+    assert_eq!(blind(&world).len(), 1, "one sensor with a poor share of its day is not valid yet");
+    world.run(9000);
+    assert_eq!(blind(&world).len(), 2, "it sees again");
+}
+
+#[test]
+fn what_was_seen_outlives_a_restart_and_a_reload() {
+    let (_folder, site) = load(DOCUMENTS);
+    let mut world = World::new(&site, START);
+    world.run(6000);
+    world.silent = vec!["two"];
+    let before = world.run(200);
+    let memories: BTreeMap<_, _> = world.core.vigil().memories(world.now, true).into_iter().collect();
+    let mut restarted = Core::new(&site);
+    restarted.vigil().restore(&memories);
+    assert_eq!(restarted.stands(&world.around, world.now), before);
+    assert_eq!(Core::new(&site).stands(&world.around, world.now)[0].1.rung, Some(Rung::Installed));
+
+    let (_other, changed) = load(&DOCUMENTS.replace("min = 2", "min = 1"));
+    world.apply(Event::Reloaded(std::sync::Arc::new(changed)));
+    let after = world.core.stands(&world.around, world.now);
+    assert_eq!(after[0].1.sensors, before[0].1.sensors);
+    assert_eq!((before[0].1.rung, after[0].1.rung), (Some(Rung::Online), Some(Rung::Calibrated)));
+}
+
+fn keep(journal: &mut Journal, world: &mut World, site: &Site) {
+    journal.keep_site(&site.catalog, &site.documents, world.now).unwrap();
+    let registry = serde_json::to_string(&site.risk_points).unwrap();
+    journal.remember(&[(format!("registry/{}", site.catalog.version), registry)]).unwrap();
+}
+
+fn commit(journal: &mut Journal, world: &mut World, site: &Site) {
+    let version = site.catalog.version.clone();
+    let batches = std::mem::take(&mut world.told);
+    journal.commit(&Group { now: world.now, version, batches, ..Group::default() }).unwrap();
+}
+
+fn open(folder: &Path) -> Journal {
+    let hour = std::time::Duration::from_secs(3600);
+    let settings =
+        Settings { path: folder.into(), commit_every: hour, keep: hour * 9999, max_bytes: 1 << 30 };
+    Journal::open(&settings).unwrap()
+}
+
+/// "What did we watch then, as known then, and as known now?": a need is corrected afterwards.
+#[test]
+fn another_day_as_known_then_and_as_known_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_first, site) = load(DOCUMENTS);
+    let mut journal = open(folder.path());
+    let mut world = World::new(&site, START);
+    keep(&mut journal, &mut world, &site);
+    world.silent = vec!["two"];
+    world.run(1200);
+    commit(&mut journal, &mut world, &site);
+    let then = world.now;
+
+    let (_second, corrected) = load(&DOCUMENTS.replace("min = 2", "min = 1"));
+    world.apply(Event::Reloaded(std::sync::Arc::new(corrected.clone())));
+    world.run(3600);
+    keep(&mut journal, &mut world, &corrected);
+    commit(&mut journal, &mut world, &corrected);
+
+    let reader = Reader::open(folder.path()).unwrap();
+    let asked = |at: Option<Timestamp>, known_at: Option<Timestamp>| {
+        let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        let question = Question { at: text(at), known_at: text(known_at), ..Question::default() };
+        let view = coverage::past(&reader, &question, "test", world.now).unwrap();
+        view.points.iter().find(|point| point.code == "P1").unwrap().rung
+    };
+    assert_eq!(asked(Some(then), Some(then)), Some(Rung::Installed), "as known then: two were needed");
+    assert_eq!(asked(Some(then), None), Some(Rung::Calibrated), "as known now: one was enough");
+    let before = Timestamp::parse("2026-12-31T11:00:00+08:00").unwrap();
+    assert_eq!(asked(Some(before), None), None, "the gateway was not there");
+    let question = Question { known_at: Some(before.to_string()), ..Question::default() };
+    assert!(coverage::past(&reader, &question, "test", world.now).unwrap_err().contains("no documents"));
+}
+
+#[test]
+fn rows_add_up_and_groups_are_what_they_are_asked_to_be() {
+    let (_folder, site) = load(DOCUMENTS);
+    let mut world = World::new(&site, START);
+    let stands: Vec<_> =
+        world.run(60).into_iter().map(|(point, standing)| (point.as_ref().clone(), standing)).collect();
+    let question = Question { by: Some("town".into()), ..Question::default() };
+    let view = coverage::view(&question, "test", "1", &stands, world.now).unwrap();
+    let names: Vec<_> =
+        view.rows.iter().map(|row| (row.scope.as_str(), row.name.as_str(), row.points)).collect();
+    assert_eq!(names, [("site", "test", 2), ("town", "南坪街道", 1), ("town", "弹子石街道", 1)]);
+    assert_eq!(view.rows[0].percent["calibrated"], "100.0");
+    assert_eq!(view.rows[0].percent["effective"], "0.0");
+    let high = Question { grade: Some(3), ..Question::default() };
+    assert_eq!(coverage::view(&high, "test", "1", &stands, world.now).unwrap().rows[0].points, 1);
+    let none = Question { class: Some("elevator".into()), ..Question::default() };
+    assert_eq!(
+        coverage::view(&none, "test", "1", &stands, world.now).unwrap().rows[0].percent["installed"],
+        "n/a"
+    );
+    let wrong = Question { by: Some("colour".into()), ..Question::default() };
+    assert!(coverage::view(&wrong, "test", "1", &stands, world.now).unwrap_err().contains("town"));
+}
