@@ -15,6 +15,8 @@ mod firmware;
 mod links;
 mod profiles;
 mod risk;
+mod grades;
+mod conditions;
 mod rules;
 mod section;
 mod serial;

@@ -19,6 +19,7 @@ mod lines;
 mod alarm;
 mod ask;
 mod check;
+mod conditions;
 mod console;
 mod coverage;
 mod dial_in;
