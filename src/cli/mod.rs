@@ -17,8 +17,12 @@ pub mod run;
 pub mod screen;
 pub mod simulate;
 mod pcap;
+mod plot;
 mod probe;
 mod read;
+mod recorded;
+pub mod replay;
+pub mod backtest;
 mod scan;
 mod table;
 mod target;
@@ -91,6 +95,10 @@ enum Command {
     Trace(trace::Trace),
     /// How many risk points are really watched, and what keeps the others from it.
     Coverage(CoverageArgs),
+    /// Recorded data through the same core: which alarms it gives.
+    Replay(replay::ReplayArgs),
+    /// How well rules would have done on recorded data: events met, lead, false alarms.
+    Backtest(backtest::BacktestArgs),
     /// Readings of one point.
     History(HistoryArgs),
     /// Readings as CSV, JSON lines or line protocol.
@@ -249,6 +257,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             let CoverageArgs { by, class, grade, at, known_at, csv, .. } = args;
             let question = crate::console::coverage::Question { by, class, grade, at, known_at };
             one_thread()?.block_on(coverage::coverage(&place, &coverage::Wanted { question, csv }, out))
+        }
+        Command::Replay(args) => replay::replay(load(&options(&documents, Purpose::Example))?, &args, out),
+        Command::Backtest(args) => {
+            backtest::backtest(&load(&options(&documents, Purpose::Example))?, &args, out)
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;

@@ -15,6 +15,7 @@ pub mod firmware;
 mod trigger;
 pub mod board;
 pub mod core;
+pub mod replay;
 pub mod keeper;
 pub mod line;
 mod notify;

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::alarm::condition::measure::Measure;
 use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId};
 use crate::point::PointId;
-use crate::site::{conditions, grades};
 use crate::site::section::{Section, nearest, number};
+use crate::site::{conditions, grades};
 use crate::unit::Unit;
 
 /// A point that rules and expressions may name.
@@ -140,7 +140,8 @@ fn threshold(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
 fn measured(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
     let conditions::Asked { measured, inputs, kind } = conditions::asked(section, points)?;
     let point = *inputs.first()?;
-    let name = |id: &PointId| points.known.iter().find(|known| known.id == *id).map(|known| known.name.as_str());
+    let name =
+        |id: &PointId| points.known.iter().find(|known| known.id == *id).map(|known| known.name.as_str());
     let names: Vec<&str> = inputs.iter().filter_map(name).collect();
     let version = format!("{} {measured:?}", names.join(" "));
     Some(Question { condition: Condition::Measured { measured, inputs }, point, kind, version })
@@ -154,7 +155,8 @@ fn silent(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
     let severity = grades::severity(section);
     let (point, after) = (point?, after?);
     if after <= point.every {
-        let text = format!("{} is polled every {:?}: it would be silent between polls", point.name, point.every);
+        let text =
+            format!("{} is polled every {:?}: it would be silent between polls", point.name, point.every);
         section.error("silent_for", "short-window", text, None);
     }
     let version = format!("{} silent {after:?} {severity:?}", point.name);

@@ -29,6 +29,7 @@ mod profiles;
 mod reference;
 mod reload;
 mod refused;
+mod replay;
 mod running;
 mod serial;
 mod shared;

@@ -298,7 +298,7 @@ fn combined(section: &Section<'_>, points: Points<'_>) -> Option<Asked> {
         part.finish();
     }
     if names.len() > PARTS_MAX {
-        section.error("conditions", "too-many", format!("at most {PARTS_MAX} conditions"), None);
+        section.error("conditions", "too-many-conditions", format!("at most {PARTS_MAX} conditions"), None);
     }
     let holds = match logic::parse(&text?, &names) {
         Ok(holds) => holds,
