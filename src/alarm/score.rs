@@ -1,8 +1,8 @@
 //! How well alarms meet what really happened.
 //!
 //! In: spans of alarms, spans of labelled events. Out: events met and missed, lead times, false alarms, time in alarm.
-//! Invariant: an event is met by an alarm that is active between its start and its end; an alarm is false when it touches no event and no span that is left out,
-//! each widened by the margin.
+//! Invariant: an event is met by an alarm that is active between its start and its end and began no earlier than `early` before it, so that an alarm that always
+//! stands meets nothing; an alarm is false when it touches no such event and no span that is left out, each widened by the margin.
 
 use std::time::Duration;
 
@@ -63,14 +63,20 @@ pub fn spans<'a>(
 
 impl Score {
     /// Scores alarms between `from` and `to` against the labels that begin there.
-    pub fn of(alarms: &[Span], labels: &Labels, margin: Duration, (from, to): Span) -> Self {
+    pub fn of(
+        alarms: &[Span],
+        labels: &Labels,
+        (margin, early): (Duration, Duration),
+        (from, to): Span,
+    ) -> Self {
         let inside = |span: &&Span| from <= span.0 && span.0 < to;
         let touches = |one: &Span, other: &Span| one.0 <= other.1 && other.0 <= one.1;
         let wide = |span: &Span| (span.0.minus(margin), span.1.plus(margin));
+        let timely = |alarm: &Span, event: &Span| event.0.minus(early) <= alarm.0;
         let mut score = Self { span_s: to.since(from).as_secs_f64(), ..Self::default() };
         for event in labels.events.iter().filter(inside) {
             score.events += 1;
-            if let Some(first) = alarms.iter().find(|alarm| touches(alarm, event)) {
+            if let Some(first) = alarms.iter().find(|alarm| touches(alarm, event) && timely(alarm, event)) {
                 score.met += 1;
                 score.leads_s.push(lead_s(first.0, event.0));
             }
@@ -78,7 +84,9 @@ impl Score {
         for alarm in alarms.iter().filter(inside) {
             score.alarms += 1;
             score.in_alarm_s += alarm.1.min(to).since(alarm.0).as_secs_f64();
-            let right = labels.events.iter().chain(&labels.unsure).any(|span| touches(alarm, &wide(span)));
+            let met = |event: &Span| touches(alarm, &wide(event)) && timely(alarm, event);
+            let right =
+                labels.events.iter().any(met) || labels.unsure.iter().any(|span| touches(alarm, &wide(span)));
             score.false_alarms += usize::from(!right);
         }
         score
@@ -132,6 +140,10 @@ mod tests {
         (Timestamp::from_millis(from * 1000), Timestamp::from_millis(to * 1000))
     }
 
+    fn spans(margin: u64, early: u64) -> (Duration, Duration) {
+        (Duration::from_secs(margin), Duration::from_secs(early))
+    }
+
     #[test]
     fn met_missed_false_and_left_out() {
         let labels = Labels {
@@ -139,7 +151,7 @@ mod tests {
             unsure: vec![span(900, 950)],
         };
         let alarms = [span(90, 150), span(700, 720), span(960, 970), span(4_000, 4_100)];
-        let score = Score::of(&alarms, &labels, Duration::from_secs(20), span(0, 2_000));
+        let score = Score::of(&alarms, &labels, spans(20, 1_000), span(0, 2_000));
         assert_eq!((score.events, score.met, score.alarms, score.false_alarms), (2, 1, 3, 1));
         assert_eq!(score.lead_s(), Some(10.0));
         assert!((score.in_alarm_percent() - 100.0 * 90.0 / 2_000.0).abs() < 1e-9);
@@ -151,7 +163,9 @@ mod tests {
     #[test]
     fn an_event_that_began_before_the_alarm_has_a_negative_lead() {
         let labels = Labels { events: vec![span(100, 200)], unsure: vec![] };
-        let score = Score::of(&[span(130, 300)], &labels, Duration::ZERO, span(0, 1_000));
+        let score = Score::of(&[span(130, 300)], &labels, spans(0, 60), span(0, 1_000));
         assert_eq!((score.met, score.lead_s()), (1, Some(-30.0)));
+        let always = Score::of(&[span(0, 1_000)], &labels, spans(0, 60), span(0, 1_000));
+        assert_eq!((always.met, always.false_alarms), (0, 1), "an alarm that always stands meets nothing");
     }
 }

@@ -54,6 +54,9 @@ pub struct BacktestArgs {
     /// An alarm this close to an event is not false.
     #[arg(long, default_value = "30m", value_parser = duration)]
     margin: Duration,
+    /// An alarm that began this long before an event does not tell of it.
+    #[arg(long, default_value = "24h", value_parser = duration)]
+    early: Duration,
     /// Write all rows as CSV.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -113,7 +116,7 @@ pub fn backtest(site: &Site, args: &BacktestArgs, out: &mut dyn Write) -> anyhow
     let mut halves: Vec<Halves> = variants.iter().map(|_| Halves::default()).collect();
     for (index, (file, readings)) in files.iter().enumerate() {
         let own = labels.get(&name_of(file)).or_else(|| labels.get("")).cloned().unwrap_or_default();
-        let scores = run(site, &rules, &variants, readings, &own, args.margin)?;
+        let scores = run(site, &rules, &variants, readings, &own, (args.margin, args.early))?;
         for (half, (whole, (first, second))) in halves.iter_mut().zip(scores) {
             let (chosen, scored) = match (files.len(), index < files.len() / 2) {
                 (1, _) => (first, second),
@@ -190,7 +193,7 @@ fn run(
     variants: &[Variant],
     readings: &Readings,
     labels: &Labels,
-    margin: Duration,
+    tolerance: (Duration, Duration),
 ) -> anyhow::Result<Vec<Three>> {
     let fed = replay::fed(readings);
     let mut course = Replay::new(Site { rules: rules.to_vec(), ..site.clone() }, Some(&fed));
@@ -207,7 +210,7 @@ fn run(
         .iter()
         .map(|variant| {
             let alarms: Vec<Span> = spans(&transitions, &variant.name, end);
-            let score = |span| Score::of(&alarms, labels, margin, span);
+            let score = |span| Score::of(&alarms, labels, tolerance, span);
             (score((from, end)), (score((from, middle)), score((middle, end))))
         })
         .collect())
