@@ -80,6 +80,7 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         ]);
     }
     section(&devices, out)?;
+    firmware(view, out)?;
     traffic(view, out)?;
     sinks(view, out)?;
     let journal = &view.journal;
@@ -103,6 +104,19 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         losses.row(vec![loss.reason.clone(), loss.place.clone(), count(loss.count)]);
     }
     section(&losses, out)
+}
+
+/// The firmware of devices where it makes a difference, and reads that had to be asked again.
+fn firmware(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut devices = Table::new(&["device", "firmware", "known by", "asked again", "note"]);
+    for device in view.devices.iter().filter(|device| device.firmware.is_some() || device.woken > 0) {
+        let known = device.firmware.as_ref();
+        let version = known.and_then(|known| known.version.clone()).unwrap_or_else(|| "-".to_owned());
+        let by = known.map(|known| known.by.clone()).unwrap_or_default();
+        let note = known.and_then(|known| known.note.clone()).unwrap_or_default();
+        devices.row(vec![device.name.clone(), version, by, count(device.woken), note]);
+    }
+    section(&devices, out)
 }
 
 /// What the requests of lines and devices came to.

@@ -6,6 +6,7 @@
 
 mod answers;
 pub mod ask;
+mod audits;
 pub mod check;
 mod client;
 pub mod coverage;
@@ -99,6 +100,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// How well rules would have done on recorded data: events met, lead, false alarms.
     Backtest(backtest::BacktestArgs),
+    /// What was written to devices, and what was learnt of their firmware: from the journal on disk.
+    Audits(audits::AuditsArgs),
     /// Readings of one point.
     History(HistoryArgs),
     /// Readings as CSV, JSON lines or line protocol.
@@ -219,6 +222,7 @@ pub fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one flat match, an arm for each command")]
 fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     // A provider that is already there is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -261,6 +265,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Replay(args) => replay::replay(load(&options(&documents, Purpose::Example))?, &args, out),
         Command::Backtest(args) => {
             backtest::backtest(&load(&options(&documents, Purpose::Example))?, &args, out)
+        }
+        Command::Audits(args) => {
+            let place = Where { url: None, journal: args.journal.clone(), token_file: None, json: args.json };
+            audits::audits(&asked(&documents, &place)?, &args, out)
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;

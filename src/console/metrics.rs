@@ -71,6 +71,24 @@ fn devices(page: &mut Page, board: &Board, picture: &Picture) {
     for (device, status) in &polled {
         page.sample(&[("device", &device.name)], flag(status.answered.is_some() && status.trouble.is_none()));
     }
+    page.family(
+        "lifeline_woken_total",
+        "counter",
+        "Reads that were refused first and asked again, since start.",
+    );
+    for (device, status) in &polled {
+        page.sample(&[("device", &device.name)], status.woken);
+    }
+    page.family(
+        "lifeline_firmware_info",
+        "gauge",
+        "The firmware that a device is read by, and how it is known; always 1. Only models whose firmware makes a difference.",
+    );
+    for (device, status) in &polled {
+        let Some(known) = &status.firmware else { continue };
+        let version = known.applied.as_deref().unwrap_or_default();
+        page.sample(&[("device", &device.name), ("version", version), ("by", known.by.name())], 1);
+    }
     page.family("lifeline_line_up", "gauge", "1 when the line has no trouble.");
     for line in status::lines(board, picture) {
         page.sample(&[("line", &line.name)], flag(line.trouble.is_none()));

@@ -167,13 +167,15 @@ fn spawn_lines(
     // What was near its threshold when the last run ended is told to the new tasks, too.
     dense.mark_changed();
     for (spec, (_, listeners)) in site.lines.iter().zip(&board.taps) {
-        if let Some(task) = text_line::TextTask::new(spec, site, Arc::clone(clock), polled.clone()) {
-            spawn(lines, text_line::supervise(task, stop.clone()));
-            continue;
-        }
-        let ports = line::Ports { clock: Arc::clone(clock), polled: polled.clone(), dense: dense.clone() };
-        let mut task = line::LineTask::new(spec, site, &doors, ports);
-        task.tell(listeners);
+        let ports = || line::Ports { clock: Arc::clone(clock), polled: polled.clone(), dense: dense.clone() };
+        let task = match text_line::TextTask::new(spec, site, ports()) {
+            Some(task) => line::Task::Text(Box::new(task)),
+            None => {
+                let mut task = line::LineTask::new(spec, site, &doors, ports());
+                task.tell(listeners);
+                line::Task::Modbus(Box::new(task))
+            }
+        };
         spawn(lines, line::supervise(task, stop.clone()));
     }
 }

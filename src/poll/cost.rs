@@ -96,6 +96,11 @@ impl Cost {
         self.silence + self.wire(read) + self.turnaround
     }
 
+    /// The whole of a confirmed write of one cell, or of several with `extra_bytes` of data: the answer repeats its head.
+    pub fn written(&self, extra_bytes: u32) -> Duration {
+        self.silence + self.byte * (2 * self.request_bytes + extra_bytes) + self.turnaround
+    }
+
     /// The whole of a request that nobody answers within `timeout`, with the quiet that its line keeps for it: as long as the timeout where
     /// late answers are drained, and where nothing shorter or longer tells them apart (`fenced` is false).
     pub fn silent(&self, timeout: Duration, fenced: bool) -> Duration {
