@@ -26,6 +26,7 @@ mod dial_in;
 mod pipeline;
 mod power;
 mod profiles;
+mod profile_needs;
 mod reference;
 mod reload;
 mod refused;
