@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use lifeline_gateway::bus::{Address, Parity, Table};
+use lifeline_gateway::bus::{Address, LineSettings, Parity, Table};
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::decode::RawBatch;
 use lifeline_gateway::normalize::Normalizer;
@@ -94,7 +94,8 @@ fn decodes(name: &str, cells: Cells<'_>, wants: &[(&str, Want)]) {
 
 /// The requests of one poll.
 fn requests(profile: &Profile) -> Vec<(Table, u16, u16)> {
-    let cost = Cost::new(&Address::RtuOverTcp(String::new()), profile.limits.quiet);
+    let line = LineSettings::plain("a", Address::RtuOverTcp(String::new()));
+    let cost = Cost::new(&line, profile.limits.quiet);
     let plan = Plan::new(&profile.fields, &wanted(&profile.fields), &profile.limits, &cost, &BTreeSet::new());
     plan.0.iter().map(|planned| (planned.read.table, planned.read.address, planned.read.count)).collect()
 }
@@ -582,7 +583,7 @@ fn need_29_holes_odd_addresses_and_read_maps() {
         &[("holding 99", &[3]), ("holding 301", &[0x3F80, 0])],
         &[("concentration", N(1.0))],
     );
-    decodes("ysi-h3553t", &[("holding 0x1D", &[0x4048, 0xF5C3])], &[("stage", N(3.14))]);
+    decodes("ysi-h3553t", &[("holding 0x21", &[0xC0A0, 0])], &[("temperature", N(-5.0))]);
     // A text is one value and comes in one read; what is only written (FTS) is no point.
     decodes(
         "vaisala-hmd60",
