@@ -18,6 +18,7 @@ mod risk;
 mod grades;
 mod conditions;
 mod rules;
+pub mod schema;
 mod section;
 mod serial;
 mod settings;

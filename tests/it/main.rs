@@ -32,6 +32,7 @@ mod reload;
 mod refused;
 mod replay;
 mod running;
+mod schema;
 mod serial;
 mod shared;
 mod traffic;
