@@ -93,11 +93,6 @@ impl<'a> Section<'a> {
         keys.iter().filter(|key| self.node(key).is_some()).count()
     }
 
-    /// Whether nothing stands in it.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Whether `key` is written; that makes it no known key.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, ..)| name == key)

@@ -9,20 +9,12 @@ use schema::Kind;
 use serde_json::Value;
 
 /// What a schema can know; other findings need more than one document, or arithmetic.
-const STRUCTURAL: [&str; 8] = [
-    "unknown-key",
-    "wrong-type",
-    "missing-key",
-    "unknown-word",
-    "bad-name",
-    "unknown-unit",
-    "line-address",
-    "rule-direction",
-];
+const STRUCTURAL: [&str; 7] =
+    ["unknown-key", "wrong-type", "missing-key", "unknown-word", "bad-name", "unknown-unit", "line-address"];
 
 /// Keys that a table needs or not, as other keys or documents say.
-const CONDITIONAL: [&str; 9] =
-    ["slave", "command", "bucket", "url", "path", "database", "registers", "at", "type"];
+const CONDITIONAL: [&str; 10] =
+    ["point", "slave", "command", "bucket", "url", "path", "database", "registers", "at", "type"];
 
 fn is_structural(finding: &Diagnostic) -> bool {
     let conditional = |key: &str| finding.message.ends_with(&format!("needs `{key}`"));

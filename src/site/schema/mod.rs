@@ -50,6 +50,11 @@ impl Kind {
 /// Tables with branches that no specimen shows: their other keys are let through by the schema and checked by the reader alone.
 const OPEN: [&str; 3] = ["rule", "risk_point", "device"];
 
+/// Asked for only to say that it stands in the wrong place.
+const MISPLACED: &str = "line.speed";
+/// Needed by every rule that a specimen shows, and not by others.
+const SHOWN: &str = "rule.point";
+
 fn is_open(at: &str) -> bool {
     OPEN.iter().any(|open| at.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
@@ -84,6 +89,9 @@ pub fn gaps(kind: Kind) -> Vec<String> {
     for (of, table) in asked.tables().filter(|(of, _)| !is_open(of)) {
         for key in &table.keys {
             let at = path(of, &key.name);
+            if at == MISPLACED {
+                continue;
+            }
             let described = specimens.described(of, &key.name);
             let tables = key.shapes().iter().any(|shape| matches!(shape, Shape::Table | Shape::Tables));
             if key.shapes().is_empty() {
@@ -120,8 +128,12 @@ fn table(asked: &Asked, specimens: &Specimens, of: &str) -> Value {
         }
         properties.insert(key.name.clone(), one);
     }
-    let required: Vec<&str> =
-        table.keys.iter().filter(|key| table.needs(key)).map(|key| key.name.as_str()).collect();
+    let required: Vec<&str> = table
+        .keys
+        .iter()
+        .filter(|key| table.needs(key) && path(of, &key.name) != SHOWN)
+        .map(|key| key.name.as_str())
+        .collect();
     let shown = if is_open(of) { Value::Bool(true) } else { Value::Bool(false) };
     let others = table.open.as_ref().map_or(shown, |shapes| any_of(asked, specimens, shapes));
     let mut object = json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": others });
