@@ -40,7 +40,10 @@ impl Shape {
             Value::Float(_) => Self::Number,
             Value::Bool(_) => Self::Flag,
             Value::Date(_) => Self::Date,
-            Value::List(list) => Self::List(distinct(list.iter().map(|node| Self::of(&node.value)))),
+            Value::List(list) => Self::List(distinct(list.iter().map(|node| match &node.value {
+                Value::Int(_) => Self::Number,
+                other => Self::of(other),
+            }))),
             Value::Table(entries) => {
                 Self::Map(distinct(entries.iter().map(|(.., node)| Self::of(&node.value))))
             }
