@@ -68,18 +68,18 @@ pub(crate) async fn healthz(State(console): State<Arc<Console>>) -> Response {
 }
 
 pub(crate) async fn metrics(State(console): State<Arc<Console>>) -> Response {
-    let text = figures::emit(&console.board, &console.picture());
+    let text = figures::emit(&console.picture());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 pub(crate) async fn status(State(console): State<Arc<Console>>) -> Response {
-    let view = StatusView::new(&console.board, &console.picture(), console.still_for(), console.troubles());
+    let view = StatusView::new(&console.picture(), console.still_for(), console.troubles());
     json(StatusCode::OK, &view)
 }
 
 pub(crate) async fn points(State(console): State<Arc<Console>>) -> Response {
-    let latest = console.look(|picture| picture.latest.clone());
-    json(StatusCode::OK, &view::points(&console.board.catalog, &latest))
+    let (shown, latest) = console.look(|picture| (Arc::clone(&picture.shown), picture.latest.clone()));
+    json(StatusCode::OK, &view::points(&shown.catalog, &latest))
 }
 
 pub(crate) async fn alarms(State(console): State<Arc<Console>>) -> Response {

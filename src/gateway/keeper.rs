@@ -3,7 +3,7 @@
 //! In: polls, people's acts, confirmed progress, time. Out: groups, the board, the number of the last commit.
 //! Invariant: nothing is told before it is committed; while the disk refuses the board is marked and goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,22 +11,23 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alarm::Transition;
 use crate::clock::{Clock, Timestamp};
-use crate::gateway::board::{Board, Command, Unjournaled};
+use crate::gateway::board::{Board, Command, Seam, Unjournaled};
 use crate::gateway::core::{Core, Effects, Event};
 use crate::gateway::firmware::Known;
-use crate::gateway::line::Polled;
+use crate::gateway::line::{Orders, Polled};
 use crate::gateway::notify::{Alive, watchdog};
-use crate::gateway::own::{Own, own_points};
-use crate::gateway::pending::Pending;
+use crate::gateway::own::{Own, renumbered};
+use crate::gateway::pending::{Job, Pending};
 use crate::gateway::start::Begun;
+use crate::gateway::supervise::Ask;
 use crate::gateway::vigil::Surroundings;
 use crate::gateway::writer::{Writer, Written};
 use crate::journal::date::put_right;
-use crate::journal::{Audit, Deed, Group, Progress, Seq};
+use crate::journal::{Audit, Deed, Progress, Seq};
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId, PointId};
 use crate::reading::{Batch, Reading, Sample};
-use crate::site::Site;
+use crate::site::{Site, diff};
 
 /// The gateway's own points are read this often.
 const OWN_EVERY: Duration = Duration::from_secs(5);
@@ -42,6 +43,7 @@ pub(crate) struct Inlets {
     pub(crate) polled: mpsc::Receiver<Polled>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) confirmed: mpsc::Receiver<(String, Progress)>,
+    pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -49,18 +51,18 @@ pub(crate) struct Inlets {
 pub(crate) struct Outlets {
     /// To the sinks: the last commit.
     pub(crate) committed: watch::Sender<Seq>,
-    /// To the line tasks: devices that are to be polled denser.
-    pub(crate) dense: watch::Sender<BTreeSet<DeviceId>>,
+    /// To the line tasks: the documents that hold, and devices that are to be polled denser.
+    pub(crate) orders: watch::Sender<Orders>,
 }
 
 /// See the module.
 pub(crate) struct Keeper {
     core: Core,
+    site: Arc<Site>,
     writer: Writer,
     board: Arc<Board>,
     clock: Arc<dyn Clock>,
     outlets: Outlets,
-    commit_every: Duration,
     pending: Pending,
     in_flight: bool,
     /// When the group on its way was handed over, and its transitions until they are told without the disk.
@@ -81,26 +83,28 @@ pub(crate) struct Keeper {
     /// The version that the core reads each device's polls at, where it was told.
     firmware: BTreeMap<DeviceId, Option<String>>,
     disk_refuses: bool,
+    /// The documents on disk were refused.
+    unapplied: bool,
+    /// What each sink confirmed last.
+    progress: BTreeMap<String, Progress>,
     alive: Alive,
 }
 
 impl Keeper {
     pub(crate) fn new(
-        site: &Site,
+        site: Arc<Site>,
         begun: Begun,
         board: Arc<Board>,
         clock: Arc<dyn Clock>,
         outlets: Outlets,
     ) -> Self {
         let now = clock.now();
-        let polls = site.lines.iter().any(|line| !line.devices.is_empty());
         Self {
             core: begun.core,
             writer: begun.writer,
             board,
             outlets,
-            commit_every: site.journal.commit_every,
-            pending: Pending::default(),
+            pending: Pending::new(Arc::clone(&site)),
             in_flight: false,
             handed: now,
             handed_transitions: Vec::new(),
@@ -109,14 +113,17 @@ impl Keeper {
             answers: Vec::new(),
             answers_in_flight: Vec::new(),
             losses: Losses::default(),
-            own: own_points(site),
+            own: Own::of(&site),
             own_at: now,
             own_read: None,
             set_aside: begun.set_aside,
             troubles: BTreeMap::new(),
             firmware: BTreeMap::new(),
             disk_refuses: false,
-            alive: Alive { polled: polls.then_some(now), written: now },
+            unapplied: false,
+            progress: begun.progress,
+            alive: Alive { polled: polls(&site).then_some(now), written: now },
+            site,
             clock,
         }
     }
@@ -137,8 +144,9 @@ impl Keeper {
                 _ = inlets.stop.wait_for(|stop| *stop) => break,
                 Some(written) = self.writer.written.recv() => self.written(written),
                 Some(command) = inlets.commands.recv() => self.command(command),
+                Some(ask) = inlets.asks.recv() => self.ask(ask, &mut inlets.confirmed),
                 Some(polled) = inlets.polled.recv() => self.polled(polled),
-                Some((sink, progress)) = inlets.confirmed.recv() => self.pending.confirm(sink, progress, self.clock.now()),
+                Some((sink, progress)) = inlets.confirmed.recv() => self.confirm(sink, progress),
                 () = tokio::time::sleep(wake) => self.tick(),
             }
         }
@@ -146,7 +154,7 @@ impl Keeper {
             self.polled(polled);
         }
         while let Ok((sink, progress)) = inlets.confirmed.try_recv() {
-            self.pending.confirm(sink, progress, self.clock.now());
+            self.confirm(sink, progress);
         }
         if tokio::time::timeout(LAST_COMMIT, self.finish()).await.is_err() {
             tracing::error!(
@@ -179,7 +187,8 @@ impl Keeper {
         let mut effects: Effects = self.core.apply(event, now, self.clock.trusted());
         let refused = effects.refused.take();
         if let Some(dense) = effects.dense.take() {
-            self.outlets.dense.send_replace(dense);
+            let site = Arc::clone(&self.site);
+            self.outlets.orders.send_replace(Orders { site, dense });
         }
         for transition in &effects.transitions {
             let alarm = &transition.alarm;
@@ -202,9 +211,68 @@ impl Keeper {
         let _ = self.board.unjournaled.send(Arc::new(Unjournaled { batches, transitions, trouble }));
     }
 
+    fn confirm(&mut self, sink: String, progress: Progress) {
+        self.progress.insert(sink.clone(), progress.clone());
+        self.pending.confirm(sink, progress, self.clock.now());
+    }
+
+    fn ask(&mut self, ask: Ask, confirmed: &mut mpsc::Receiver<(String, Progress)>) {
+        let now = self.clock.now();
+        match ask {
+            Ask::Reload { site, by, changes, answer } => {
+                let deed = Deed::Reload {
+                    was: self.site.catalog.version.clone(),
+                    is: site.catalog.version.clone(),
+                    by,
+                    changes,
+                };
+                self.reload(site, now);
+                self.pending.audit(vec![Audit { at: now, device: "gateway".to_owned(), deed }], now);
+                self.pending.urgent = true;
+                if self.disk_refuses {
+                    let _ = answer.send(None);
+                } else {
+                    self.answers.push(answer);
+                }
+            }
+            Ask::Unapplied(why) => {
+                self.board.unapplied(&why, now);
+                self.unapplied = true;
+                self.read_own_soon();
+            }
+            Ask::Progress(sink, answer) => {
+                // The sink has ended: what it confirmed last is in the channel at most.
+                while let Ok((sink, progress)) = confirmed.try_recv() {
+                    self.confirm(sink, progress);
+                }
+                let _ = answer.send(self.progress.get(&sink).cloned().unwrap_or_default());
+            }
+        }
+    }
+
+    /// Goes on by other documents: what waits for the disk keeps its own, the core takes the new ones as one event, and the lines are told.
+    fn reload(&mut self, site: Arc<Site>, now: Timestamp) {
+        let undated = (!self.clock.trusted()).then(|| self.clock.boot());
+        self.pending.reload(Arc::clone(&site), now, undated);
+        let old = std::mem::replace(&mut self.site, site);
+        let numbers = old.catalog.renumbered(&self.site.catalog);
+        self.board.reload(&old, &self.site, now);
+        self.own = Own::of(&self.site);
+        let troubles = std::mem::take(&mut self.troubles);
+        self.troubles =
+            troubles.into_iter().filter_map(|(id, trouble)| Some((numbers.line(id)?, trouble))).collect();
+        // Told anew with the next poll of each device.
+        self.firmware.clear();
+        self.unapplied = false;
+        self.alive.polled = polls(&self.site).then_some(now);
+        self.apply(Event::Reloaded(Arc::clone(&self.site)));
+        self.read_own_soon();
+    }
+
     fn polled(&mut self, polled: Polled) {
         let now = self.clock.now();
         self.alive.polled = Some(now);
+        let Some(polled) = renumbered(polled, &self.site, &mut self.losses) else { return };
         self.board.polled(&polled);
         for (loss, place, count) in polled.losses {
             self.losses.record(loss, &place, count);
@@ -234,7 +302,7 @@ impl Keeper {
     }
 
     fn line_name(&self, id: LineId) -> &str {
-        let named = self.board.catalog.lines.iter().find(|line| line.id == id);
+        let named = self.site.catalog.lines.iter().find(|line| line.id == id);
         named.map_or("", |line| line.name.as_str())
     }
 
@@ -264,7 +332,7 @@ impl Keeper {
             at = at.min(self.handed.plus(DISK_PATIENCE));
         }
         if !self.in_flight {
-            let due = self.pending.since.map(|since| since.plus(self.commit_every));
+            let due = self.pending.since.map(|since| since.plus(self.site.journal.commit_every));
             at = due.map_or(at, |due| at.min(due.max(self.retry_at.unwrap_or(due))));
         }
         if let Some(due) = self.core.next_due() {
@@ -323,18 +391,14 @@ impl Keeper {
         self.own_at = now.plus(OWN_EVERY);
         self.own_read = Some(now);
         let Some(own) = &self.own else { return };
-        let reading = |point: PointId, bad: bool| {
-            let sample = Sample::Good(if bad { 1.0 } else { 0.0 });
-            Reading { point, at: now, sample }
-        };
-        let mut readings = Vec::new();
-        readings.extend(own.disk.map(|point| reading(point, self.disk_refuses)));
-        readings.extend(own.clock.map(|point| reading(point, !self.clock.trusted())));
-        // Told once: the alarm stays in the list until a person has seen it.
-        readings.extend(own.journal.map(|point| reading(point, std::mem::take(&mut self.set_aside))));
-        readings
-            .extend(own.lines.iter().map(|(line, point)| reading(*point, self.troubles.contains_key(line))));
-        let batch = Batch { device: own.device, start: now, end: now, readings };
+        let states = vec![
+            (own.disk, self.disk_refuses),
+            (own.clock, !self.clock.trusted()),
+            // Told once: the alarm stays in the list until a person has seen it.
+            (own.journal, std::mem::take(&mut self.set_aside)),
+            (own.documents, self.unapplied),
+        ];
+        let batch = own.read(now, states, &self.troubles);
         self.apply(Event::Read(batch));
         self.look_at_risk_points(now);
     }
@@ -360,7 +424,7 @@ impl Keeper {
         let due = self
             .pending
             .since
-            .is_some_and(|since| self.pending.urgent || self.commit_every <= now.since(since));
+            .is_some_and(|since| self.pending.urgent || self.site.journal.commit_every <= now.since(since));
         if !due {
             if self.answers.is_empty() || self.pending.since.is_some() {
                 return;
@@ -372,15 +436,19 @@ impl Keeper {
             return;
         }
         let undated = (!self.clock.trusted()).then(|| self.clock.boot());
-        let Some(group) = self.pending.take(now, &self.board.catalog.version, undated) else { return };
-        (self.handed, self.handed_transitions) = (now, group.transitions.clone());
-        match self.writer.groups.try_send(group) {
+        let Some(job) = self.pending.take(now, undated) else { return };
+        (self.handed, self.handed_transitions) = (now, job.group.transitions.clone());
+        // Who waits for an answer waits for what is behind a sealed group.
+        let last = self.pending.since.is_none();
+        match self.writer.groups.try_send(job) {
             Ok(()) => {
                 self.in_flight = true;
-                self.answers_in_flight.append(&mut self.answers);
+                if last {
+                    self.answers_in_flight.append(&mut self.answers);
+                }
             }
-            Err(mpsc::error::TrySendError::Full(group) | mpsc::error::TrySendError::Closed(group)) => {
-                self.refused(group, "the journal's thread is gone".to_owned());
+            Err(mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job)) => {
+                self.refused(job, "the journal's thread is gone".to_owned());
             }
         }
     }
@@ -405,19 +473,21 @@ impl Keeper {
                     self.disk_refuses = false;
                     self.read_own_soon();
                 }
+                let Job { group, site } = &written.job;
                 if tracing::enabled!(tracing::Level::DEBUG) {
-                    tracing::debug!(seq = seq.0, digest = %digest(&written.group.batches), "committed");
+                    tracing::debug!(seq = seq.0, digest = %digest(&group.batches), "committed");
                 }
-                self.board.committed(seq, &written.group, self.pending.waiting());
+                let seam = self.seam(site);
+                self.board.committed(seq, (group, seam.as_ref()), self.pending.waiting());
                 // A commit of progress alone has nothing for a sink: waking it would make the next such commit.
-                if !written.group.batches.is_empty() || !written.group.transitions.is_empty() {
+                if !group.batches.is_empty() || !group.transitions.is_empty() {
                     let _ = self.outlets.committed.send(seq);
                 }
                 for answer in self.answers_in_flight.drain(..) {
                     let _ = answer.send(None);
                 }
             }
-            Err(error) => self.refused(written.group, error.to_string()),
+            Err(error) => self.refused(written.job, error.to_string()),
         }
     }
 
@@ -436,20 +506,26 @@ impl Keeper {
         self.read_own_soon();
     }
 
-    fn refused(&mut self, mut group: Group, trouble: String) {
-        if let Some(boot) = &group.undated {
+    /// From the numbers of an earlier version of the documents to those that hold.
+    fn seam(&self, site: &Arc<Site>) -> Option<Seam> {
+        (!Arc::ptr_eq(site, &self.site)).then(|| Seam::new(site, &self.site))
+    }
+
+    fn refused(&mut self, mut job: Job, trouble: String) {
+        if let Some(boot) = &job.group.undated {
             // Taken on a clock that was stepped meanwhile, like what waits.
             let by = self.clock.boot().at.as_millis().saturating_sub(boot.at.as_millis());
-            put_right(&mut group.batches, by, self.clock.trusted());
+            put_right(&mut job.group.batches, by, self.clock.trusted());
         }
         self.retry_at = Some(self.clock.now().plus(RETRY));
         self.answers.append(&mut self.answers_in_flight);
-        self.board.refused(&group, &trouble, self.pending.waiting());
+        let seam = self.seam(&job.site);
+        self.board.refused((&job.group, seam.as_ref()), &trouble, self.pending.waiting());
         let first = !self.disk_refuses;
         if first {
             tracing::error!(%trouble, "the journal cannot be written; polling and alarming go on");
         }
-        self.pending.put_back(group);
+        self.pending.put_back(job);
         if first {
             let (batches, transitions) = self.pending.copy();
             self.tell_unjournaled(batches, transitions);
@@ -464,4 +540,9 @@ pub fn digest(batches: &[Batch]) -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{batches:?}");
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether anything is polled.
+fn polls(site: &Site) -> bool {
+    site.lines.iter().any(|line| !line.devices.is_empty())
 }

@@ -21,6 +21,7 @@ use crate::gateway::board::Board;
 use crate::gateway::course::Step;
 use crate::gateway::firmware::Known;
 use crate::gateway::polling::{Patience, Polling};
+use crate::gateway::text_line;
 use crate::journal::Audit;
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
@@ -28,7 +29,7 @@ use crate::poll::schedule::Demand;
 use crate::poll::stats::{Figures, Stats};
 use crate::poll::turn::{Outcome, Price, Turn, Turns};
 use crate::reading::Reason;
-use crate::site::{LineSpec, Site};
+use crate::site::{LineSpec, Site, diff};
 
 /// What one poll came to.
 #[derive(Debug)]
@@ -53,21 +54,41 @@ pub struct Polled {
     pub losses: Vec<(Loss, String, u64)>,
     /// Figures of the line and of the device.
     pub figures: (Figures, Figures),
+    /// The documents that it was polled by; numbers are theirs.
+    pub site: Arc<Site>,
+}
+
+/// What line tasks are told, all of it at once; they look between two polls.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    /// The documents that hold.
+    pub site: Arc<Site>,
+    /// The devices, of any line, that are to be polled denser now.
+    pub dense: BTreeSet<DeviceId>,
+}
+
+impl Orders {
+    /// The orders for the documents of `site`, with nothing to be polled denser.
+    pub fn of(site: &Site) -> Self {
+        Self { site: Arc::new(site.clone()), dense: BTreeSet::new() }
+    }
 }
 
 /// Where a line task reports to, and what it is told.
+#[derive(Clone)]
 pub struct Ports {
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// To the core.
     pub polled: mpsc::Sender<Polled>,
-    /// The devices, of any line, that are to be polled denser now.
-    pub dense: watch::Receiver<BTreeSet<DeviceId>>,
+    /// What holds now.
+    pub orders: watch::Receiver<Orders>,
 }
 
 /// One line and all that hangs on it.
 pub struct LineTask {
     id: LineId,
+    site: Arc<Site>,
     name: String,
     master: Master,
     devices: Vec<Polling>,
@@ -81,6 +102,8 @@ pub struct LineTask {
     denser: BTreeSet<DeviceId>,
     /// Polls that go on later.
     paused: Vec<(Instant, Asked)>,
+    /// Another task is to follow after the present poll.
+    stop: Option<watch::Receiver<bool>>,
 }
 
 impl LineTask {
@@ -97,14 +120,11 @@ impl LineTask {
         let name = |id| site.catalog.device(id).map(|named| named.name.clone()).unwrap_or_default();
         let devices: Vec<Polling> =
             specs.map(|device| Polling::new(device, name(device.id), settings)).collect();
-        let demand = |device: &Polling| Demand { every: device.every, cost: device.costs().answered };
-        let demands: Vec<Demand> = devices.iter().map(demand).collect();
-        let mut turns = Turns::new(&demands, u64::from(spec.id.0), ports.clock.instant());
-        for (index, device) in devices.iter().enumerate() {
-            turns.costs(index, device.costs());
-        }
+        let turns = turns(&devices, spec.id, ports.clock.instant());
+        let told = Arc::clone(&ports.orders.borrow().site);
         Self {
             id: spec.id,
+            site: told,
             name: settings.name.clone(),
             master,
             stats: Stats::new(devices.len()),
@@ -116,6 +136,7 @@ impl LineTask {
             trouble: None,
             denser: BTreeSet::new(),
             paused: Vec::new(),
+            stop: None,
         }
     }
 
@@ -124,14 +145,28 @@ impl LineTask {
         self.master.tap.listeners = Some(listeners.clone());
     }
 
-    /// Polls until the core is gone.
+    /// Goes on with the counts of the task that the line had before.
+    pub(crate) fn inherit(&mut self, before: Left) {
+        let place = |device: &Polling| before.devices.iter().position(|name| *name == device.name);
+        let places: Vec<_> = self.devices.iter().map(place).collect();
+        self.stats = before.stats.rearranged(&places);
+        (self.master.tap.bytes_sent, self.master.tap.bytes_received) = before.bytes;
+    }
+
+    /// What its successor goes on with.
+    pub(crate) fn leave(self) -> Left {
+        let bytes = (self.master.tap.bytes_sent, self.master.tap.bytes_received);
+        let devices = self.devices.into_iter().map(|device| device.name).collect();
+        Left { stats: self.stats, devices, bytes }
+    }
+
+    /// Polls until the core is gone, or the line is to be polled in another way.
     pub async fn run(&mut self) {
-        if self.devices.is_empty() {
-            return std::future::pending().await;
-        }
         loop {
             let now = self.ports.clock.instant();
-            self.densify(now);
+            if !self.obey(now) {
+                return;
+            }
             if let Some(place) = self.paused.iter().position(|(at, _)| *at <= now) {
                 let (_, asked) = self.paused.swap_remove(place);
                 if self.poll(Asked { missed: 0, ..asked }).await.is_err() {
@@ -190,23 +225,87 @@ impl LineTask {
     /// Waits until then, or until other devices are to be polled denser.
     async fn wait(&mut self, until: Instant) {
         let changed = async {
-            if self.ports.dense.changed().await.is_err() {
+            if self.ports.orders.changed().await.is_err() {
                 // Nobody commands any more.
                 std::future::pending::<()>().await;
             }
         };
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
-            () = changed => self.ports.dense.mark_changed(),
+            () = changed => self.ports.orders.mark_changed(),
+            () = text_line::stopped(self.stop.as_mut()) => {}
         }
     }
 
-    /// Takes the command which devices are polled denser.
-    fn densify(&mut self, now: Instant) {
-        if !self.ports.dense.has_changed().unwrap_or(false) {
-            return;
+    /// Takes new orders; whether this task is the one to follow them.
+    fn obey(&mut self, now: Instant) -> bool {
+        if self.stop.as_ref().is_some_and(|stop| *stop.borrow()) {
+            return false;
         }
-        let wanted = self.ports.dense.borrow_and_update().clone();
+        if !self.ports.orders.has_changed().unwrap_or(false) {
+            return true;
+        }
+        let Orders { site, dense } = self.ports.orders.borrow_and_update().clone();
+        if !Arc::ptr_eq(&site, &self.site) && !self.turn_to(site, now) {
+            return false;
+        }
+        self.densify(dense, now);
+        true
+    }
+
+    /// Goes on by other documents over the same connection: a device that is polled as before keeps all it is at. Whether that is possible.
+    fn turn_to(&mut self, site: Arc<Site>, now: Instant) -> bool {
+        let Some((was, is)) = kept(&self.site, &site, &self.name) else { return false };
+        let old = |polling: &Polling| {
+            was.devices
+                .iter()
+                .filter_map(|place| self.site.devices.get(*place))
+                .find(|spec| spec.id == polling.id)
+        };
+        let mut before: Vec<Option<Polling>> =
+            std::mem::take(&mut self.devices).into_iter().map(Some).collect();
+        let mut places = Vec::new();
+        let mut named = Vec::new();
+        let mut denser = BTreeSet::new();
+        for spec in is.devices.iter().filter_map(|place| site.devices.get(*place)) {
+            let name = site.catalog.device(spec.id).map(|named| named.name.clone()).unwrap_or_default();
+            let place = before
+                .iter()
+                .position(|polling| polling.as_ref().is_some_and(|polling| polling.name == name));
+            named.push(place);
+            let same = |place: &usize| {
+                let polling = before.get(*place).and_then(Option::as_ref);
+                polling.and_then(old).is_some_and(|old| diff::same_device(old, spec))
+            };
+            let place = place.filter(same);
+            let kept = place.and_then(|place| before.get_mut(place)?.take());
+            if kept.as_ref().is_some_and(|kept| self.denser.contains(&kept.id)) {
+                denser.insert(spec.id);
+            }
+            places.push(place.filter(|_| kept.is_some()));
+            self.devices.push(match kept {
+                Some(mut polling) => {
+                    polling.renumber(spec.id);
+                    polling
+                }
+                None => Polling::new(spec, name, &is.settings),
+            });
+        }
+        let mut turns = turns(&self.devices, is.id, now);
+        turns.succeed(&self.turns, &places);
+        (self.turns, self.stats) = (turns, self.stats.rearranged(&named));
+        let moved = |(at, asked): (Instant, Asked)| {
+            let device = places.iter().position(|place| *place == Some(asked.device))?;
+            Some((at, Asked { device, ..asked }))
+        };
+        self.paused = std::mem::take(&mut self.paused).into_iter().filter_map(moved).collect();
+        (self.id, self.denser) = (is.id, denser);
+        self.site = site;
+        true
+    }
+
+    /// Takes the command which devices are polled denser.
+    fn densify(&mut self, wanted: BTreeSet<DeviceId>, now: Instant) {
         for (index, device) in self.devices.iter().enumerate() {
             let Some(every) = device.every_in_alarm else { continue };
             let dense = wanted.contains(&device.id);
@@ -277,9 +376,45 @@ impl LineTask {
             audits: said.audits,
             losses: self.losses.drain(),
             figures,
+            site: Arc::clone(&self.site),
         };
         self.ports.polled.send(polled).await
     }
+}
+
+/// What a line's task leaves to its successor.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    stats: Stats,
+    devices: Vec<String>,
+    bytes: (u64, u64),
+}
+
+fn turns(devices: &[Polling], line: LineId, now: Instant) -> Turns {
+    let demand = |device: &Polling| Demand { every: device.every, cost: device.costs().answered };
+    let demands: Vec<Demand> = devices.iter().map(demand).collect();
+    let mut turns = Turns::new(&demands, u64::from(line.0), now);
+    for (index, device) in devices.iter().enumerate() {
+        turns.costs(index, device.costs());
+    }
+    turns
+}
+
+/// Whether the task of a line goes on by itself when `new` holds after `old`.
+pub(crate) fn goes_on(old: &Site, new: &Site, name: &str) -> bool {
+    let Some((was, is)) = diff::named(old, name).zip(diff::named(new, name)) else { return false };
+    let same = diff::same_connection(old, new, name);
+    match (text_line::speaks(old, was), text_line::speaks(new, is)) {
+        (false, false) => same,
+        (true, true) => same && text_line::same_speakers((old, was), (new, is)),
+        _ => false,
+    }
+}
+
+/// A line of Modbus devices that goes on over its connection: as it was and as it is.
+fn kept<'a>(old: &'a Site, new: &'a Site, name: &str) -> Option<(&'a LineSpec, &'a LineSpec)> {
+    let (was, is) = diff::named(old, name).zip(diff::named(new, name))?;
+    (!text_line::speaks(new, is) && diff::same_connection(old, new, name)).then_some((was, is))
 }
 
 /// A dead device that waits for its values is not probed beside that; the line looks again so much later.
@@ -297,17 +432,13 @@ struct Asked {
     at: Option<Price>,
 }
 
-/// Runs the line until `stop`; a panic ends the poll it happened in, is logged, and the line goes on.
-pub(crate) async fn supervise(mut task: LineTask, mut stop: watch::Receiver<bool>) {
+/// Runs the line until the end of the poll in which `stop` turns true, or until it is to be polled in another way; a panic ends the poll it happened in, is logged, and the line goes on.
+pub(crate) async fn supervise(mut task: LineTask, stop: watch::Receiver<bool>) -> Left {
     use futures_util::FutureExt;
+    task.stop = Some(stop);
     loop {
-        let body = std::panic::AssertUnwindSafe(task.run()).catch_unwind();
-        let ended = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            ended = body => ended,
-        };
-        match ended {
-            Ok(()) => return,
+        match std::panic::AssertUnwindSafe(task.run()).catch_unwind().await {
+            Ok(()) => return task.leave(),
             Err(_) => {
                 tracing::error!(line = %task.name, "polling this line failed by a fault of ours; going on in 1 s")
             }

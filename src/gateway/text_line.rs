@@ -4,6 +4,7 @@
 //! Invariant: a reading has the time its own line arrived at, and is handed on once; a sensor that says nothing for a period and its timeout
 //! is a failed poll; one that fails again and again is asked less and less often.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +17,20 @@ use crate::bus::text::{Dialect, Mode, Words};
 use crate::clock::Clock;
 use crate::decode::RawBatch;
 use crate::decode::words::decode_words;
-use crate::gateway::line::Polled;
+use crate::gateway::line::{Orders, Polled, Ports};
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
 use crate::profile::Profile;
 use crate::reading::Reason;
-use crate::site::{DeviceSpec, LineSpec, Site};
+use crate::site::{DeviceSpec, LineSpec, Site, diff};
 
 /// Failures in a row before a device is asked less often.
 const FAILURES_FREE: u32 = 3;
 /// The longest pause of a failing device, unless its own period is longer.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Who listens looks up for new orders this often.
+const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// Where the tasks of lines report to.
 pub(crate) type Report = mpsc::Sender<Polled>;
@@ -59,6 +63,10 @@ struct Beat {
 /// One line and all that speaks on it.
 pub(crate) struct TextTask {
     id: LineId,
+    site: Arc<Site>,
+    orders: watch::Receiver<Orders>,
+    /// Another task is to follow after the present poll.
+    stop: Option<watch::Receiver<bool>>,
     name: String,
     mode: Mode,
     master: TextMaster,
@@ -70,7 +78,8 @@ pub(crate) struct TextTask {
 
 impl TextTask {
     /// The task of a line of text sensors; `None` for a line that speaks Modbus, or has no device.
-    pub(crate) fn new(spec: &LineSpec, site: &Site, clock: Arc<dyn Clock>, polled: Report) -> Option<Self> {
+    pub(crate) fn new(spec: &LineSpec, site: &Arc<Site>, ports: Ports) -> Option<Self> {
+        let Ports { clock, polled, orders } = ports;
         let specs = || spec.devices.iter().filter_map(|index| site.devices.get(*index));
         let format = specs().find_map(|device| device.profile.text.clone())?;
         let begun = now();
@@ -99,6 +108,9 @@ impl TextTask {
         };
         Some(Self {
             id: spec.id,
+            site: Arc::clone(site),
+            orders,
+            stop: None,
             name: spec.settings.name.clone(),
             mode: format.mode,
             master: TextMaster::new(spec.settings.clone(), &format),
@@ -116,10 +128,37 @@ impl TextTask {
                 Mode::Ask => self.ask().await,
                 Mode::Stream => self.listen().await,
             };
-            if ended.is_err() {
+            if ended.is_err() || !self.obey() {
                 return;
             }
         }
+    }
+
+    /// Takes new orders; whether this task is the one to follow them.
+    fn obey(&mut self) -> bool {
+        if self.stop.as_ref().is_some_and(|stop| *stop.borrow()) {
+            return false;
+        }
+        if !self.orders.has_changed().unwrap_or(false) {
+            return true;
+        }
+        let site = Arc::clone(&self.orders.borrow_and_update().site);
+        if Arc::ptr_eq(&site, &self.site) {
+            return true;
+        }
+        let lines = diff::named(&self.site, &self.name).zip(diff::named(&site, &self.name));
+        let same = |(was, is): &(&LineSpec, &LineSpec)| {
+            diff::same_connection(&self.site, &site, &self.name)
+                && same_speakers((&self.site, was), (&site, is))
+        };
+        let Some((_, is)) = lines.filter(same) else { return false };
+        let names = named_specs(&site, is);
+        for speaker in &mut self.speakers {
+            speaker.id = names.get(speaker.name.as_str()).map_or(speaker.id, |spec| spec.id);
+        }
+        self.id = is.id;
+        self.site = site;
+        true
     }
 
     /// Asks the sensor that is due first.
@@ -128,7 +167,14 @@ impl TextTask {
         let Some((index, due)) = first.map(|(index, speaker)| (index, speaker.beat.due)) else {
             return std::future::pending().await;
         };
-        sleep_until(due).await;
+        tokio::select! {
+            () = sleep_until(due) => {}
+            Ok(()) = self.orders.changed() => {
+                self.orders.mark_changed();
+                return Ok(());
+            }
+            () = stopped(self.stop.as_mut()) => return Ok(()),
+        }
         let Some(speaker) = self.speakers.get(index) else { return Ok(()) };
         let start = now();
         let told = self.master.ask(&speaker.dialect, speaker.timeout, &mut self.losses).await;
@@ -141,7 +187,7 @@ impl TextTask {
         let Some(wake) = self.speakers.iter().map(Speaker::wake).min() else {
             return std::future::pending().await;
         };
-        let heard = self.master.hear(wake, &mut self.losses).await;
+        let heard = self.master.hear(wake.min(now() + LOOK_UP), &mut self.losses).await;
         for line in heard.iter().flatten() {
             self.take(&line.bytes, line.at);
         }
@@ -224,8 +270,35 @@ impl TextTask {
                 audits: Vec::new(),
                 losses,
                 figures: Default::default(),
+                site: Arc::clone(&self.site),
             })
             .await
+    }
+}
+
+/// Whether a line is one of text sensors.
+pub(crate) fn speaks(site: &Site, line: &LineSpec) -> bool {
+    let mut specs = line.devices.iter().filter_map(|place| site.devices.get(*place));
+    specs.any(|spec| spec.profile.text.is_some())
+}
+
+/// Whether the same sensors stand on a line, and are heard as before.
+pub(crate) fn same_speakers((old, was): (&Site, &LineSpec), (new, is): (&Site, &LineSpec)) -> bool {
+    let (was, is) = (named_specs(old, was), named_specs(new, is));
+    was.len() == is.len()
+        && was.iter().all(|(name, was)| is.get(name).is_some_and(|is| diff::same_device(was, is)))
+}
+
+fn named_specs<'a>(site: &'a Site, line: &LineSpec) -> BTreeMap<&'a str, &'a DeviceSpec> {
+    let specs = line.devices.iter().filter_map(|place| site.devices.get(*place));
+    specs.filter_map(|spec| Some((site.catalog.device(spec.id)?.name.as_str(), spec))).collect()
+}
+
+/// Until the task is to end.
+pub(crate) async fn stopped(stop: Option<&mut watch::Receiver<bool>>) {
+    match stop {
+        Some(stop) => drop(stop.wait_for(|stop| *stop).await),
+        None => std::future::pending().await,
     }
 }
 
@@ -269,16 +342,12 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Runs the line until `stop`; a panic ends the poll it happened in, is logged, and the line goes on.
-pub(crate) async fn supervise(mut task: TextTask, mut stop: watch::Receiver<bool>) {
+/// Runs the line until the end of the poll in which `stop` turns true, or until it is to be polled in another way; a panic ends the poll it happened in, is logged, and the line goes on.
+pub(crate) async fn supervise(mut task: TextTask, stop: watch::Receiver<bool>) {
     use futures_util::FutureExt;
+    task.stop = Some(stop);
     loop {
-        let body = std::panic::AssertUnwindSafe(task.run()).catch_unwind();
-        let ended = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            ended = body => ended,
-        };
-        match ended {
+        match std::panic::AssertUnwindSafe(task.run()).catch_unwind().await {
             Ok(()) => return,
             Err(_) => {
                 tracing::error!(line = %task.name, "listening to this line failed by a fault of ours; going on in 1 s");

@@ -139,6 +139,17 @@ pub enum Deed {
         /// How many.
         readings: u64,
     },
+    /// Other documents hold from now on.
+    Reload {
+        /// Version of the documents before.
+        was: String,
+        /// Version now.
+        is: String,
+        /// Who or what asked for it.
+        by: String,
+        /// The differences, one on a line.
+        changes: Vec<String>,
+    },
     /// A device's firmware is known, or is another one than before.
     Firmware {
         /// The version before; absent when there was none.

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Display};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::alarm::{Condition, Rule};
-use crate::bus::LineSettings;
-use crate::point::{Catalog, Device, Point, PointId};
+use crate::bus::{Address, LineSettings};
+use crate::point::{Catalog, Device, DeviceId, LineId, Point, PointId};
 use crate::profile::Profile;
 use crate::site::compile::implicit::IMPLICIT;
 use crate::site::{DeviceSpec, LineSpec, Site};
@@ -132,9 +133,58 @@ pub fn same_device(old: &DeviceSpec, new: &DeviceSpec) -> bool {
     reads_the_same(old, new) && device_keys(old, new).is_empty()
 }
 
-/// Whether the task of a line can go on over its connection: all that the master was made of is as it was.
-pub fn same_connection(old: &LineSpec, new: &LineSpec) -> bool {
-    old.settings == new.settings
+/// Whether the task of the line `name` can go on over its connection: all that the master was made of is as it was, and for one that dials in all who
+/// dial in at the same port.
+pub fn same_connection(old: &Site, new: &Site, name: &str) -> bool {
+    let (Some(was), Some(is)) = (named(old, name), named(new, name)) else { return false };
+    let door = |site: &Site, listen| -> Vec<LineSettings> {
+        let lines = site.lines.iter().map(|line| &line.settings);
+        let mut same: Vec<_> = lines.filter(|line| listens_at(line) == Some(listen)).cloned().collect();
+        same.sort_by(|a, b| a.name.cmp(&b.name));
+        same
+    };
+    was.settings == is.settings
+        && listens_at(&is.settings).is_none_or(|listen| door(old, listen) == door(new, listen))
+}
+
+/// The numbers in `new` of a device of `old` and of its line, when it is polled there as before.
+pub fn same_polled(old: &Site, new: &Site, device: DeviceId) -> Option<(DeviceId, LineId)> {
+    let was = old.catalog.device(device)?;
+    let is = new.catalog.devices.iter().find(|named| named.name == was.name)?;
+    let line = |site: &Site, id: LineId| site.catalog.lines.get(id.0 as usize).map(|line| line.name.clone());
+    let (from, to) = (line(old, was.line?)?, line(new, is.line?)?);
+    let spec = |site: &Site, id: DeviceId| site.devices.iter().find(|spec| spec.id == id).cloned();
+    let same = from == to && same_device(&spec(old, device)?, &spec(new, is.id)?);
+    same.then_some((is.id, is.line?))
+}
+
+/// The line of this name.
+pub fn named<'a>(site: &'a Site, name: &str) -> Option<&'a LineSpec> {
+    site.lines.iter().find(|line| line.settings.name == name)
+}
+
+/// Where the DTU of a line dials in.
+pub fn listens_at(line: &LineSettings) -> Option<SocketAddr> {
+    if let Address::DialIn(dtu) = &line.address { Some(dtu.listen) } else { None }
+}
+
+/// For each point of `old` its number in `new`, when it is there and its readings mean what they meant.
+pub fn kept_points(old: &Site, new: &Site) -> Vec<Option<PointId>> {
+    let numbers = old.catalog.renumbered(&new.catalog);
+    let same: BTreeMap<DeviceId, bool> = old
+        .devices
+        .iter()
+        .map(|spec| {
+            let is = numbers.device(spec.id).and_then(|id| new.devices.iter().find(|new| new.id == id));
+            (spec.id, is.is_some_and(|is| reads_the_same(spec, is)))
+        })
+        .collect();
+    let kept = |point: &Point| {
+        let to = numbers.point(point.id)?;
+        let unit = new.catalog.point(to).is_some_and(|new| new.unit == point.unit);
+        (unit && same.get(&point.device).copied().unwrap_or(true)).then_some(to)
+    };
+    old.catalog.points.iter().map(kept).collect()
 }
 
 fn compare<T>(

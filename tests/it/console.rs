@@ -9,7 +9,7 @@ use lifeline_gateway::alarm::{Alarm, Base, Kind, Severity};
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::console::{rows::Format, serve};
 use lifeline_gateway::forward;
-use lifeline_gateway::gateway::board::{Board, Command, DeviceStatus, JournalStatus, Picture};
+use lifeline_gateway::gateway::board::{Board, Command, DeviceStatus, JournalStatus, Picture, Reload, Shown};
 use lifeline_gateway::gateway::core::Event;
 use lifeline_gateway::loss::Loss;
 use lifeline_gateway::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
@@ -131,6 +131,7 @@ fn picture() -> Picture {
             ..JournalStatus::default()
         },
         losses: BTreeMap::from([((Loss::StrayBytes, "rs485-\"1\"".to_owned()), 5)]),
+        ..Picture::default()
     }
 }
 
@@ -139,6 +140,8 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) board: Arc<Board>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    /// Wishes to read the documents again.
+    pub(crate) reloads: mpsc::Receiver<Reload>,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -148,22 +151,32 @@ pub(crate) async fn served_on(bind: &str, journal: PathBuf) -> Served {
     let listener = TcpListener::bind(bind).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (to_core, commands) = mpsc::channel(4);
+    let (to_supervisor, reloads) = mpsc::channel(4);
     let sink = forward::Status { up: true, readings: 300, backlog: 3, ..forward::Status::default() };
-    let board = Arc::new(Board {
+    let shown = Shown {
         catalog: Arc::new(catalog()),
-        picture: RwLock::new(picture()),
         sinks: vec![("tsdb".to_owned(), Arc::new(Mutex::new(sink)))],
+        timezone: "Asia/Shanghai".to_owned(),
+        ..Shown::default()
+    };
+    let board = Arc::new(Board {
+        picture: RwLock::new(Picture { shown: Arc::new(shown), ..picture() }),
         changed: watch::channel(0).0,
         unjournaled: tokio::sync::broadcast::Sender::new(1),
         commands: to_core,
+        reloads: to_supervisor,
         journal,
-        rules: Vec::new(),
-        timezone: "Asia/Shanghai".to_owned(),
-        taps: Vec::new(),
     });
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(serve(listener, Arc::clone(&board), TOKEN.to_owned(), stopped));
-    Served { address: SocketAddr::from(([127, 0, 0, 1], address.port())), board, commands, stop, serving }
+    Served {
+        address: SocketAddr::from(([127, 0, 0, 1], address.port())),
+        board,
+        commands,
+        reloads,
+        stop,
+        serving,
+    }
 }
 
 fn no_journal() -> PathBuf {

@@ -4,14 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lifeline_gateway::alarm::{Alarm, Transition};
-use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::bus::master::Master;
+use lifeline_gateway::clock::{SystemClock, Timestamp};
 use lifeline_gateway::decode::{Raw, RawBatch};
 use lifeline_gateway::gateway::core::{Core, Effects, Event};
+use lifeline_gateway::gateway::line::{LineTask, Orders, Ports};
+use lifeline_gateway::loss::Loss;
 use lifeline_gateway::point::Catalog;
 use lifeline_gateway::reading::{Reason, Sample};
 use lifeline_gateway::site::{self, Site, diff};
+use tokio::sync::{mpsc, watch};
+
+use crate::wire::Wire;
 
 /// The devices, points and rules that every version of the documents has as it is.
 const KEPT: u64 = 3;
@@ -209,4 +216,51 @@ fn the_difference_is_told_by_name() {
          + rule kept-7-fast\n\
          + rule kept-7-high\n"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_reloads_leave_the_grid_and_the_connection_of_a_line_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(7);
+    let sites: Vec<Orders> =
+        (0..SITES).map(|_| Orders::of(&load(folder.path(), &documents(&mut random)))).collect();
+    let wire = Wire::new(9600, Duration::from_millis(10));
+    let (to, mut from) = mpsc::channel(10_000);
+    let (told, orders) = watch::channel(sites[0].clone());
+    let (site, clock) = (Arc::clone(&sites[0].site), Arc::new(SystemClock::new()));
+    let master = Master::over(site.lines[0].settings.clone(), Box::new(wire.clone()));
+    let mut task = LineTask::over(master, &site.lines[0], &site, Ports { clock, polled: to, orders });
+    let mut times: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
+    let reloads = async {
+        // After its first poll every device moves to its grid.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        while from.try_recv().is_ok() {}
+        for _ in 0..RELOADS {
+            told.send_replace(sites[usize::try_from(random.below(SITES)).unwrap()].clone());
+            tokio::time::sleep(Duration::from_millis(50 + random.below(9000))).await;
+            while let Ok(polled) = from.try_recv() {
+                let device = polled.site.catalog.device(polled.batch.device).unwrap();
+                if !device.name.starts_with("kept-") {
+                    continue;
+                }
+                assert_eq!(polled.failure, None);
+                let missed = |(loss, place, _): &(Loss, String, u64)| {
+                    *loss == Loss::MissedPoll && place.starts_with("kept-")
+                };
+                assert!(!polled.losses.iter().any(missed), "{:?}", polled.losses);
+                times.entry(device.name.clone()).or_default().push(polled.batch.start);
+            }
+        }
+    };
+    tokio::select! {
+        () = task.run() => panic!("the task ended"),
+        () = reloads => {}
+    }
+    assert_eq!(times.len(), usize::try_from(KEPT).unwrap());
+    for (name, times) in &times {
+        let gaps = times.windows(2).map(|pair| pair[1].since(pair[0]).as_millis());
+        let odd: Vec<u128> = gaps.filter(|gap| !(4_500..=5_500).contains(gap)).collect();
+        assert!(odd.is_empty() && times.len() > 500, "{name}: {} polls, {odd:?}", times.len());
+    }
+    assert_eq!(wire.opened(), 1, "one connection");
 }
