@@ -25,8 +25,8 @@ use crate::gateway::writer::{Writer, Written};
 use crate::journal::date::put_right;
 use crate::journal::{Audit, Deed, Progress, Seq};
 use crate::loss::{Loss, Losses};
-use crate::point::{DeviceId, LineId, PointId};
-use crate::reading::{Batch, Reading, Sample};
+use crate::point::{DeviceId, LineId};
+use crate::reading::Batch;
 use crate::site::{Site, diff};
 
 /// The gateway's own points are read this often.

@@ -140,8 +140,7 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) board: Arc<Board>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    /// Wishes to read the documents again.
-    pub(crate) reloads: mpsc::Receiver<Reload>,
+    _reloads: mpsc::Receiver<Reload>,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -173,7 +172,7 @@ pub(crate) async fn served_on(bind: &str, journal: PathBuf) -> Served {
         address: SocketAddr::from(([127, 0, 0, 1], address.port())),
         board,
         commands,
-        reloads,
+        _reloads: reloads,
         stop,
         serving,
     }
