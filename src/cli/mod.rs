@@ -9,10 +9,12 @@ pub mod ask;
 pub mod check;
 mod client;
 pub mod coverage;
+mod differ;
 pub mod demo;
 mod disk;
 mod findings;
 pub mod export;
+pub mod reload;
 pub mod run;
 pub mod screen;
 pub mod simulate;
@@ -24,6 +26,7 @@ mod table;
 mod target;
 mod trace;
 pub mod view;
+mod watch;
 pub mod words;
 
 use std::io::Write;
@@ -79,6 +82,8 @@ enum Command {
     Check(check::Check),
     /// Serve the site's devices on TCP ports and ptys, with scripted signals and faults.
     Simulate(simulate::Simulate),
+    /// Have the running gateway go on by its changed documents, without a restart.
+    Reload(Reloading),
     /// What the gateway is doing.
     Status(Where),
     /// Open alarms; `alarms ack ID` acknowledges one.
@@ -112,6 +117,14 @@ struct Where {
     /// One JSON object per line.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Reloading {
+    #[command(flatten)]
+    place: Where,
+    #[command(flatten)]
+    args: reload::ReloadArgs,
 }
 
 #[derive(Debug, Args)]
@@ -221,6 +234,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Run(args) => runtime()?.block_on(run::run(&documents, &args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&documents, &args)),
         Command::Simulate(args) => runtime()?.block_on(simulate::simulate(&documents, &args)),
+        Command::Reload(reloading) => {
+            let place = asked(&documents, &reloading.place)?;
+            one_thread()?.block_on(reload::reload(&place, &reloading.args, out))
+        }
         Command::Status(place) => one_thread()?.block_on(ask::status(&asked(&documents, &place)?, out)),
         Command::Alarms(args) => {
             let place = asked(&documents, &args.place)?;

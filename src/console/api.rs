@@ -26,7 +26,7 @@ use crate::gateway::core::Event;
 const CORE_MAX: Duration = Duration::from_secs(10);
 
 /// Characters in a person's name at most.
-const NAME_MAX: usize = 64;
+pub(crate) const NAME_MAX: usize = 64;
 
 /// Characters in a note at most.
 const NOTE_MAX: usize = 500;
@@ -50,7 +50,7 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 pub(crate) async fn unknown() -> Response {
     refuse(
         StatusCode::NOT_FOUND,
-        "there is nothing at this address; see /api/v1/status, points, alarms, coverage, history, events, lines/NAME/trace",
+        "there is nothing at this address; see /api/v1/status, points, alarms, coverage, history, events, documents, lines/NAME/trace",
     )
 }
 
@@ -117,16 +117,16 @@ pub(crate) async fn reset(
 }
 
 /// Why an act is not in order.
-struct Refused(StatusCode, String);
+pub(crate) struct Refused(pub(crate) StatusCode, pub(crate) String);
 
-fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refused> {
+pub(crate) fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refused> {
     let bytes = body.map_err(|rejection| Refused(rejection.status(), rejection.body_text()))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
 }
 
 /// A person's words: something, not too long, nothing that a terminal would obey.
-fn text(key: &str, given: &str, max: usize) -> Result<String, Refused> {
+pub(crate) fn text(key: &str, given: &str, max: usize) -> Result<String, Refused> {
     let given = given.trim();
     if given.is_empty() || given.chars().count() > max || given.chars().any(char::is_control) {
         let error = format!("{key} must be 1 to {max} characters on one line");

@@ -23,6 +23,12 @@ pub struct StatusView {
     pub version: String,
     /// Version of the site's documents.
     pub documents: String,
+    /// When these documents were taken by a reload; absent when they are those of the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reloaded: Option<String>,
+    /// Why the documents on disk were refused by the last reload; absent when they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unapplied: Option<String>,
     /// IANA time zone for display.
     pub timezone: String,
     /// Start of the gateway.
@@ -221,6 +227,8 @@ impl StatusView {
             site: catalog.site.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             documents: catalog.version.clone(),
+            reloaded: picture.reloaded.map(|at| at.to_string()),
+            unapplied: picture.unapplied.as_ref().map(|refused| format!("{}: {}", refused.at, refused.why)),
             timezone: shown.timezone.clone(),
             started: picture.started.to_string(),
             now: picture.now.to_string(),

@@ -164,6 +164,15 @@ pub enum Deed {
     },
 }
 
+/// A version of the documents as it was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its hash.
+    pub version: String,
+    /// Name and text of each document.
+    pub documents: Vec<(String, String)>,
+}
+
 /// Readings of one commit as read back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {

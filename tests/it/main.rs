@@ -28,6 +28,7 @@ mod profiles;
 mod reference;
 mod reload;
 mod refused;
+mod reload_live;
 mod running;
 mod serial;
 mod shared;
