@@ -27,7 +27,7 @@ use crate::journal::{Audit, Deed, Progress, Seq};
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
 use crate::reading::Batch;
-use crate::site::{Site, diff};
+use crate::site::Site;
 
 /// The gateway's own points are read this often.
 const OWN_EVERY: Duration = Duration::from_secs(5);

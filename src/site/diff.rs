@@ -228,6 +228,7 @@ fn settings(old: &Site, new: &Site, out: &mut Diff) {
     fixed("site.name", &old.catalog.site, &new.catalog.site);
     let path = |site: &Site| site.journal.path.display().to_string();
     fixed("journal.path", &path(old), &path(new));
+    fixed("clock", &format!("{:?}", old.trust), &format!("{:?}", new.trust));
     fixed("console.listen", &old.listen.to_string(), &new.listen.to_string());
     let mut setting = |name: &str, what: Vec<String>| {
         if !what.is_empty() {

@@ -138,6 +138,7 @@ impl Default for Site {
         Self {
             catalog: Arc::default(),
             timezone: "UTC".to_owned(),
+            trust: Trust::Set,
             lines: Vec::new(),
             devices: Vec::new(),
             derived: Vec::new(),
