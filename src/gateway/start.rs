@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::clock::Clock;
 use crate::gateway::RunError;
@@ -17,6 +18,8 @@ pub(crate) struct Begun {
     pub(crate) writer: Writer,
     pub(crate) progress: BTreeMap<String, Progress>,
     pub(crate) last: Seq,
+    /// The last commit that is in the history, for who seals and who removes.
+    pub(crate) sealed: Arc<AtomicU64>,
     /// A damaged journal was moved aside, or a part of its log was lost.
     pub(crate) set_aside: bool,
 }
@@ -68,17 +71,19 @@ fn without_journal(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunErro
     let settings = site.journal.clone();
     let (catalog, documents, registry) = (Arc::clone(&site.catalog), site.documents.clone(), registry(site));
     let names: Vec<String> = site.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let times = Arc::clone(clock);
+    let (times, sealed) = (Arc::clone(clock), Arc::new(AtomicU64::new(0)));
+    let follows = Arc::clone(&sealed);
     let open = move || {
         let mut journal = Journal::open(&settings).map_err(OpenError::into_store)?;
         journal.keep_site(&catalog, &documents, times.now())?;
         journal.remember(&registry)?;
         journal.keep_sinks(&names)?;
+        journal.follow(Arc::clone(&follows));
         Ok(journal)
     };
     let writer = writer::start(Store::Closed(Box::new(open)), Arc::clone(clock))?;
     let last = state.last.map_or(Seq(0), |(seq, _)| seq);
-    Ok(Begun { core, writer, progress: state.progress, last, set_aside: false })
+    Ok(Begun { core, writer, progress: state.progress, last, sealed, set_aside: false })
 }
 
 fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Result<Begun, RunError> {
@@ -104,8 +109,10 @@ fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Resu
     core.vigil().restore(&reader.memories()?);
     let progress = reader.progress()?;
     drop(reader);
+    let sealed = Arc::new(AtomicU64::new(0));
+    journal.follow(Arc::clone(&sealed));
     let writer = writer::start(Store::Open(Box::new(journal)), Arc::clone(clock))?;
-    Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), set_aside })
+    Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), sealed, set_aside })
 }
 
 /// The risk points of these documents, for questions about another day.
