@@ -16,6 +16,7 @@ mod links;
 mod profiles;
 mod risk;
 mod rules;
+pub mod schema;
 mod section;
 mod serial;
 mod settings;

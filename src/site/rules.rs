@@ -111,7 +111,7 @@ fn convert(section: &Section<'_>, unit: Option<Unit>, point: &Known) -> Option<(
                 let help = Some(format!("unit = \"{}\"", kept.name()));
                 section.error(
                     "point",
-                    "missing-key",
+                    "missing-unit",
                     format!("the rule needs `unit`: {} is kept in {}", point.name, kept.name()),
                     help,
                 );
@@ -231,6 +231,7 @@ fn same_zero(section: &Section<'_>, point: &Known, datum: Option<String>) {
 /// Direction and levels in the rule's own unit.
 fn levels(section: &Section<'_>, deadband: f64) -> Option<(Direction, Vec<Level>)> {
     let (above, below) = (section.section("above"), section.section("below"));
+    section.ways(&["above", "below"]);
     let on = delays(section, "on_delay");
     let off = delays(section, "off_delay");
     let (direction, table) = match (above, below) {
@@ -248,7 +249,7 @@ fn levels(section: &Section<'_>, deadband: f64) -> Option<(Direction, Vec<Level>
     };
     let levels = steps(section, &table, direction, deadband, on.into_iter().zip(off));
     table.finish();
-    if levels.is_empty() && table.all().is_empty() {
+    if levels.is_empty() && table.is_empty() {
         section.error(
             "above",
             "no-threshold",

@@ -26,6 +26,7 @@ mod profiles;
 mod reference;
 mod reload;
 mod running;
+mod schema;
 mod serial;
 mod shared;
 mod traffic;
