@@ -42,7 +42,7 @@
 //! | `valid_when` | `{ point = "status", is = 3 }`, `is = [1, 2]`, or `min` and `max` (`{ point = "age", max = 60 }`); a list of such when all must hold |
 //! | `wake` | `{ exception = 5, wait = "200ms", tries = 10 }`: a read refused with this code is asked again after the wait, so many times; `{ silence = true, ... }`: the same for a first read of a poll that gets no answer |
 //! | `write` | `{ register = 0x0118, value = 1 }` (FC 6), `{ register = 0x0118, values = [1, 2] }` (FC 16) or `{ coil = 3, on = true }` (FC 5) |
-//! | `decimals` | digits shown after the point, in the canonical unit; left out: 2, or 0 for a state, `bool` or `bits` |
+//! | `decimals` | digits shown after the point, in the canonical unit; left out: what the step of a whole number needs (`scale` in that unit), else 2, or 0 for a state, `bool` or `bits` |
 //!
 //! Values of the keys of `[text]`, and what changes for the points of such a profile:
 //!

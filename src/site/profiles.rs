@@ -21,6 +21,7 @@ use crate::site::links::{self, links, own_names};
 use crate::site::section::{Section, kebab, number};
 use crate::site::text;
 use crate::site::tree::{Document, Report, Value};
+use crate::unit::decimals;
 
 /// A device model with its firmware overlays.
 #[derive(Clone, Debug)]
@@ -84,7 +85,8 @@ pub(crate) fn read(document: &Document, report: &Report) -> Option<Model> {
     let format = top.section("text").and_then(|section| text::format(&section, about.slave));
     limits.timeout = format.as_ref().and_then(|(_, timeout)| *timeout).or(limits.timeout);
     let sections = top.sections("point");
-    let fields: Vec<Field> = sections.iter().flat_map(fields).collect();
+    let mut fields: Vec<Field> = sections.iter().flat_map(fields).collect();
+    resolve(&sections, class, &mut fields);
     duplicates(&sections);
     let firmware = versions(&top, scheme, limits, fields);
     let layout = firmware.layout();
@@ -367,6 +369,33 @@ fn pair(section: &Section<'_>, key: &'static str) -> Option<[f64; 2]> {
         section.error(key, "wrong-type", format!("`{key}` must be a list of two numbers"), None);
     }
     pair
+}
+
+/// Shows a whole number of steps as precisely as the sensor resolves, where the document does not say how.
+fn resolve(sections: &[Section<'_>], class: &str, fields: &mut [Field]) {
+    // What another point or a loop decides is not known here.
+    let keys = ["decimals", "states", "decimals_from", "scale_from", "loop"];
+    let told = |section: &&Section<'_>| keys.iter().any(|key| section.node(key).is_some());
+    let told: BTreeSet<String> =
+        sections.iter().filter(told).flat_map(own_names).map(|(_, name)| name).collect();
+    for field in fields.iter_mut().filter(|field| !told.contains(&field.name)) {
+        let steps = matches!(
+            field.kind,
+            Kind::U8h
+                | Kind::U8l
+                | Kind::I8h
+                | Kind::I8l
+                | Kind::U16
+                | Kind::I16
+                | Kind::U32
+                | Kind::I32
+                | Kind::Bcd
+        );
+        if steps {
+            let kept = field.unit.and_then(|unit| unit.to(unit.canonical_for(class)));
+            field.decimals = decimals(field.scale.abs() * kept.map_or(1.0, |(factor, _)| factor));
+        }
+    }
 }
 
 fn duplicates(sections: &[Section<'_>]) {

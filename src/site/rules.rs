@@ -3,7 +3,7 @@
 //! In: `[[rule]]` sections with the points that devices gave. Out: compiled rules in canonical units.
 //! Invariant: thresholds of a compiled rule rise (fall) with severity and are farther apart than the deadband.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -43,6 +43,8 @@ pub(crate) fn hash(text: &str) -> String {
 #[derive(Clone, Copy)]
 pub(crate) struct Points<'a> {
     pub(crate) known: &'a [Known],
+    /// Indexes into `known` by name.
+    pub(crate) by_name: &'a HashMap<String, usize>,
     /// Names of devices and derived points that are broken themselves: one mistake is told once.
     pub(crate) broken: &'a BTreeSet<String>,
     /// Names of all derived points, also of those further down.
@@ -51,7 +53,7 @@ pub(crate) struct Points<'a> {
 
 impl<'a> Points<'a> {
     pub(crate) fn find(self, section: &Section<'_>, key: &'static str, name: &str) -> Option<&'a Known> {
-        let found = self.known.iter().find(|point| point.name == name);
+        let found = self.by_name.get(name).and_then(|index| self.known.get(*index));
         let device = name.split('.').next().unwrap_or(name);
         if found.is_some() || self.broken.contains(device) || self.broken.contains(name) {
             return found;

@@ -119,6 +119,18 @@ impl Unit {
     }
 }
 
+/// Digits behind the point that show steps of this size: 1 for 0.1, 2 for 0.25, 0 for 1 and more.
+pub fn decimals(step: f64) -> u8 {
+    let whole = |digits: u8| {
+        let scaled = step * 10_f64.powi(i32::from(digits));
+        scaled >= 1.0 - 1e-9 && (scaled - scaled.round()).abs() < 1e-6 * scaled
+    };
+    let fine = |digits: u8| step * 10_f64.powi(i32::from(digits)) >= 1.0 - 1e-9;
+    let least = (0..=9).find(|digits| fine(*digits)).unwrap_or(9);
+    // One digit more shows quarters exactly; a factor such as 9.80665 would want them all.
+    if !whole(least) && least < 9 && whole(least + 1) { least + 1 } else { least }
+}
+
 impl Serialize for Unit {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(self.name())
@@ -248,6 +260,24 @@ mod tests {
         }
         for (quantity, _, name) in CANONICAL {
             assert_eq!(Unit::parse(name).unwrap().quantity(), *quantity);
+        }
+    }
+
+    #[test]
+    fn digits_follow_the_step() {
+        for (step, want) in [
+            (0.1, 1),
+            (0.01, 2),
+            (0.25, 2),
+            (1.0, 0),
+            (10.0, 0),
+            (0.05, 2),
+            (0.980_665, 1),
+            (0.098_066_5, 2),
+            (0.001, 3),
+            (0.0, 9),
+        ] {
+            assert_eq!(decimals(step), want, "{step}");
         }
     }
 

@@ -10,6 +10,7 @@ mod captured;
 mod damaged;
 mod faults;
 mod foreign;
+mod guide;
 mod installer;
 mod firmware;
 mod journal;

@@ -143,3 +143,30 @@ fn the_program_prints_them() {
         assert_eq!(serde_json::from_slice::<Value>(&done.stdout).unwrap(), schema::schema(kind));
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 300, ..proptest::prelude::ProptestConfig::default() })]
+
+    /// Lines of the specimens in any order, cut anywhere: an answer and no panic, and findings have a place in the text. `benches/documents.rs` runs millions.
+    #[test]
+    fn any_text_is_an_answer(
+        picks in proptest::collection::vec((0_usize..1000, 1_usize..20), 1..6),
+        cut in 0_usize..4000,
+        noise in "[-\\[\\]{}=\"'.,0-9a-z\\\\ \n]{0,30}",
+        which in 0_usize..3,
+    ) {
+        let kind = Kind::ALL[which];
+        let folder = Path::new("src/site/schema/specimens");
+        let text: String = documents(folder).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let mut input = String::new();
+        for (from, count) in picks {
+            lines.iter().cycle().skip(from % lines.len()).take(count).for_each(|line| { input += line; input += "\n"; });
+        }
+        let at = input.char_indices().map(|(at, _)| at).nth(cut % input.chars().count()).unwrap();
+        input.insert_str(at, &noise);
+        for finding in &schema::check(kind, &input).0 {
+            proptest::prop_assert!(finding.place.line <= input.lines().count() + 1, "{finding:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! In: the site while it is put together. Out: findings. Invariant: nothing is changed here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::alarm::{Condition, Direction, Level, Rule};
 use crate::bus::Address;
@@ -28,9 +28,10 @@ impl Build<'_> {
 
     /// A rule of the documents may not be called like one that the gateway has of its own.
     pub(crate) fn check_reserved(&self, written: &[Section<'_>]) {
-        let own = |name: &str| self.rules.iter().any(|rule| rule.basis == IMPLICIT && rule.name == name);
+        let own: HashSet<&str> =
+            self.rules.iter().filter(|rule| rule.basis == IMPLICIT).map(|rule| rule.name.as_str()).collect();
         for section in written {
-            if section.text("name").is_some_and(|name| own(&name)) {
+            if section.text("name").is_some_and(|name| own.contains(name.as_str())) {
                 let help = Some("use another name".to_owned());
                 section.error(
                     "name",
@@ -53,9 +54,11 @@ impl Build<'_> {
     }
 
     pub(crate) fn check_slaves(&self) {
-        for (index, draft) in self.drafts.iter().enumerate() {
-            let same = |other: &&DeviceDraft| other.line == draft.line && other.slave == draft.slave;
-            if let Some(other) = self.drafts.iter().take(index).find(same) {
+        let mut taken: HashMap<(usize, u8), &DeviceDraft> = HashMap::new();
+        for draft in &self.drafts {
+            let first = *taken.entry((draft.line, draft.slave.0)).or_insert(draft);
+            let other = Some(first).filter(|first| !std::ptr::eq(*first, draft));
+            if let Some(other) = other {
                 let text =
                     format!("{} has slave {} on the same line as {}", draft.name, draft.slave.0, other.name);
                 self.report.error(
@@ -177,14 +180,16 @@ impl Build<'_> {
 
     /// A denser period that no rule can ever ask for.
     pub(crate) fn check_denser(&self) {
-        let feeds = |point: PointId, own: &[Option<PointId>]| own.contains(&Some(point));
+        let watched: HashSet<PointId> = self
+            .rules
+            .iter()
+            .flat_map(|rule| rule.points())
+            .chain(self.derived.iter().flat_map(|derived| &derived.inputs).map(|(_, point)| point))
+            .copied()
+            .collect();
         for (draft, spec) in self.drafts.iter().zip(&self.devices) {
-            let direct =
-                self.rules.iter().any(|rule| rule.points().iter().any(|point| feeds(*point, &spec.points)));
-            let mut inputs = self.derived.iter().flat_map(|derived| &derived.inputs);
             if draft.every_in_alarm.is_some()
-                && !direct
-                && !inputs.any(|(_, point)| feeds(*point, &spec.points))
+                && !spec.points.iter().flatten().any(|point| watched.contains(point))
             {
                 let text = format!("{} has `every_in_alarm`, and no rule looks at its points", draft.name);
                 let help = Some("write a rule, or leave the key out".to_owned());

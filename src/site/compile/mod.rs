@@ -7,7 +7,7 @@ mod checks;
 pub(crate) mod implicit;
 pub(crate) mod watched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +117,8 @@ pub(crate) struct Build<'a> {
     /// Where the name of each written rule stands.
     rule_places: Vec<Place>,
     known: Vec<Known>,
+    /// Indexes into `known` by name.
+    by_name: HashMap<String, usize>,
     /// Devices and derived points that are named and could not be read.
     broken: BTreeSet<String>,
     /// All derived points that are named.
@@ -140,6 +142,7 @@ impl<'a> Build<'a> {
             risk_places: Vec::new(),
             rule_places: Vec::new(),
             known: Vec::new(),
+            by_name: HashMap::new(),
             broken: BTreeSet::new(),
             derivable: BTreeSet::new(),
         }
@@ -204,7 +207,12 @@ impl<'a> Build<'a> {
     }
 
     fn points(&self) -> rules::Points<'_> {
-        rules::Points { known: &self.known, broken: &self.broken, derived: &self.derivable }
+        rules::Points {
+            known: &self.known,
+            by_name: &self.by_name,
+            broken: &self.broken,
+            derived: &self.derivable,
+        }
     }
 
     fn number_lines_and_devices(&mut self) {
@@ -285,6 +293,7 @@ impl<'a> Build<'a> {
     fn know(&mut self, id: PointId, every: Duration, range: Option<(f64, f64)>, datum: Option<String>) {
         let Some(point) = self.catalog.point(id) else { return };
         let datum = datum.filter(|_| point.unit.is_some_and(|unit| unit.quantity() == "length"));
+        self.by_name.insert(point.name.clone(), self.known.len());
         self.known.push(Known { id, name: point.name.clone(), unit: point.unit, every, range, datum });
     }
 
@@ -301,7 +310,7 @@ impl<'a> Build<'a> {
         };
         let class = class_of(&draft.name);
         let place = section.place("name");
-        if self.known.iter().any(|point| point.name == draft.name) {
+        if self.by_name.contains_key(&draft.name) {
             let text = format!("the point `{}` stands twice", draft.name);
             self.report.error(&place, "duplicate-name", text, None);
         }

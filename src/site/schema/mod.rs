@@ -10,6 +10,7 @@ mod specimen;
 
 use serde_json::{Map, Value, json};
 
+use crate::diagnostic::Diagnostics;
 use crate::site::schema::shape::{Asked, Shape, path};
 use crate::site::schema::specimen::Specimens;
 use crate::unit::Unit;
@@ -67,6 +68,11 @@ pub fn schema(kind: Kind) -> Value {
 pub fn page(kind: Kind) -> String {
     let specimens = Specimens::of(kind);
     page::page(kind, &specimens.asked(), &specimens)
+}
+
+/// What a reader finds in one document by itself; a site's is read with the specimens' profiles.
+pub fn check(kind: Kind, text: &str) -> Diagnostics {
+    specimen::check(kind, text)
 }
 
 /// What stands against the pages being whole: keys that no specimen describes or shows, faults of the specimens themselves.

@@ -93,6 +93,13 @@ impl Specimens {
     }
 }
 
+/// What a reader finds in one document by itself.
+pub(crate) fn check(kind: Kind, text: &str) -> Diagnostics {
+    let report = Report::default();
+    read(kind, &[Document::new(kind.name().to_owned(), text.to_owned())], &report);
+    report.finish()
+}
+
 fn read(kind: Kind, documents: &[Document], report: &Report) {
     match kind {
         Kind::Gateway => {
