@@ -19,10 +19,10 @@ use crate::console::api::{json, refuse};
 use crate::console::state::Console;
 use crate::console::window::moment;
 use crate::journal::{Reader, StoreError};
-use crate::risk::coverage::{Coverage, Rung};
+use crate::risk::coverage::{CLASS, Coverage, Rung, SENSOR};
 use crate::risk::group::{By, groups};
 use crate::risk::ladder::{self, Gap, SensorStanding, Standing};
-use crate::risk::{PlateState, RiskPoint};
+use crate::risk::{PlateState, RiskPoint, registry};
 
 /// Rungs are told each minute; older ones say nothing of a moment.
 const TOLD_WITHIN: Duration = Duration::from_secs(150);
@@ -193,14 +193,7 @@ pub fn past(
     let at = time("at", &question.at)?.unwrap_or(now);
     let known_at = time("known_at", &question.known_at)?;
     let said = |error: StoreError| error.to_string();
-    let versions = reader.versions().map_err(said)?;
-    let known = versions.iter().rev().find(|(_, from)| known_at.is_none_or(|known_at| *from <= known_at));
-    let (documents, _) = known.ok_or("the journal has no documents of that time")?;
-    let memories = reader.memories().map_err(said)?;
-    let points: Vec<RiskPoint> = memories
-        .get(&format!("registry/{documents}"))
-        .and_then(|text| serde_json::from_str(text).ok())
-        .ok_or("the journal does not hold the risk points of that time")?;
+    let (documents, points) = registry::known(&reader.memories().map_err(said)?, known_at)?;
     let mut recorded = recorded(reader, at).map_err(said)?;
     let stands: Vec<(RiskPoint, Standing)> = points
         .into_iter()
@@ -211,7 +204,7 @@ pub fn past(
             (point, standing)
         })
         .collect();
-    view(question, site, documents, &stands, at)
+    view(question, site, &documents, &stands, at)
 }
 
 /// The rungs told last before `at`, by code of the risk point.
@@ -223,8 +216,8 @@ fn recorded(reader: &Reader, at: Timestamp) -> Result<BTreeMap<String, Vec<Senso
         at.plus(Duration::from_millis(1)),
         &mut |catalog, reading| {
             let told = catalog.point(reading.point).and_then(|point| {
-                let sensor = point.short.strip_prefix("sensor-")?;
-                let carrier = catalog.device(point.device).filter(|device| device.class == "coverage")?;
+                let sensor = point.short.strip_prefix(SENSOR)?;
+                let carrier = catalog.device(point.device).filter(|device| device.class == CLASS)?;
                 let role = catalog.devices.iter().find(|device| device.name == sensor)?.class.clone();
                 Some((carrier.risk_point.clone()?, sensor.to_owned(), role))
             });

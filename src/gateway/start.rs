@@ -9,6 +9,7 @@ use crate::gateway::core::Core;
 use crate::gateway::writer::{self, Writer};
 use crate::journal::mend::{self, Saved};
 use crate::journal::{Group, Journal, Progress, Reader, Seq};
+use crate::risk::registry;
 use crate::site::Site;
 
 /// What a run starts from.
@@ -55,7 +56,6 @@ fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Resu
     let now = clock.now();
     let mut journal = Journal::open(&site.journal)?;
     journal.keep_site(&site.catalog, &site.documents, now)?;
-    journal.remember(&registry(site))?;
     let names: Vec<String> = site.sinks.iter().map(|sink| sink.name.clone()).collect();
     journal.keep_sinks(&names)?;
     let set_aside = saved.is_some();
@@ -67,17 +67,16 @@ fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Resu
     let last = reader.last()?;
     let mut core = Core::new(site);
     core.restore(reader.states()?, last.map(|(_, at)| at), now);
-    core.vigil().restore(&reader.memories()?);
+    let memories = reader.memories()?;
+    core.vigil().restore(&memories);
+    let entries = registry::entries(&site.risk_points, &site.catalog.version, now, &memories);
+    if !entries.is_empty() {
+        journal.remember(&entries)?;
+    }
     let progress = reader.progress()?;
     drop(reader);
     let writer = writer::start(journal, Arc::clone(clock), site.journal.path.clone())?;
     Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), set_aside })
-}
-
-/// The risk points of these documents, for questions about another day.
-pub(crate) fn registry(site: &Site) -> Vec<(String, String)> {
-    let text = serde_json::to_string(&site.risk_points).unwrap_or_default();
-    vec![(format!("registry/{}", site.catalog.version), text)]
 }
 
 /// The error with its causes, in one line.

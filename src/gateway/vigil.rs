@@ -11,7 +11,7 @@ use crate::alarm::Kind;
 use crate::clock::Timestamp;
 use crate::point::{DeviceId, PointId};
 use crate::reading::{Batch, Reading, Sample};
-use crate::risk::coverage::Rung;
+use crate::risk::coverage::{CLASS, Rung, SENSOR};
 use crate::risk::ladder::{self, Guard, Standing};
 use crate::risk::seen::{self, Seen};
 use crate::risk::{RiskPoint, Sensor, Windows};
@@ -39,7 +39,8 @@ pub struct Surroundings {
 
 /// All risk points of the site.
 pub struct Vigil {
-    places: Vec<Watched>,
+    /// By code.
+    places: BTreeMap<String, Watched>,
     members: BTreeMap<DeviceId, Member>,
     windows: Windows,
     told: Option<Timestamp>,
@@ -54,6 +55,28 @@ struct Watched {
     sensors: Vec<(Sensor, DeviceId, PointId)>,
     /// Numbers told last: rung, blind, sensors.
     last: Vec<u8>,
+}
+
+impl Watched {
+    /// The numbers that changed, or all.
+    fn readings(&mut self, standing: &Standing, all: bool, now: Timestamp) -> Vec<Reading> {
+        let rung_of = |name: &str| {
+            standing.sensors.iter().find(|sensor| sensor.name == name).and_then(|sensor| sensor.rung)
+        };
+        // Too early to say is not blind.
+        let blind = standing.blind && !standing.unknown && !standing.unspecified;
+        let mut numbers = vec![(self.rung, Rung::number(standing.rung)), (self.blind, u8::from(blind))];
+        numbers.extend(
+            self.sensors.iter().map(|(sensor, _, point)| (*point, Rung::number(rung_of(&sensor.name)))),
+        );
+        let last = std::mem::replace(&mut self.last, numbers.iter().map(|(_, number)| *number).collect());
+        numbers
+            .into_iter()
+            .enumerate()
+            .filter(|(index, (_, number))| all || last.get(*index) != Some(number))
+            .map(|(_, (point, number))| Reading { point, at: now, sample: Sample::Good(f64::from(number)) })
+            .collect()
+    }
 }
 
 /// A polled device that stands at a risk point.
@@ -80,9 +103,10 @@ impl Vigil {
             }
         }
         let places = site.risk_points.iter().filter_map(|point| {
-            let carrier = site.catalog.devices.iter().find(|device| {
-                device.class == "coverage" && device.risk_point.as_ref() == Some(&point.code)
-            })?;
+            let carrier =
+                site.catalog.devices.iter().find(|device| {
+                    device.class == CLASS && device.risk_point.as_ref() == Some(&point.code)
+                })?;
             let of = |short: &str| {
                 let found = site
                     .catalog
@@ -93,17 +117,18 @@ impl Vigil {
             };
             let sensors = site.sensors.iter().filter(|sensor| sensor.code == point.code);
             let sensors = sensors.filter_map(|sensor| {
-                let told = of(&format!("sensor-{}", sensor.name))?;
+                let told = of(&format!("{SENSOR}{}", sensor.name))?;
                 Some((sensor.clone(), device(&sensor.name)?.id, told))
             });
-            Some(Watched {
+            let watched = Watched {
                 point: Arc::new(point.clone()),
                 carrier: carrier.id,
                 rung: of("rung")?,
                 blind: of("blind")?,
                 sensors: sensors.collect(),
                 last: Vec::new(),
-            })
+            };
+            Some((point.code.clone(), watched))
         });
         Self { places: places.collect(), members, windows: Windows::default(), told: None, kept: None }
     }
@@ -149,7 +174,7 @@ impl Vigil {
 
     /// How every point stands that the district counts at `now`.
     pub fn standings(&self, around: &Surroundings, now: Timestamp) -> Vec<Stand> {
-        let counted = self.places.iter().filter(|place| place.point.span.holds(now));
+        let counted = self.places.values().filter(|place| place.point.span.holds(now));
         counted.map(|place| (Arc::clone(&place.point), self.standing(place, around, now))).collect()
     }
 
@@ -174,37 +199,18 @@ impl Vigil {
 
     /// Readings of what changed since the last time, and of everything each minute.
     pub fn readings(&mut self, stands: &[Stand], now: Timestamp) -> Vec<Batch> {
+        // A sensor that no poll ever tells of is waited for from the first look on, and not for ever.
+        for member in self.members.values_mut() {
+            member.seen.since.get_or_insert(now);
+        }
         let all = self.told.is_none_or(|told| now.since(told) >= TOLD_EVERY);
         if all {
             self.told = Some(now);
         }
         let mut batches = Vec::new();
         for (point, standing) in stands {
-            let Some(place) = self.places.iter_mut().find(|place| place.point.code == point.code) else {
-                continue;
-            };
-            let rung_of = |name: &str| {
-                standing.sensors.iter().find(|sensor| sensor.name == name).and_then(|sensor| sensor.rung)
-            };
-            // Too early to say is not blind.
-            let blind = standing.blind && !standing.unknown && !standing.unspecified;
-            let mut numbers = vec![(place.rung, Rung::number(standing.rung)), (place.blind, u8::from(blind))];
-            numbers.extend(
-                place.sensors.iter().map(|(sensor, _, point)| (*point, Rung::number(rung_of(&sensor.name)))),
-            );
-            let fresh: Vec<u8> = numbers.iter().map(|(_, number)| *number).collect();
-            let changed = |index: usize| place.last.get(index) != fresh.get(index);
-            let readings: Vec<Reading> = numbers
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| all || changed(*index))
-                .map(|(_, (point, number))| Reading {
-                    point: *point,
-                    at: now,
-                    sample: Sample::Good(f64::from(*number)),
-                })
-                .collect();
-            place.last = fresh;
+            let Some(place) = self.places.get_mut(&point.code) else { continue };
+            let readings = place.readings(standing, all, now);
             if !readings.is_empty() {
                 batches.push(Batch { device: place.carrier, start: now, end: now, readings });
             }

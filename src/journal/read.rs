@@ -96,17 +96,6 @@ impl Reader {
         Ok(kept)
     }
 
-    /// The versions of the site's documents, oldest first, with the time from which each held.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn versions(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
-        let inner = self.inner();
-        let mut query = inner.db.prepare_cached("SELECT version, at FROM sites ORDER BY id")?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?))))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
     /// Progress by sink name. A damaged one is left out: its sink begins anew, which repeats and loses nothing.
     ///
     /// # Errors

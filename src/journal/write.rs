@@ -205,9 +205,12 @@ fn store_progress(tx: &Transaction, sink: &str, progress: &Progress) -> rusqlite
 
 /// Kept in `meta`, which every format has, behind a check sum.
 fn store_memory(tx: &Transaction, key: &str, text: &str) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?
-        .execute(params![format!("memory/{key}"), format!("{:08x} {text}", text_sum(key, text))])
-        .map(drop)
+    tx.prepare_cached(
+        "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+         WHERE value IS NOT excluded.value",
+    )?
+    .execute(params![format!("memory/{key}"), format!("{:08x} {text}", text_sum(key, text))])
+    .map(drop)
 }
 
 fn json<T: serde::Serialize>(value: &T) -> String {

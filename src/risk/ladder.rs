@@ -160,7 +160,7 @@ fn gap(
         Some(proved) if now.since(proved) <= windows.proof => None,
         proved => {
             let why = "no notice was proved to reach a person".to_owned();
-            miss(Rung::Effective, proved, why, "run `lifeline alarms test`")
+            miss(Rung::Effective, proved, why, "prove the way of a notice; this version has no drill for it")
         }
     }
 }

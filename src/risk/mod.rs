@@ -8,6 +8,7 @@ pub mod code;
 pub mod coverage;
 pub mod group;
 pub mod ladder;
+pub mod registry;
 pub mod seen;
 pub mod share;
 

@@ -12,6 +12,7 @@ use lifeline_gateway::gateway::vigil::{Stand, Surroundings};
 use lifeline_gateway::journal::{Group, Journal, Reader, Settings};
 use lifeline_gateway::reading::{Batch, Reason};
 use lifeline_gateway::risk::coverage::Rung;
+use lifeline_gateway::risk::registry;
 use lifeline_gateway::site::{self, Site};
 
 const PROFILE: &str = "[profile]\nname = \"gauge\"\nclass = \"gas-pressure\"\nmaker = \"test\"\nsource = \"test\"\n\
@@ -203,6 +204,25 @@ fn a_blind_point_is_an_alarm_after_its_own_deadline() {
     assert_eq!(blind(&world).len(), 2, "it sees again");
 }
 
+/// A line that never gets as far as a poll tells nothing, and that is no reason to wait for ever.
+#[test]
+fn a_point_that_no_poll_tells_of_is_blind_too() {
+    let (_folder, site) = load(DOCUMENTS);
+    let mut world = World::new(&site, START);
+    let mut look = |seconds: u64| {
+        for _ in 0..seconds / 10 {
+            world.now = world.now.plus(std::time::Duration::from_secs(10));
+            let stands = world.core.stands(&world.around, world.now);
+            for batch in world.core.vigil().readings(&stands, world.now) {
+                world.apply(Event::Read(batch));
+            }
+        }
+        world.alarms.iter().filter(|told| told.alarm.rule == "coverage-p1-blind").count()
+    };
+    assert_eq!(look(600), 0);
+    assert_eq!(look(180), 1);
+}
+
 #[test]
 fn what_was_seen_outlives_a_restart_and_a_reload() {
     let (_folder, site) = load(DOCUMENTS);
@@ -223,10 +243,11 @@ fn what_was_seen_outlives_a_restart_and_a_reload() {
     assert_eq!((before[0].1.rung, after[0].1.rung), (Some(Rung::Online), Some(Rung::Calibrated)));
 }
 
-fn keep(journal: &mut Journal, world: &mut World, site: &Site) {
+fn keep(journal: &mut Journal, folder: &Path, world: &World, site: &Site) {
     journal.keep_site(&site.catalog, &site.documents, world.now).unwrap();
-    let registry = serde_json::to_string(&site.risk_points).unwrap();
-    journal.remember(&[(format!("registry/{}", site.catalog.version), registry)]).unwrap();
+    let memories = Reader::open(folder).unwrap().memories().unwrap();
+    let entries = registry::entries(&site.risk_points, &site.catalog.version, world.now, &memories);
+    journal.remember(&entries).unwrap();
 }
 
 fn commit(journal: &mut Journal, world: &mut World, site: &Site) {
@@ -249,7 +270,7 @@ fn another_day_as_known_then_and_as_known_now() {
     let (_first, site) = load(DOCUMENTS);
     let mut journal = open(folder.path());
     let mut world = World::new(&site, START);
-    keep(&mut journal, &mut world, &site);
+    keep(&mut journal, folder.path(), &world, &site);
     world.silent = vec!["two"];
     world.run(1200);
     commit(&mut journal, &mut world, &site);
@@ -258,7 +279,7 @@ fn another_day_as_known_then_and_as_known_now() {
     let (_second, corrected) = load(&DOCUMENTS.replace("min = 2", "min = 1"));
     world.apply(Event::Reloaded(std::sync::Arc::new(corrected.clone())));
     world.run(3600);
-    keep(&mut journal, &mut world, &corrected);
+    keep(&mut journal, folder.path(), &world, &corrected);
     commit(&mut journal, &mut world, &corrected);
 
     let reader = Reader::open(folder.path()).unwrap();

@@ -16,6 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::risk::ladder::Standing;
 
+/// Class of the devices whose points tell rungs; also the name of their measurement.
+pub const CLASS: &str = "coverage";
+
+/// What a point that tells a sensor's rung is called: this, and the sensor's name.
+pub const SENSOR: &str = "sensor-";
+
 /// The rungs of the ladder, each above the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use crate::alarm::{Condition, Direction, Kind, Level, Severity};
 use crate::bus::Address;
-use crate::risk::coverage::Rung;
+use crate::risk::coverage::{CLASS, Rung, SENSOR};
 use crate::risk::{RiskPoint, Sensor};
 use crate::site::compile::Build;
 use crate::site::compile::implicit::implicit_rule;
 use crate::site::section::kebab;
-
-/// Class of the devices that carry rungs; also the name of their measurement.
-pub(crate) const COVERAGE: &str = "coverage";
 
 /// Readings of rungs come each minute; a gap longer than this starts the deadline of a blind point anew.
 const GAP_MAX: Duration = Duration::from_secs(300);
@@ -53,7 +50,7 @@ impl Build<'_> {
         let sensors = self.sensors();
         for (number, point) in self.risk_points.clone().iter().enumerate() {
             let name = carrier(point, number);
-            let device = self.device(&name, COVERAGE, None, Some(&point.code));
+            let device = self.device(&name, CLASS, None, Some(&point.code));
             let rungs: Vec<(i64, String)> = std::iter::once((0, "none".to_owned()))
                 .chain(Rung::ALL.map(|rung| (i64::from(Rung::number(Some(rung))), rung.name().to_owned())))
                 .collect();
@@ -61,7 +58,7 @@ impl Build<'_> {
             let states = vec![(0, "watched".to_owned()), (1, "blind".to_owned())];
             let blind = self.point(device, &name, "blind", None, 0, states);
             for sensor in sensors.iter().filter(|sensor| sensor.code == point.code) {
-                self.point(device, &name, &format!("sensor-{}", sensor.name), None, 0, rungs.clone());
+                self.point(device, &name, &format!("{SENSOR}{}", sensor.name), None, 0, rungs.clone());
             }
             let severity = if point.grade >= 3 { Severity::Orange } else { Severity::Yellow };
             let on_delay = point.blind_after;
