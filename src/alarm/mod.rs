@@ -6,6 +6,7 @@
 pub mod condition;
 pub mod engine;
 pub mod lifecycle;
+pub mod score;
 pub mod watch;
 
 use std::time::Duration;

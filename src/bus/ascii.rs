@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::bus::Slave;
 use crate::bus::ask::Ask;
+use crate::bus::rtu::{LATE_MAX, Late};
 use crate::loss::{Loss, Losses};
 
 /// The longest frame in characters, from the colon to the line feed.
@@ -63,6 +64,10 @@ pub struct Receiver {
     damaged: bool,
     /// A sound frame of our slave and function with another length went by.
     misfit: bool,
+    /// Sound answers that are not the open request's.
+    late: Vec<Late>,
+    /// How many of them came before the answer.
+    late_before: Option<usize>,
 }
 
 /// Counts of one step, recorded together.
@@ -87,6 +92,8 @@ impl Receiver {
             echoed: false,
             damaged: false,
             misfit: false,
+            late: Vec::new(),
+            late_before: None,
         }
     }
 
@@ -129,6 +136,13 @@ impl Receiver {
     /// How many answers came: at most one, unless the request is doubtful.
     pub fn answers(&self) -> u32 {
         self.answers
+    }
+
+    /// Answers of other requests that went by since this was last called: before the open request's own, and after it.
+    pub fn take_late(&mut self) -> [Vec<Late>; 2] {
+        let mut before = std::mem::take(&mut self.late);
+        let after = before.split_off(self.late_before.take().unwrap_or(before.len()).min(before.len()));
+        [before, after]
     }
 
     /// Whether the open request goes on after its first answer.
@@ -198,7 +212,10 @@ impl Receiver {
     fn end(&mut self, tally: &mut Tally) -> bool {
         let Some(expected) = &mut self.expected else {
             match frame(&self.buffer) {
-                Some(_) => tally.foreign += 1,
+                Some(bytes) => {
+                    tally.foreign += 1;
+                    self.late.extend(late(&bytes).filter(|_| self.late.len() < LATE_MAX));
+                }
                 None => tally.damaged += 1,
             }
             return false;
@@ -217,6 +234,7 @@ impl Receiver {
             Some((slave, pdu)) if *slave == expected.slave && expected.ask.parse(pdu).is_some() => {
                 self.answers = self.answers.saturating_add(1);
                 if self.answers == 1 {
+                    self.late_before = Some(self.late.len());
                     self.answer = pdu.to_vec();
                 } else {
                     tally.foreign += 1;
@@ -229,10 +247,21 @@ impl Receiver {
                     *slave == expected.slave && pdu.first() == Some(&expected.ask.function())
                 });
                 self.misfit |= ours;
+                self.late.extend(late(&bytes).filter(|_| self.late.len() < LATE_MAX));
                 tally.foreign += 1;
                 false
             }
         }
+    }
+}
+
+/// What a sound frame says if it is the answer to a read. A frame as long as a request may be one.
+fn late(bytes: &[u8]) -> Option<Late> {
+    match *bytes {
+        [slave, function @ 1..=4, count, ..] if bytes.len() == 3 + usize::from(count) && bytes.len() != 6 => {
+            Some((Slave(slave), (function, usize::from(count))))
+        }
+        _ => None,
     }
 }
 

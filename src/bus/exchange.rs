@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use crate::bus::ask::{Ask, Write};
-use crate::bus::line::Approach;
+use crate::bus::debts::Approach;
 use crate::bus::master::{Master, TIMEOUT_MAX, now};
 use crate::bus::pdu::Answer;
-use crate::bus::{Exchange, Failure, LateAnswers, Slave};
+use crate::bus::{Exchange, Failure, LateAnswers, Read, Slave};
 use crate::loss::Losses;
 
 /// Every device has done what was asked of all, so much later.
@@ -36,6 +36,12 @@ impl Master {
         self.ask(slave, &Ask::Write(write.clone()), timeout, losses).await.outcome.map(|_| ())
     }
 
+    /// Lets `slave` be asked these reads, which its profile allows, where that tells a late answer apart: without them only fewer cells of the
+    /// read itself do.
+    pub fn allow(&mut self, slave: Slave, reads: &[Read]) {
+        self.line.debts.allow(slave, reads);
+    }
+
     /// One request of any kind, after what its [`Approach`] needs.
     pub(crate) async fn ask(
         &mut self,
@@ -46,7 +52,7 @@ impl Master {
     ) -> Exchange<Answer> {
         for _ in 0..FENCES_MAX {
             let approach = match self.late_answers {
-                LateAnswers::Fence => self.line.approach(slave, ask, now()),
+                LateAnswers::Fence => self.line.debts.approach(slave, ask, now()),
                 LateAnswers::Drain => Approach::Plain,
             };
             let Approach::Fence(fence) = approach else {
@@ -54,7 +60,9 @@ impl Master {
             };
             let fenced = self.exchange(slave, &fence.into(), Approach::Plain, timeout, losses).await;
             // A refusal is an answer, too.
-            if !matches!(fenced.outcome, Ok(_) | Err(Failure::Exception(_))) {
+            let answered = matches!(fenced.outcome, Ok(_) | Err(Failure::Exception(_)));
+            self.line.debts.fenced(slave, fence, answered);
+            if !answered {
                 return fenced;
             }
         }
@@ -78,7 +86,7 @@ impl Master {
             return failed(Failure::LineDown, now());
         }
         if self.late_answers == LateAnswers::Drain || matches!(approach, Approach::Drain { .. }) {
-            self.line.quiet(slave, ask);
+            self.line.debts.quiet(slave, ask);
         }
         let timeout = timeout.min(TIMEOUT_MAX);
         let Some(sent) = self.send(slave, ask, timeout, losses).await else {

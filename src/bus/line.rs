@@ -3,9 +3,9 @@
 //! In: a read, the bytes that arrive, the time. Out: the request's bytes, when to look again, the verdict.
 //! Invariant: received bytes never extend the deadline; frames of other slaves, functions and transactions end nothing;
 //! bytes outside a request answer nothing. RTU and ASCII frames don't name their request, so the line remembers what is
-//! still owed: [`Line::approach`] says whether an answer could be mistaken, and what to ask first. Where nothing can be
+//! still owed ([`Debts`]), which says whether an answer could be mistaken, and what to ask first. Where nothing can be
 //! asked, an answer that would also fit an earlier request for other cells is held until the deadline, and discarded when
-//! a second one comes. What it builds on: a device answers in the order it was asked, and each request once.
+//! a second one comes.
 //! Source: Modbus over Serial Line V1.02, 2.4; Modbus Messaging on TCP/IP Implementation Guide V1.0b, 4.4.
 
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::bus::ask::Ask;
+use crate::bus::debts::Debts;
 use crate::bus::pdu::Answer;
 use crate::bus::rtu::Patience;
 use crate::bus::{Framing, LineSettings, Read, Slave, ascii, mbap, rtu};
@@ -54,46 +55,6 @@ struct Open {
     held: Option<(Answer, Instant)>,
 }
 
-/// An earlier request that got no answer: one may come yet.
-#[derive(Clone, Debug)]
-struct Debt {
-    slave: Slave,
-    ask: Ask,
-    since: Instant,
-    /// The timeout that the request had, 3 s at most.
-    guard: Duration,
-    /// The line was quiet for `guard`: nothing but a buffer on the way pays it yet.
-    drained: bool,
-}
-
-/// The longest quiet that an unanswered request asks of its line.
-const GUARD_MAX: Duration = Duration::from_secs(3);
-/// So long a device may still owe an answer.
-const DEBT_MAX: Duration = Duration::from_secs(30);
-/// So long, after the line was quiet, an unanswered request makes others doubtful that its answer would fit.
-const DOUBT_MAX: Duration = Duration::from_secs(3);
-/// Debts that are remembered; the oldest go first.
-const DEBTS_MAX: usize = 256;
-/// Exceptions that promise or allow a later real answer: acknowledge, and a gateway that gave up on its device.
-pub const EXCEPTIONS_BEFORE_ANSWER: [u8; 2] = [5, 11];
-
-/// What to do before a request, so that an answer that a device still owes can't be taken for its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Approach {
-    /// Nothing: no answer that is owed looks like its own.
-    Plain,
-    /// Ask this of the device, and then look again: its answer is told apart by its length, and after it no earlier one
-    /// can come. Its cells are of no use.
-    Fence(Read),
-    /// Let the line be quiet for `guard`, counted from `from`, and from its last byte.
-    Drain {
-        /// When the last answer that looks the same was due.
-        from: Instant,
-        /// The longest timeout of such a request.
-        guard: Duration,
-    },
-}
-
 /// The framing of one line and its open request.
 ///
 /// ```
@@ -121,7 +82,8 @@ pub struct Line {
     asked: Option<(Slave, Ask)>,
     timeout: Duration,
     open: Option<Open>,
-    debts: Vec<Debt>,
+    /// What devices still owe; the open request is none of it.
+    pub debts: Debts,
     any_unit: Vec<Slave>,
     /// The line hears what it says.
     echoes: bool,
@@ -158,44 +120,9 @@ impl Line {
             asked: None,
             timeout: Duration::ZERO,
             open: None,
-            debts: Vec::new(),
+            debts: Debts::default(),
             any_unit: Vec::new(),
             echoes: false,
-        }
-    }
-
-    /// What to do before `ask` goes to `slave`.
-    pub fn approach(&self, slave: Slave, ask: &Ask, now: Instant) -> Approach {
-        let owed = || self.debts.iter().filter(|debt| debt.slave == slave && now < debt.since + DEBT_MAX);
-        let alike = || owed().filter(|debt| debt.ask.shape() == ask.shape());
-        if alike().next().is_none() {
-            return Approach::Plain;
-        }
-        let owed: Vec<(u8, usize)> = owed().map(|debt| debt.ask.shape()).collect();
-        // A length that is not owed decides at once. Else an answer pays at least the oldest debt of its length, and
-        // those before it: the later that one, the better.
-        let paid = |shorter: &Read| {
-            let shape = Ask::from(*shorter).shape();
-            owed.iter().position(|owed| *owed == shape).unwrap_or(owed.len())
-        };
-        if let Ask::Read(read) = *ask
-            && let shorter = (1..read.count).rev().map(|count| Read { count, ..read })
-            && let Some(fence) =
-                shorter.filter(|shorter| shorter.data_bytes() < read.data_bytes()).max_by_key(paid)
-        {
-            return Approach::Fence(fence);
-        }
-        let undrained = || alike().filter(|debt| !debt.drained);
-        let from = undrained().map(|debt| debt.since).max();
-        let guard = undrained().map(|debt| debt.guard).max();
-        from.zip(guard).map_or(Approach::Plain, |(from, guard)| Approach::Drain { from, guard })
-    }
-
-    /// The line has been quiet for as long as [`Approach::Drain`] says, and `ask` goes to `slave` next: late answers that
-    /// look like its own did not come.
-    pub fn quiet(&mut self, slave: Slave, ask: &Ask) {
-        for debt in self.debts.iter_mut().filter(|debt| debt.fits(slave, ask)) {
-            debt.drained = true;
         }
     }
 
@@ -261,11 +188,7 @@ impl Line {
         let Some((slave, ask)) = &self.asked else { return };
         self.timeout = timeout;
         self.open = Some(Open { deadline: at + timeout, last_byte: None, held: None });
-        self.debts.retain(|debt| at < debt.since + DEBT_MAX);
-        let fitting = || self.debts.iter().filter(|debt| debt.fits(*slave, ask));
-        // An undrained debt makes a fence of this request: its answer pays, and says nothing else.
-        let recent = |debt: &Debt| debt.drained && at < debt.since + DOUBT_MAX && debt.ask != *ask;
-        if fitting().all(|debt| debt.drained) && fitting().any(recent) {
+        if self.debts.make_doubtful(*slave, ask, at) {
             match &mut self.receiver {
                 Receiver::Rtu { receiver, .. } => receiver.doubt(),
                 Receiver::Ascii { receiver, .. } => receiver.doubt(),
@@ -298,7 +221,10 @@ impl Line {
                 found => found == Some(mbap::Found::Answer),
             },
         };
+        let [before, after] = self.take_late();
+        self.pay_late(before);
         let verdict = if answered { self.answered(now, losses) } else { None };
+        self.pay_late(after);
         verdict.or_else(|| self.elapse(now, losses))
     }
 
@@ -316,10 +242,16 @@ impl Line {
                 };
                 // Half a second answer is as bad as a whole one.
                 let doubled = over && held && receiver.is_holding();
-                if receiver.step(&[], patience, &self.name, losses) {
-                    return self.answered(now, losses);
+                let answered = receiver.step(&[], patience, &self.name, losses);
+                let failed = doubled || receiver.is_refuted() || (over && receiver.saw_damage());
+                let [before, after] = self.take_late();
+                self.pay_late(before);
+                let verdict = if answered { self.answered(now, losses) } else { None };
+                self.pay_late(after);
+                if answered {
+                    return verdict;
                 }
-                if doubled || receiver.is_refuted() || (over && receiver.saw_damage()) {
+                if failed {
                     self.fail(now, losses);
                     return Some(Verdict::Damaged);
                 }
@@ -427,38 +359,35 @@ impl Line {
         self.forget(losses);
     }
 
-    /// What an answer says of the debts of its device, which answers in order: earlier ones will not be paid. An answer
-    /// that also fits a debt may be that debt's, and then its own request is still open.
+    /// Answers of other requests, before the open request's own and after it: the order is what they say.
+    fn take_late(&mut self) -> [Vec<rtu::Late>; 2] {
+        match &mut self.receiver {
+            Receiver::Rtu { receiver, .. } => receiver.take_late(),
+            Receiver::Ascii { receiver, .. } => receiver.take_late(),
+            Receiver::Mbap { .. } => Default::default(),
+        }
+    }
+
+    /// Answers that are not the open request's pay what is owed.
+    fn pay_late(&mut self, late: Vec<rtu::Late>) {
+        for (slave, shape) in late {
+            self.debts.late(slave, shape);
+        }
+    }
+
+    /// What an answer says of the debts of its device.
     fn pay(&mut self, answer: &Answer, now: Instant) {
-        let Some((slave, ask)) = self.asked.clone() else { return };
-        let refusal = matches!(answer, Answer::Exception(_));
-        let pays = |debt: &Debt| {
-            debt.slave == slave
-                && !debt.drained
-                && if refusal { debt.ask.function() == ask.function() } else { debt.fits(slave, &ask) }
-        };
-        let fitting = self.debts.iter().position(pays);
-        let settled = fitting.map_or(self.debts.len(), |place| place + 1);
-        let mut place = 0;
-        self.debts.retain(|debt| {
-            place += 1;
-            debt.slave != slave || place > settled
-        });
-        let promises = matches!(answer, Answer::Exception(code) if EXCEPTIONS_BEFORE_ANSWER.contains(code));
-        if fitting.is_some() || promises {
+        let Some((slave, ask)) = &self.asked else { return };
+        if self.debts.pay(*slave, ask, answer) {
             self.owe(now);
         }
     }
 
     fn owe(&mut self, since: Instant) {
         let Some((slave, ask)) = self.asked.clone() else { return };
-        if matches!(self.receiver, Receiver::Mbap { .. }) {
-            return;
+        if !matches!(self.receiver, Receiver::Mbap { .. }) {
+            self.debts.owe(slave, ask, since, self.timeout);
         }
-        if self.debts.len() >= DEBTS_MAX {
-            self.debts.remove(0);
-        }
-        self.debts.push(Debt { slave, ask, since, guard: self.timeout.min(GUARD_MAX), drained: false });
     }
 
     fn forget(&mut self, losses: &mut Losses) {
@@ -467,13 +396,6 @@ impl Line {
             Receiver::Ascii { receiver, .. } => receiver.forget(&self.name, losses),
             Receiver::Mbap { receiver, .. } => receiver.forget(),
         }
-    }
-}
-
-impl Debt {
-    /// Whether its answer would look like one to this request of `slave`.
-    fn fits(&self, slave: Slave, ask: &Ask) -> bool {
-        self.slave == slave && self.ask.shape() == ask.shape()
     }
 }
 

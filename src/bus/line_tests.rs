@@ -1,4 +1,5 @@
 use super::*;
+use crate::bus::debts::{Approach, DEBT_MAX};
 use crate::bus::{Address, Parity, SerialFormat, Table};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -52,33 +53,37 @@ fn fence(count: u16, address: u16) -> Approach {
 fn a_device_that_owes_an_answer_is_asked_for_another_length_first() {
     let (mut line, mut losses) = (line(Framing::Rtu), Losses::default());
     let at = ask_in_vain(&mut line, 17, &read(0, 3), start());
-    assert_eq!(line.approach(Slave(17), &read(32, 3), at), fence(1, 32), "the shortest");
-    assert_eq!(line.approach(Slave(17), &read(32, 4), at), Approach::Plain, "another length");
-    assert_eq!(line.approach(Slave(19), &read(32, 3), at), Approach::Plain, "another device");
+    assert_eq!(line.debts.approach(Slave(17), &read(32, 3), at), fence(1, 32), "the shortest");
+    assert_eq!(line.debts.approach(Slave(17), &read(32, 4), at), Approach::Plain, "another length");
+    assert_eq!(line.debts.approach(Slave(19), &read(32, 3), at), Approach::Plain, "another device");
     ask(&mut line, 17, &read(32, 1), at);
     assert_eq!(line.step(&answer(17, 3), at, &mut losses), None, "the late answer is foreign");
     assert!(matches!(line.step(&answer(17, 1), at, &mut losses), Some(Verdict::Answer { .. })));
-    assert_eq!(line.approach(Slave(17), &read(32, 3), at), Approach::Plain, "devices answer in order");
+    assert_eq!(line.debts.approach(Slave(17), &read(32, 3), at), Approach::Plain, "devices answer in order");
 }
 
 #[test]
 fn a_fence_of_an_owed_length_pays_the_oldest_debt_of_that_length() {
     let (mut line, mut losses) = (line(Framing::Rtu), Losses::default());
     let at = ask_in_vain(&mut line, 17, &read(0, 2), start());
-    assert_eq!(line.approach(Slave(17), &read(0, 2), at), fence(1, 0));
+    assert_eq!(line.debts.approach(Slave(17), &read(0, 2), at), fence(1, 0));
     let at = ask_in_vain(&mut line, 17, &read(0, 1), at);
-    assert_eq!(line.approach(Slave(17), &read(0, 2), at), fence(1, 0), "no other length is left");
+    assert_eq!(line.debts.approach(Slave(17), &read(0, 2), at), fence(1, 0), "no other length is left");
     ask(&mut line, 17, &read(0, 1), at);
     assert!(matches!(line.step(&answer(17, 1), at, &mut losses), Some(Verdict::Answer { .. })));
-    assert_eq!(line.approach(Slave(17), &read(0, 2), at), Approach::Plain, "what was before it is paid, too");
+    assert_eq!(
+        line.debts.approach(Slave(17), &read(0, 2), at),
+        Approach::Plain,
+        "what was before it is paid, too"
+    );
     let (from, guard) = (at, TIMEOUT);
     assert_eq!(
-        line.approach(Slave(17), &read(9, 1), at),
+        line.debts.approach(Slave(17), &read(9, 1), at),
         Approach::Drain { from, guard },
         "it is owed itself"
     );
-    line.quiet(Slave(17), &read(9, 1));
-    assert_eq!(line.approach(Slave(17), &read(9, 1), at), Approach::Plain);
+    line.debts.quiet(Slave(17), &read(9, 1));
+    assert_eq!(line.debts.approach(Slave(17), &read(9, 1), at), Approach::Plain);
 }
 
 #[test]
@@ -87,29 +92,33 @@ fn a_refusal_may_be_that_of_an_earlier_request() {
     let at = ask_in_vain(&mut line, 17, &read(0, 3), start());
     ask(&mut line, 17, &read(0, 2), at);
     assert!(matches!(line.step(&refusal(17), at, &mut losses), Some(Verdict::Answer { .. })));
-    assert_eq!(line.approach(Slave(17), &read(0, 3), at), Approach::Plain, "either way this one is paid");
-    assert_eq!(line.approach(Slave(17), &read(0, 2), at), fence(1, 0), "this one may come yet");
+    assert_eq!(
+        line.debts.approach(Slave(17), &read(0, 3), at),
+        Approach::Plain,
+        "either way this one is paid"
+    );
+    assert_eq!(line.debts.approach(Slave(17), &read(0, 2), at), fence(1, 0), "this one may come yet");
 }
 
 #[test]
 fn an_old_debt_is_forgiven() {
     let mut line = line(Framing::Rtu);
     let at = ask_in_vain(&mut line, 17, &read(0, 3), start());
-    assert_eq!(line.approach(Slave(17), &read(0, 3), at + DEBT_MAX), Approach::Plain);
+    assert_eq!(line.debts.approach(Slave(17), &read(0, 3), at + DEBT_MAX), Approach::Plain);
 }
 
 #[test]
 fn frames_that_name_their_request_need_no_fence() {
     let mut line = Line::mbap("line", 7);
     let at = ask_in_vain(&mut line, 17, &read(0, 3), start());
-    assert_eq!(line.approach(Slave(17), &read(0, 3), at), Approach::Plain);
+    assert_eq!(line.debts.approach(Slave(17), &read(0, 3), at), Approach::Plain);
 }
 
 #[test]
 fn a_drained_line_holds_an_answer_that_an_earlier_request_would_fit() {
     let (mut line, mut losses) = (line(Framing::Rtu), Losses::default());
     let at = ask_in_vain(&mut line, 17, &read(0, 2), start());
-    line.quiet(Slave(17), &read(32, 2));
+    line.debts.quiet(Slave(17), &read(32, 2));
     ask(&mut line, 17, &read(32, 2), at);
     assert_eq!(line.step(&answer(17, 2), at, &mut losses), None, "held");
     assert_eq!(line.step(&answer(17, 2), at, &mut losses), Some(Verdict::Damaged), "two are one too many");
@@ -141,4 +150,71 @@ fn an_echo_of_a_write_is_told_from_its_answer_once_a_read_was_echoed() {
     assert_eq!(line.step(&frame, at, &mut losses), None, "its own voice");
     let written = Verdict::Answer { answer: Answer::Written, at };
     assert_eq!(line.step(&frame, at, &mut losses), Some(written));
+}
+
+#[test]
+fn a_single_register_is_fenced_by_what_the_device_may_be_asked_beside_it() {
+    let (mut line, mut losses) = (line(Framing::Rtu), Losses::default());
+    let longer = Read { table: Table::Holding, address: 9, count: 2 };
+    line.debts.allow(Slave(17), &[longer]);
+    let at = ask_in_vain(&mut line, 17, &read(9, 1), start());
+    assert_eq!(line.debts.approach(Slave(17), &read(9, 1), at), Approach::Fence(longer));
+    ask(&mut line, 17, &longer.into(), at);
+    assert_eq!(line.step(&answer(17, 1), at, &mut losses), None, "the late answer is foreign");
+    assert!(matches!(line.step(&refusal(17), at, &mut losses), Some(Verdict::Answer { .. })));
+    assert_eq!(line.debts.approach(Slave(17), &read(9, 1), at), Approach::Plain, "a refusal is an answer");
+}
+
+#[test]
+fn a_fence_that_is_never_answered_is_given_up() {
+    let mut line = line(Framing::Rtu);
+    let longer = Read { table: Table::Holding, address: 9, count: 2 };
+    line.debts.allow(Slave(17), &[longer]);
+    let at = ask_in_vain(&mut line, 17, &read(9, 1), start());
+    let fenced = |line: &Line| line.debts.approach(Slave(17), &read(9, 1), at) == Approach::Fence(longer);
+    line.debts.fenced(Slave(17), longer, false);
+    assert!(fenced(&line));
+    line.debts.fenced(Slave(17), longer, false);
+    assert!(!fenced(&line), "a device that is silent on it would be deaf for ten minutes");
+    line.debts.allow(Slave(17), &[longer]);
+    line.debts.fenced(Slave(17), longer, true);
+    (0..9).for_each(|_| line.debts.fenced(Slave(17), longer, false));
+    assert!(fenced(&line), "one that was answered shows a dead device");
+}
+
+#[test]
+fn a_late_answer_pays_its_debt_whenever_it_comes() {
+    for framing in [Framing::Rtu, Framing::Ascii] {
+        let (mut line, mut losses) = (line(framing), Losses::default());
+        let said = |count| match framing {
+            Framing::Ascii => {
+                let bytes = answer(17, count);
+                let body = &bytes[..bytes.len() - 2];
+                let all = [body, &[ascii::lrc(body)]].concat();
+                let digits: String = all.iter().map(|byte| format!("{byte:02X}")).collect();
+                format!(":{digits}\r\n").into_bytes()
+            }
+            _ => answer(17, count),
+        };
+        let at = ask_in_vain(&mut line, 17, &read(0, 3), start());
+        let at = ask_in_vain(&mut line, 17, &read(0, 4), at);
+        ask(&mut line, 19, &read(0, 3), at);
+        assert_eq!(line.step(&said(3), at, &mut losses), None, "while another device is asked");
+        assert_eq!(line.debts.approach(Slave(17), &read(0, 3), at), Approach::Plain);
+        assert_eq!(line.debts.approach(Slave(17), &read(0, 4), at), fence(1, 0), "the later one is open");
+        line.elapse(at + TIMEOUT, &mut losses);
+        line.step(&said(4), at + TIMEOUT, &mut losses);
+        assert_eq!(line.debts.approach(Slave(17), &read(0, 4), at), Approach::Plain, "between requests");
+        assert_eq!(line.debts.approach(Slave(19), &read(0, 3), at + TIMEOUT), fence(1, 0), "another's");
+    }
+}
+
+#[test]
+fn a_dead_device_never_makes_the_line_forget_what_another_owes() {
+    let mut line = line(Framing::Rtu);
+    let mut at = ask_in_vain(&mut line, 19, &read(0, 3), start());
+    for _ in 0..1000 {
+        at = ask_in_vain(&mut line, 17, &read(0, 2), at);
+    }
+    assert_eq!(line.debts.approach(Slave(19), &read(0, 3), at), fence(1, 0));
 }

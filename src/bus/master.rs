@@ -8,13 +8,15 @@
 use std::io;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::bus::ask::Ask;
 use crate::bus::backoff::Backoff;
-use crate::bus::line::{Approach, EXCEPTIONS_BEFORE_ANSWER, Line, Verdict};
+use crate::bus::debts::{Approach, EXCEPTIONS_BEFORE_ANSWER, GUARD_MAX};
+use crate::bus::fine::Fine;
+use crate::bus::line::{Line, Verdict};
+use crate::bus::master::settle::Settled;
 use crate::bus::pdu::Answer;
 use crate::bus::port::{Outward, Port, Stream, plain};
 use crate::bus::tap::Tap;
@@ -25,17 +27,9 @@ use crate::loss::Losses;
 mod exchange;
 #[path = "pipeline.rs"]
 mod pipeline;
+#[path = "settle.rs"]
+mod settle;
 
-/// A damaged answer is given up after this much silence: longer than the 16 ms that USB adapters hold bytes back.
-const SILENCE_MIN: Duration = Duration::from_millis(20);
-/// The same through a serial server, whose packets come further apart.
-const SILENCE_OVER_TCP: Duration = Duration::from_millis(50);
-/// The longest quiet that a failed request asks of its line.
-const GUARD_MAX: Duration = Duration::from_secs(3);
-/// A line that talks on longer than its guard, twice, and this is opened anew.
-const DRAIN_MAX: Duration = Duration::from_secs(1);
-/// A line that says more than this between two requests is opened anew.
-const DRAIN_BYTES_MAX: usize = 16 * 1024;
 /// Timeouts in a row after which a connection counts as dead, although nobody closed it.
 const SILENT_MAX: u32 = 3;
 /// No answer is worth more time than this.
@@ -60,6 +54,8 @@ pub struct Master {
     address: Address,
     port: Box<dyn Port>,
     stream: Option<Box<dyn Stream>>,
+    /// Of a serial port of this box.
+    fine: Option<Fine>,
     line: Line,
     backoff: Backoff,
     /// Silence before each request.
@@ -93,12 +89,6 @@ enum Got {
     End(String),
 }
 
-enum Settled {
-    Ready,
-    OutOfStep(&'static str),
-    Lost(String),
-}
-
 impl Master {
     /// A master that has not opened its port yet.
     pub fn new(settings: LineSettings) -> Self {
@@ -111,16 +101,18 @@ impl Master {
         // Without a random source gateways that start together may knock together; nothing else depends on it.
         let seed = getrandom::u64().unwrap_or_default();
         let [low, high, ..] = seed.to_le_bytes();
-        let (pause, silence) = match &settings.address {
-            Address::Serial { format, .. } => (format.silence(), format.silence().max(SILENCE_MIN)),
-            _ => (Duration::ZERO, SILENCE_OVER_TCP),
+        let pause = match &settings.address {
+            Address::Serial { format, .. } => format.silence(),
+            _ => Duration::ZERO,
         };
+        let silence = settings.tail();
         // An answer that a serial gateway kept from before our start must not meet its id again.
         let line = Line::of(&settings, silence, u16::from_le_bytes([low, high]));
         Self {
             address: settings.address,
             port,
             stream: None,
+            fine: None,
             line,
             backoff: Backoff::new(seed),
             pause: pause + settings.quiet.min(TIMEOUT_MAX),
@@ -197,6 +189,10 @@ impl Master {
         match self.port.open().await {
             Ok(stream) => {
                 self.stream = Some(stream);
+                if self.fine.is_none() && self.port.is_wire() {
+                    // Without one the runtime's own timers serve, later by 1 ms.
+                    self.fine = Fine::new().ok();
+                }
                 self.trouble = None;
                 self.silent = 0;
                 true
@@ -205,72 +201,6 @@ impl Master {
                 self.trouble = Some(error.sentence());
                 self.backoff.refused(now());
                 false
-            }
-        }
-    }
-
-    /// Discards what came since the last request and waits until the line was quiet for long enough.
-    async fn settle(&mut self, approach: Approach, losses: &mut Losses) -> Settled {
-        if !self.has_transactions() {
-            // Bytes that lie in the system's buffer are seen only after the runtime looked for them.
-            tokio::task::yield_now().await;
-        }
-        let suspect = self.suspicion(approach);
-        let guard = suspect.map_or(Duration::ZERO, |suspect| suspect.guard);
-        let bound = now() + guard * 2 + self.pause + DRAIN_MAX;
-        let mut bytes = 0;
-        loop {
-            let quiet_until = self.quiet_until(suspect);
-            let Some(stream) = &mut self.stream else { return Settled::Lost("it is closed".to_owned()) };
-            // Without the runtime's budget, which when used up makes bytes that are there look like silence.
-            let got = match tokio::task::unconstrained(stream.read(&mut self.chunk)).now_or_never() {
-                Some(result) => Got::of(result),
-                None => match quiet_until.map(|until| (until, now())) {
-                    Some((until, now)) if now < until && now < bound => {
-                        Got::of_timed(timeout_at(until.min(bound), stream.read(&mut self.chunk)).await)
-                    }
-                    Some((until, now)) if now < until => return Settled::OutOfStep("does not fall silent"),
-                    _ => break,
-                },
-            };
-            match got {
-                Got::Silence => {}
-                Got::End(why) => return Settled::Lost(why),
-                Got::Bytes(count) => {
-                    let at = now();
-                    self.last_byte = Some(at);
-                    self.tap.received(self.chunk.get(..count).unwrap_or_default(), at);
-                    self.line.step(self.chunk.get(..count).unwrap_or_default(), at, losses);
-                    bytes += count;
-                    if bytes > DRAIN_BYTES_MAX {
-                        return Settled::OutOfStep("does not fall silent");
-                    }
-                }
-            }
-        }
-        if self.line.is_torn() { Settled::OutOfStep("sent what is not Modbus TCP") } else { Settled::Ready }
-    }
-
-    /// When the line will have been quiet for long enough, if nothing more comes.
-    fn quiet_until(&self, suspect: Option<Suspect>) -> Option<Instant> {
-        let paused = self.last_byte.filter(|_| !self.pause.is_zero()).map(|last| last + self.pause);
-        let guarded = suspect.map(|suspect| {
-            let last = self.last_byte.map_or(suspect.from, |last| last.max(suspect.from));
-            last + suspect.guard
-        });
-        paused.max(guarded).max(self.rest_until)
-    }
-
-    /// For how long the line has to be quiet before the request.
-    fn suspicion(&self, approach: Approach) -> Option<Suspect> {
-        match (self.late_answers, approach) {
-            (LateAnswers::Drain, _) => self.suspect,
-            (LateAnswers::Fence, Approach::Drain { from, guard }) => {
-                Some(Suspect { from, guard: guard.max(self.silence) })
-            }
-            // What is owed looks different; only the tail of a frame must have passed.
-            (LateAnswers::Fence, Approach::Plain | Approach::Fence(_)) => {
-                self.suspect.map(|suspect| Suspect { guard: suspect.guard.min(self.silence), ..suspect })
             }
         }
     }

@@ -20,6 +20,8 @@ pub mod ascii;
 pub mod ask;
 pub mod backoff;
 pub mod checksum;
+pub mod debts;
+mod fine;
 pub mod identity;
 pub mod line;
 pub mod master;
@@ -164,6 +166,8 @@ pub struct LineSettings {
     pub any_unit: Vec<Slave>,
     /// How late answers are told apart where frames don't name their request.
     pub late_answers: LateAnswers,
+    /// Speed and format of the wire behind a serial server or a DTU, where the site names them.
+    pub speed: Option<SerialFormat>,
 }
 
 /// How a late answer is told from the next one on a line whose frames don't name their request.
@@ -199,6 +203,11 @@ impl Address {
         }
     }
 
+    /// Whether it is a serial port of this box.
+    pub const fn is_serial(&self) -> bool {
+        matches!(self, Self::Serial { .. })
+    }
+
     /// How frames stand on the line.
     pub fn framing(&self) -> Framing {
         match self {
@@ -222,6 +231,21 @@ impl LineSettings {
             heartbeats: Vec::new(),
             any_unit: Vec::new(),
             late_answers: LateAnswers::Fence,
+            speed: None,
+        }
+    }
+
+    /// Speed and format of the wire, where they are known.
+    pub fn format(&self) -> Option<SerialFormat> {
+        if let Address::Serial { format, .. } = &self.address { Some(*format) } else { self.speed }
+    }
+
+    /// The tail of a frame has passed after so much silence: longer than the 16 ms that USB adapters hold bytes back, and than the packets of
+    /// a serial server are apart.
+    pub fn tail(&self) -> Duration {
+        match &self.address {
+            Address::Serial { format, .. } => format.silence().max(Duration::from_millis(20)),
+            _ => Duration::from_millis(50),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout_at;
 
-use crate::bus::line::Approach;
+use crate::bus::debts::Approach;
 use crate::bus::master::{Got, Master, SILENT_MAX, TIMEOUT_MAX, now};
 use crate::bus::pdu::Answer;
 use crate::bus::port::plain;

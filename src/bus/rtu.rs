@@ -14,6 +14,11 @@ use crate::loss::{Loss, Losses};
 
 /// The longest frame in bytes.
 pub const FRAME_MAX: usize = 256;
+/// More answers than this of other requests are not remembered at a time.
+pub(crate) const LATE_MAX: usize = 16;
+
+/// An answer of another request than the open one: who said it, its function and how many data bytes it has.
+pub type Late = (Slave, (u8, usize));
 
 /// The check sum of RTU frames (CRC-16/MODBUS); it goes onto the line low byte first.
 pub fn crc16(bytes: &[u8]) -> u16 {
@@ -96,6 +101,10 @@ pub struct Receiver {
     misfit: bool,
     /// The front may still become our answer.
     holding: bool,
+    /// Sound answers that are not the open request's.
+    late: Vec<Late>,
+    /// How many of them came before the answer.
+    late_before: Option<usize>,
 }
 
 /// Counts of one scan, recorded together.
@@ -121,6 +130,8 @@ impl Receiver {
             damaged: false,
             misfit: false,
             holding: false,
+            late: Vec::new(),
+            late_before: None,
         }
     }
 
@@ -158,6 +169,13 @@ impl Receiver {
     /// How many answers came: at most one, unless the request is doubtful.
     pub fn answers(&self) -> u32 {
         self.answers
+    }
+
+    /// Answers of other requests that went by since this was last called: before the open request's own, and after it.
+    pub fn take_late(&mut self) -> [Vec<Late>; 2] {
+        let mut before = std::mem::take(&mut self.late);
+        let after = before.split_off(self.late_before.take().unwrap_or(before.len()).min(before.len()));
+        [before, after]
     }
 
     /// Whether the open request goes on after its first answer.
@@ -216,6 +234,7 @@ impl Receiver {
             match head {
                 Head::Answer { length, cut } => {
                     if self.answers == 0 {
+                        self.late_before = Some(self.late.len());
                         self.answer.clear();
                         // Between the address and the check sum.
                         let whole = window.iter().take(length + cut.len());
@@ -246,6 +265,8 @@ impl Receiver {
                     tally.foreign += 1;
                     at += length;
                     self.misfit |= misfit;
+                    let late = window.get(..length).and_then(late).filter(|_| self.late.len() < LATE_MAX);
+                    self.late.extend(late);
                 }
                 Head::Damaged => {
                     tally.damaged += 1;
@@ -406,6 +427,16 @@ fn foreign(window: &[u8], expected: Option<&Expected>) -> Head {
         }
     }
     Head::Junk
+}
+
+/// What a sound frame says if it is the answer to a read. A frame as long as a request may be one.
+fn late(frame: &[u8]) -> Option<Late> {
+    match *frame {
+        [slave, function @ 1..=4, count, ..] if frame.len() == 5 + usize::from(count) && frame.len() != 8 => {
+            Some((Slave(slave), (function, usize::from(count))))
+        }
+        _ => None,
+    }
 }
 
 fn is_sound(frame: &[u8]) -> bool {

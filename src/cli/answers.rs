@@ -80,6 +80,7 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         ]);
     }
     section(&devices, out)?;
+    firmware(view, out)?;
     traffic(view, out)?;
     sinks(view, out)?;
     let journal = &view.journal;
@@ -91,11 +92,31 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         bytes(journal.bytes)
     )?;
     writeln!(out, ", {} waiting", count(journal.waiting))?;
+    if let Some(hours) = journal.hours_left {
+        writeln!(out, "room for {} of readings that a sink does not take", span(hours))?;
+    }
+    if journal.syncs_per_hour > 0.0 {
+        let written = bytes(whole(journal.written_per_hour));
+        writeln!(out, "to the disk in an hour: {written}, {} syncs", count(whole(journal.syncs_per_hour)))?;
+    }
     let mut losses = Table::new(&["loss", "place", "count"]);
     for loss in &view.losses {
         losses.row(vec![loss.reason.clone(), loss.place.clone(), count(loss.count)]);
     }
     section(&losses, out)
+}
+
+/// The firmware of devices where it makes a difference, and reads that had to be asked again.
+fn firmware(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut devices = Table::new(&["device", "firmware", "known by", "asked again", "note"]);
+    for device in view.devices.iter().filter(|device| device.firmware.is_some() || device.woken > 0) {
+        let known = device.firmware.as_ref();
+        let version = known.and_then(|known| known.version.clone()).unwrap_or_else(|| "-".to_owned());
+        let by = known.map(|known| known.by.clone()).unwrap_or_default();
+        let note = known.and_then(|known| known.note.clone()).unwrap_or_default();
+        devices.row(vec![device.name.clone(), version, by, count(device.woken), note]);
+    }
+    section(&devices, out)
 }
 
 /// What the requests of lines and devices came to.
@@ -278,6 +299,20 @@ fn bytes(bytes: u64) -> String {
         (whole, tenth) = (whole / 1000, whole % 1000 / 100);
     }
     format!("{whole}.{tenth} TB")
+}
+
+/// Hours as people say them.
+fn span(hours: f64) -> String {
+    if hours < 72.0 { format!("{hours:.1} hours") } else { format!("{:.0} days", hours / 24.0) }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates; a rate is not negative"
+)]
+fn whole(rate: f64) -> u64 {
+    rate.round() as u64
 }
 
 #[cfg(test)]

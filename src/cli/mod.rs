@@ -6,6 +6,7 @@
 
 mod answers;
 pub mod ask;
+mod audits;
 pub mod check;
 mod client;
 pub mod coverage;
@@ -17,8 +18,12 @@ pub mod run;
 pub mod screen;
 pub mod simulate;
 mod pcap;
+mod plot;
 mod probe;
 mod read;
+mod recorded;
+pub mod replay;
+pub mod backtest;
 mod scan;
 mod table;
 mod target;
@@ -91,6 +96,12 @@ enum Command {
     Trace(trace::Trace),
     /// How many risk points are really watched, and what keeps the others from it.
     Coverage(CoverageArgs),
+    /// Recorded data through the same core: which alarms it gives.
+    Replay(replay::ReplayArgs),
+    /// How well rules would have done on recorded data: events met, lead, false alarms.
+    Backtest(backtest::BacktestArgs),
+    /// What was written to devices, and what was learnt of their firmware: from the journal on disk.
+    Audits(audits::AuditsArgs),
     /// Readings of one point.
     History(HistoryArgs),
     /// Readings as CSV, JSON lines or line protocol.
@@ -211,6 +222,7 @@ pub fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one flat match, an arm for each command")]
 fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     // A provider that is already there is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -249,6 +261,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             let CoverageArgs { by, class, grade, at, known_at, csv, .. } = args;
             let question = crate::console::coverage::Question { by, class, grade, at, known_at };
             one_thread()?.block_on(coverage::coverage(&place, &coverage::Wanted { question, csv }, out))
+        }
+        Command::Replay(args) => replay::replay(load(&options(&documents, Purpose::Example))?, &args, out),
+        Command::Backtest(args) => {
+            backtest::backtest(&load(&options(&documents, Purpose::Example))?, &args, out)
+        }
+        Command::Audits(args) => {
+            let place = Where { url: None, journal: args.journal.clone(), token_file: None, json: args.json };
+            audits::audits(&asked(&documents, &place)?, &args, out)
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;

@@ -40,7 +40,7 @@ impl Probe {
             count: field.count,
         };
         Self {
-            cost: Cost::new(&line.address, line.quiet),
+            cost: Cost::new(&line, line.quiet),
             master: Master::new(line),
             timeout,
             losses: Losses::default(),

@@ -49,7 +49,8 @@ pub async fn run(documents: &Documents, args: &Run) -> anyhow::Result<u8> {
         extra.push(console);
     }
     tracing::info!(site = %site.catalog.site, devices = site.devices.len(), points = site.catalog.points.len(), rules = site.rules.len(), journal = %site.journal.path.display(), "lifeline starts");
-    let gateway = gateway::run(site, Arc::new(SystemClock::new()), extra, stop);
+    let clock = Arc::new(SystemClock::trusting(site.trust));
+    let gateway = gateway::run(site, clock, extra, stop);
     let wait = async {
         signals.wait().await;
         tracing::info!("stopping");

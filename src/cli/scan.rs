@@ -153,7 +153,7 @@ impl Search<'_> {
 
     /// All that one device may be asked, with its identity.
     fn requests_of_profiles(&self, line: &LineSettings) -> usize {
-        let cost = Cost::new(&line.address, line.quiet);
+        let cost = Cost::new(line, line.quiet);
         // One more for each profile: its first silence is asked again.
         self.kit.profiles.iter().map(|profile| plan(profile, &cost).0.len() + 1).sum::<usize>() + 3
     }

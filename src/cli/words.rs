@@ -116,6 +116,14 @@ pub fn comparison(catalog: &Catalog, rules: &[Rule], alarm: &Alarm) -> String {
             let sign = if *direction == Direction::Above { ">=" } else { "<=" };
             format!("{} {sign} {}", number(value), number(threshold))
         }
+        (Some(Condition::Measured { measured, .. }), Some(value), Some(threshold)) => {
+            let sign = if measured.direction == Direction::Above { ">=" } else { "<=" };
+            match alarm.unit.as_deref() {
+                Some(unit) => format!("{value:.2} {unit} {sign} {threshold:.2} {unit}"),
+                None if measured.measure.is_yes_or_no() => "it holds".to_owned(),
+                None => format!("{value:.2} {sign} {threshold:.2}"),
+            }
+        }
         (_, Some(value), _) => number(value),
         _ => match alarm.kind {
             Kind::Process => "no number",

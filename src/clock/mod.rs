@@ -5,8 +5,11 @@
 //! Invariant: between two `step` calls the difference of two timestamps is monotonic time.
 //! Source: DESIGN promise 8, "time is an argument".
 
+mod kernel;
+
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +72,25 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// When the box was started, as its clock has it now: monotonic time of the box counts from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// The kernel's name for this start of the box; empty where there is none.
+    pub id: Arc<str>,
+    /// The moment of the start; a step of the clock moves it.
+    pub at: Timestamp,
+}
+
+/// What makes the wall clock trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// It was set: it shows a time after 2024. For a box with a battery for its clock, or one that nobody synchronises.
+    #[default]
+    Set,
+    /// The kernel says that it is synchronised (NTP, PTP); for a box without a battery, whose clock may start at any time.
+    Synchronised,
+}
+
 /// Where time comes from; the real one is [`SystemClock`], tests and replays bring their own.
 pub trait Clock: Send + Sync {
     /// Now.
@@ -82,6 +104,10 @@ pub trait Clock: Send + Sync {
     fn at(&self, instant: Instant) -> Timestamp;
     /// Whether the wall clock has ever been set.
     fn trusted(&self) -> bool;
+    /// The start of the box.
+    fn boot(&self) -> Boot {
+        Boot { id: "".into(), at: Timestamp::default() }
+    }
     /// Follows the wall clock: the milliseconds that it was stepped by since the last call, if by half a second or more.
     fn step(&self) -> Option<i64>;
 }
@@ -91,13 +117,31 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock {
     origin: Instant,
     origin_ms: AtomicI64,
+    trust: Trust,
+    /// The kernel has said once that the clock is synchronised; a network that is gone does not unset it.
+    synchronised: AtomicBool,
+    boot: Arc<str>,
+    /// How long the box had been up at `origin`.
+    up: Duration,
 }
 
 impl SystemClock {
+    /// A clock that starts from the wall time of this call, trusted once it is set.
+    pub fn new() -> Self {
+        Self::trusting(Trust::Set)
+    }
+
     /// A clock that starts from the wall time of this call.
     #[expect(clippy::disallowed_methods, reason = "this is the port to the clocks")]
-    pub fn new() -> Self {
-        Self { origin: Instant::now(), origin_ms: AtomicI64::new(wall_ms()) }
+    pub fn trusting(trust: Trust) -> Self {
+        Self {
+            origin: Instant::now(),
+            origin_ms: AtomicI64::new(wall_ms()),
+            trust,
+            synchronised: AtomicBool::new(false),
+            boot: kernel::boot(),
+            up: kernel::up(),
+        }
     }
 }
 
@@ -122,7 +166,24 @@ impl Clock for SystemClock {
     }
 
     fn trusted(&self) -> bool {
-        self.now() >= TRUSTED_FROM
+        if self.now() < TRUSTED_FROM {
+            return false;
+        }
+        match self.trust {
+            Trust::Set => true,
+            Trust::Synchronised => {
+                self.synchronised.load(Ordering::Relaxed) || {
+                    let is = kernel::synchronised();
+                    self.synchronised.store(is, Ordering::Relaxed);
+                    is
+                }
+            }
+        }
+    }
+
+    fn boot(&self) -> Boot {
+        let origin = Timestamp(self.origin_ms.load(Ordering::Relaxed));
+        Boot { id: Arc::clone(&self.boot), at: origin.minus(self.up) }
     }
 
     fn step(&self) -> Option<i64> {

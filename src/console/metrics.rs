@@ -71,6 +71,24 @@ fn devices(page: &mut Page, board: &Board, picture: &Picture) {
     for (device, status) in &polled {
         page.sample(&[("device", &device.name)], flag(status.answered.is_some() && status.trouble.is_none()));
     }
+    page.family(
+        "lifeline_woken_total",
+        "counter",
+        "Reads that were refused first and asked again, since start.",
+    );
+    for (device, status) in &polled {
+        page.sample(&[("device", &device.name)], status.woken);
+    }
+    page.family(
+        "lifeline_firmware_info",
+        "gauge",
+        "The firmware that a device is read by, and how it is known; always 1. Only models whose firmware makes a difference.",
+    );
+    for (device, status) in &polled {
+        let Some(known) = &status.firmware else { continue };
+        let version = known.applied.as_deref().unwrap_or_default();
+        page.sample(&[("device", &device.name), ("version", version), ("by", known.by.name())], 1);
+    }
     page.family("lifeline_line_up", "gauge", "1 when the line has no trouble.");
     for line in status::lines(board, picture) {
         page.sample(&[("line", &line.name)], flag(line.trouble.is_none()));
@@ -149,6 +167,19 @@ fn journal(page: &mut Page, picture: &Picture) {
     page.sample(&[], journal.seq);
     page.family("lifeline_journal_bytes", "gauge", "Bytes of the journal on disk.");
     page.sample(&[], journal.bytes);
+    page.family("lifeline_journal_bytes_max", "gauge", "Bytes that the journal may take.");
+    page.sample(&[], journal.bytes_max);
+    if let Some(hours) = journal.hours_left {
+        let help = "Hours until readings that a sink does not have must go, if it takes nothing from now on.";
+        page.family("lifeline_journal_hours_left", "gauge", help);
+        page.sample(&[], format!("{hours:.1}"));
+    }
+    page.family("lifeline_journal_encoded_bytes_total", "counter", "Bytes of readings since start, encoded.");
+    page.sample(&[], journal.encoded);
+    page.family("lifeline_journal_written_bytes_total", "counter", "Bytes sent to the disk since start.");
+    page.sample(&[], journal.written);
+    page.family("lifeline_journal_syncs_total", "counter", "Syncs of the disk since start.");
+    page.sample(&[], journal.syncs);
     page.family("lifeline_journal_waiting_readings", "gauge", "Readings that wait for the disk.");
     page.sample(&[], journal.waiting);
 }

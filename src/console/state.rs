@@ -152,6 +152,7 @@ mod tests {
             picture: RwLock::new(picture),
             sinks: Vec::new(),
             changed: watch::channel(0).0,
+            unjournaled: tokio::sync::broadcast::Sender::new(1),
             commands: mpsc::channel(1).0,
             journal: std::path::PathBuf::new(),
             rules: Vec::new(),

@@ -153,6 +153,18 @@ pub struct JournalView {
     /// Why the disk refuses; absent when well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Bytes that the journal may take; 0 until first measured.
+    #[serde(default)]
+    pub bytes_max: u64,
+    /// Hours until readings that a sink does not have must go, if it takes nothing from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours_left: Option<f64>,
+    /// Bytes sent to the disk in an hour, since start.
+    #[serde(default)]
+    pub written_per_hour: f64,
+    /// Syncs of the disk in an hour, since start.
+    #[serde(default)]
+    pub syncs_per_hour: f64,
 }
 
 /// A sink.
@@ -291,7 +303,18 @@ fn journal_view(picture: &Picture) -> JournalView {
         bytes: journal.bytes,
         waiting: journal.waiting,
         trouble: journal.trouble.clone(),
+        bytes_max: journal.bytes_max,
+        hours_left: journal.hours_left,
+        written_per_hour: per_hour(journal.written, picture),
+        syncs_per_hour: per_hour(journal.syncs, picture),
     }
+}
+
+/// A count since start as a rate; 0 in the first second.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people; 53 bits are enough")]
+fn per_hour(count: u64, picture: &Picture) -> f64 {
+    let hours = picture.now.since(picture.started).as_secs_f64() / 3600.0;
+    if hours < 1.0 / 3600.0 { 0.0 } else { count as f64 / hours }
 }
 
 fn sink_view(name: &str, status: &forward::Status) -> SinkView {

@@ -58,12 +58,21 @@ impl Attention {
             }
         }
         for rule in &site.rules {
-            let (Condition::Threshold { direction, levels, deadband, .. }, Kind::Process) =
-                (&rule.condition, rule.kind)
-            else {
-                continue;
+            // A measure's threshold is no threshold of its inputs: nothing is near it, and it counts while it is active.
+            let (direction, levels, deadband) = match (&rule.condition, rule.kind) {
+                (Condition::Threshold { direction, levels, deadband, .. }, Kind::Process) => {
+                    (direction, levels.as_slice(), deadband)
+                }
+                (Condition::Measured { measured, .. }, Kind::Process) => {
+                    (&measured.direction, &[][..], &measured.deadband)
+                }
+                _ => continue,
             };
-            let Some(devices) = owners.get(&rule.point) else { continue };
+            let of = |point: &PointId| owners.get(point).into_iter().flatten().copied();
+            let devices: BTreeSet<DeviceId> = rule.points().iter().flat_map(of).collect();
+            if devices.is_empty() {
+                continue;
+            }
             let number = attention.looks.len();
             attention.by_point.entry(rule.point).or_default().push(number);
             attention.by_rule.insert(rule.name.clone(), number);

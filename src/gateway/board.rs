@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::alarm::{Alarm, Base, Change, Transition};
 use crate::bus::Address;
@@ -16,11 +16,11 @@ use crate::forward;
 use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
 use crate::gateway::vigil::Stand;
-use crate::journal::{Group, Seq};
+use crate::journal::{Figures as Size, Group, Seq, Wear};
 use crate::loss::{Loss, Losses};
 use crate::point::Catalog;
 use crate::poll::stats::Figures;
-use crate::reading::{Reading, Reason};
+use crate::reading::{Batch, Reading, Reason};
 use crate::site::Site;
 
 /// What one device's polls came to.
@@ -59,7 +59,31 @@ pub struct JournalStatus {
     pub trouble: Option<String>,
     /// Readings that wait for the disk.
     pub waiting: u64,
+    /// Bytes that it may take; 0 until first measured.
+    pub bytes_max: u64,
+    /// Hours until readings that a sink does not have must go, if it takes nothing from now on.
+    pub hours_left: Option<f64>,
+    /// Bytes of readings since start, encoded.
+    pub encoded: u64,
+    /// Bytes sent to the disk since start, as the kernel counts them.
+    pub written: u64,
+    /// Syncs of the disk since start.
+    pub syncs: u64,
 }
+
+/// What a sink may tell before it is on disk, because the disk refuses or takes too long: marked so, and journaled when the disk is back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unjournaled {
+    /// Readings.
+    pub batches: Vec<Batch>,
+    /// Transitions, in order; they get their number when they are journaled, so a sink's key for them is the alarm's id, state and time.
+    pub transitions: Vec<Transition>,
+    /// What is wrong with the disk.
+    pub trouble: String,
+}
+
+/// Notices that a listener may be behind before it loses the oldest.
+const UNJOURNALED_MAX: usize = 256;
 
 /// Everything that is shown. Committed states only, or marked otherwise.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +133,8 @@ pub struct Board {
     pub sinks: Vec<(String, Arc<Mutex<forward::Status>>)>,
     /// Counts up at each change.
     pub changed: watch::Sender<u64>,
+    /// What is not on disk because the disk refuses, once; see [`Unjournaled`].
+    pub unjournaled: broadcast::Sender<Arc<Unjournaled>>,
     /// To the core; bounded.
     pub commands: mpsc::Sender<Command>,
     /// Folder of the journal, for history.
@@ -141,6 +167,7 @@ impl Board {
             picture: RwLock::new(picture),
             sinks: site.sinks.iter().map(status).collect(),
             changed: watch::Sender::new(0),
+            unjournaled: broadcast::Sender::new(UNJOURNALED_MAX),
             commands,
             journal: site.journal.path.clone(),
             rules: site.rules.clone(),
@@ -214,7 +241,7 @@ impl Board {
     }
 
     /// Shows a committed group.
-    pub(crate) fn committed(&self, seq: Seq, group: &Group, bytes: Option<u64>, waiting: usize) {
+    pub(crate) fn committed(&self, seq: Seq, group: &Group, waiting: usize) {
         self.change(|picture| {
             picture.show(group);
             let journal = &mut picture.journal;
@@ -222,11 +249,32 @@ impl Board {
             journal.seq = seq.0;
             journal.readings += u64::try_from(readings).unwrap_or(0);
             journal.transitions += u64::try_from(group.transitions.len()).unwrap_or(0);
-            journal.bytes = bytes.unwrap_or(journal.bytes);
             journal.trouble = None;
             journal.waiting = u64::try_from(waiting).unwrap_or(0);
             picture.count(&group.transitions);
         });
+    }
+
+    /// Shows what was measured.
+    pub(crate) fn measured(&self, size: Option<Size>, wear: Wear, written: u64) {
+        let Ok(mut picture) = self.picture.write() else { return };
+        let journal = &mut picture.journal;
+        (journal.encoded, journal.syncs) = (wear.encoded, wear.syncs);
+        journal.written = journal.written.max(written);
+        if let Some(size) = size {
+            (journal.bytes, journal.bytes_max, journal.hours_left) =
+                (size.bytes, size.bytes_max, size.hours_left);
+        }
+    }
+
+    /// Why the disk refuses.
+    pub(crate) fn journal_trouble(&self) -> Option<String> {
+        self.picture.read().ok().and_then(|picture| picture.journal.trouble.clone())
+    }
+
+    /// Says that the disk takes too long.
+    pub(crate) fn slow(&self, trouble: &str, waiting: usize) {
+        self.refused(&Group::default(), trouble, waiting);
     }
 
     /// Shows a group that the disk refused, and says so.

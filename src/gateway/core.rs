@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::decode::RawBatch;
 use crate::derive::Derived;
 use crate::gateway::attention::Attention;
+use crate::gateway::times::Times;
 use crate::gateway::vigil::{Stand, Surroundings, Vigil};
 use crate::normalize::Normalizer;
 use crate::point::{Catalog, DeviceId, PointId};
@@ -84,6 +85,7 @@ pub struct Core {
     engine: Engine,
     attention: Attention,
     vigil: Vigil,
+    times: Times,
 }
 
 /// What turns raw numbers of a device into readings.
@@ -106,6 +108,7 @@ impl Core {
             engine: Engine::new(&site.catalog.site, site.rules.clone(), &site.catalog),
             attention: Attention::new(site),
             vigil: Vigil::new(site),
+            times: Times::default(),
         }
     }
 
@@ -124,7 +127,9 @@ impl Core {
         if let Event::ClockStepped(by_ms) = event {
             self.engine.shifted(by_ms);
             self.vigil.shifted(by_ms);
+            self.times.stepped(by_ms);
         }
+        self.times.trusted = clock_trusted;
         self.engine.tick(now);
         let mut effects = Effects::default();
         let done = match event {
@@ -212,6 +217,7 @@ impl Core {
         fresh.derived.succeed(derived, kept, |point| numbers.point(point));
         fresh.attention.succeed(&self.attention);
         fresh.vigil.succeed(std::mem::replace(&mut self.vigil, Vigil::new(site)));
+        self.times.renumber(|point| numbers.point(point));
         self.engine.reload(site.rules.clone(), &site.catalog, now);
         let open = self.engine.alarms();
         open.iter().for_each(|alarm| fresh.attention.alarm(alarm));
@@ -241,8 +247,10 @@ impl Core {
     }
 
     /// Adds what is derived from the batch, and asks the rules.
-    fn read(&mut self, batch: Batch, now: Timestamp) -> Vec<Batch> {
-        let derived = self.derived.apply(&batch, now);
+    fn read(&mut self, mut batch: Batch, now: Timestamp) -> Vec<Batch> {
+        self.times.keep(&mut batch.readings);
+        let mut derived = self.derived.apply(&batch, now);
+        self.times.keep(&mut derived);
         let batches = gather(batch, derived, &self.catalog);
         for reading in batches.iter().flat_map(|batch| &batch.readings) {
             self.engine.reading(reading, now);
@@ -417,6 +425,7 @@ mod tests {
         Site {
             catalog: Arc::new(catalog()),
             timezone: "Asia/Shanghai".into(),
+            trust: crate::clock::Trust::Set,
             lines: vec![],
             devices: vec![gauge()],
             derived: vec![derived],

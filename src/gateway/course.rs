@@ -59,6 +59,7 @@ impl Polling {
         losses: &mut Losses,
         record: &mut (dyn FnMut(&Exchange) + Send),
     ) -> Step {
+        self.tell_fences(master);
         let mut course = match self.course.take() {
             Some(course) => *course,
             None => {

@@ -14,13 +14,11 @@ use crate::clock::Timestamp;
 use crate::decode::{Raw, bits, decode, text};
 use crate::journal::{Audit, Deed};
 use crate::loss::Losses;
-use crate::profile::firmware::{Firmware, Form, Told};
+use crate::profile::firmware::{ASKED_EVERY, Firmware, Form, Told};
 use crate::profile::version::matches;
 use crate::profile::{Field, Kind, Profile};
 use crate::site::DeviceSpec;
 
-/// A device that was exchanged between two polls would be taken for the old one no longer than this.
-const AGAIN: Duration = Duration::from_secs(600);
 /// Refusals that say nothing of the request: the device, or a gateway on the way, is busy or away.
 const NOT_NOW: [u8; 4] = [5, 6, 10, 11];
 /// Characters of a version that are kept.
@@ -124,7 +122,7 @@ impl Identity {
 
     /// Whether the device has to be asked now.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.firmware.telling.is_some() && self.heard.is_none_or(|heard| heard + AGAIN <= now)
+        self.firmware.telling.is_some() && self.heard.is_none_or(|heard| heard + ASKED_EVERY <= now)
     }
 
     /// The device was silent, or its line away: another one may stand there when it answers again.

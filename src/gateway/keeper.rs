@@ -9,18 +9,21 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::alarm::Transition;
 use crate::clock::{Clock, Timestamp};
-use crate::gateway::board::{Board, Command};
+use crate::gateway::board::{Board, Command, Unjournaled};
 use crate::gateway::core::{Core, Effects, Event};
 use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
 use crate::gateway::notify::{Alive, watchdog};
+use crate::gateway::own::{Own, own_points};
 use crate::gateway::pending::Pending;
 use crate::gateway::start::Begun;
 use crate::gateway::vigil::Surroundings;
 use crate::gateway::writer::{Writer, Written};
-use crate::journal::{Progress, Seq};
-use crate::loss::Losses;
+use crate::journal::date::put_right;
+use crate::journal::{Audit, Deed, Group, Progress, Seq};
+use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId, PointId};
 use crate::reading::{Batch, Reading, Sample};
 use crate::site::Site;
@@ -31,6 +34,8 @@ const OWN_EVERY: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 /// The last commit may take this long at stop.
 const LAST_COMMIT: Duration = Duration::from_millis(700);
+/// A disk that takes longer than this counts as one that refuses: notice goes out without it.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where events come from.
 pub(crate) struct Inlets {
@@ -48,15 +53,6 @@ pub(crate) struct Outlets {
     pub(crate) dense: watch::Sender<BTreeSet<DeviceId>>,
 }
 
-/// The gateway's own points.
-struct Own {
-    device: DeviceId,
-    disk: Option<PointId>,
-    clock: Option<PointId>,
-    journal: Option<PointId>,
-    lines: Vec<(LineId, PointId)>,
-}
-
 /// See the module.
 pub(crate) struct Keeper {
     core: Core,
@@ -67,6 +63,11 @@ pub(crate) struct Keeper {
     commit_every: Duration,
     pending: Pending,
     in_flight: bool,
+    /// When the group on its way was handed over, and its transitions until they are told without the disk.
+    handed: Timestamp,
+    handed_transitions: Vec<Transition>,
+    /// Whether the clock was trusted when it was last looked at, and the start of the box in its time.
+    trusted: bool,
     retry_at: Option<Timestamp>,
     answers: Vec<oneshot::Sender<Option<String>>>,
     answers_in_flight: Vec<oneshot::Sender<Option<String>>>,
@@ -101,6 +102,9 @@ impl Keeper {
             commit_every: site.journal.commit_every,
             pending: Pending::default(),
             in_flight: false,
+            handed: now,
+            handed_transitions: Vec::new(),
+            trusted: clock.trusted(),
             retry_at: None,
             answers: Vec::new(),
             answers_in_flight: Vec::new(),
@@ -183,9 +187,19 @@ impl Keeper {
             let change = transition.change.name();
             tracing::info!(rule = %alarm.rule, point = %alarm.point, severity, change, value = alarm.value, "alarm");
         }
+        if self.disk_refuses && !(effects.batches.is_empty() && effects.transitions.is_empty()) {
+            self.tell_unjournaled(effects.batches.clone(), effects.transitions.clone());
+        }
         self.pending.add(effects, now);
         self.pending.bound(now, &mut self.losses);
         refused
+    }
+
+    /// Notice of what is not on disk, for sinks that can't wait for it.
+    fn tell_unjournaled(&self, batches: Vec<Batch>, transitions: Vec<Transition>) {
+        let trouble = self.board.journal_trouble().unwrap_or_default();
+        // Without a listener nobody is told, and nothing is lost: it is journaled when the disk is back.
+        let _ = self.board.unjournaled.send(Arc::new(Unjournaled { batches, transitions, trouble }));
     }
 
     fn polled(&mut self, polled: Polled) {
@@ -246,6 +260,9 @@ impl Keeper {
     /// How long until something is to be done without an event.
     fn wake_after(&self, now: Timestamp) -> Duration {
         let mut at = self.own_at;
+        if self.in_flight && !self.disk_refuses {
+            at = at.min(self.handed.plus(DISK_PATIENCE));
+        }
         if !self.in_flight {
             let due = self.pending.since.map(|since| since.plus(self.commit_every));
             at = due.map_or(at, |due| at.min(due.max(self.retry_at.unwrap_or(due))));
@@ -266,7 +283,19 @@ impl Keeper {
             self.own_read = self.own_read.map(|at| at.shifted(by));
             self.pending.since = self.pending.since.map(|at| at.shifted(by));
             self.retry_at = self.retry_at.map(|at| at.shifted(by));
+            self.handed = self.handed.shifted(by);
+            if !self.trusted {
+                self.pending.put_right(by, self.clock.trusted());
+            }
             self.apply(Event::ClockStepped(by));
+        }
+        if self.in_flight && !self.disk_refuses && DISK_PATIENCE <= now.since(self.handed) {
+            self.slow();
+        }
+        if self.clock.trusted() != self.trusted {
+            self.trusted = !self.trusted;
+            tracing::info!(trusted = self.trusted, "the clock");
+            self.read_own_soon();
         }
         if self.own_at <= now {
             self.read_own();
@@ -342,7 +371,9 @@ impl Keeper {
             }
             return;
         }
-        let Some(group) = self.pending.take(now, &self.board.catalog.version) else { return };
+        let undated = (!self.clock.trusted()).then(|| self.clock.boot());
+        let Some(group) = self.pending.take(now, &self.board.catalog.version, undated) else { return };
+        (self.handed, self.handed_transitions) = (now, group.transitions.clone());
         match self.writer.groups.try_send(group) {
             Ok(()) => {
                 self.in_flight = true;
@@ -357,9 +388,15 @@ impl Keeper {
     fn written(&mut self, written: Written) {
         self.in_flight = false;
         self.alive.written = self.clock.now();
+        self.losses.record(Loss::DamagedRecord, "journal", written.damaged);
         for (sink, count) in &written.cut {
-            self.losses.record(crate::loss::Loss::CutBeforeSent, sink, *count);
+            tracing::error!(%sink, readings = count, "removed from the journal before the sink had them");
+            self.losses.record(Loss::CutBeforeSent, sink, *count);
+            let deed = Deed::Cut { sink: sink.clone(), readings: *count };
+            let audit = Audit { at: self.clock.now(), device: "gateway".to_owned(), deed };
+            self.pending.audit(vec![audit], self.clock.now());
         }
+        self.board.measured(written.figures, written.wear, written.bytes_to_disk);
         match written.outcome {
             Ok(seq) => {
                 self.retry_at = None;
@@ -371,7 +408,7 @@ impl Keeper {
                 if tracing::enabled!(tracing::Level::DEBUG) {
                     tracing::debug!(seq = seq.0, digest = %digest(&written.group.batches), "committed");
                 }
-                self.board.committed(seq, &written.group, written.bytes, self.pending.waiting());
+                self.board.committed(seq, &written.group, self.pending.waiting());
                 // A commit of progress alone has nothing for a sink: waking it would make the next such commit.
                 if !written.group.batches.is_empty() || !written.group.transitions.is_empty() {
                     let _ = self.outlets.committed.send(seq);
@@ -384,13 +421,38 @@ impl Keeper {
         }
     }
 
-    fn refused(&mut self, group: crate::journal::Group, trouble: String) {
+    /// The disk takes too long: people hear of alarms without it.
+    fn slow(&mut self) {
+        let trouble = format!("the disk takes more than {} s", DISK_PATIENCE.as_secs());
+        tracing::error!(%trouble, "the journal waits for its disk; polling and alarming go on");
+        self.board.slow(&trouble, self.pending.waiting());
+        self.disk_refuses = true;
+        let (batches, newer) = self.pending.copy();
+        let mut transitions = std::mem::take(&mut self.handed_transitions);
+        transitions.extend(newer);
+        if !(batches.is_empty() && transitions.is_empty()) {
+            self.tell_unjournaled(batches, transitions);
+        }
+        self.read_own_soon();
+    }
+
+    fn refused(&mut self, mut group: Group, trouble: String) {
+        if let Some(boot) = &group.undated {
+            // Taken on a clock that was stepped meanwhile, like what waits.
+            let by = self.clock.boot().at.as_millis().saturating_sub(boot.at.as_millis());
+            put_right(&mut group.batches, by, self.clock.trusted());
+        }
         self.retry_at = Some(self.clock.now().plus(RETRY));
         self.answers.append(&mut self.answers_in_flight);
         self.board.refused(&group, &trouble, self.pending.waiting());
-        self.pending.put_back(group);
-        if !self.disk_refuses {
+        let first = !self.disk_refuses;
+        if first {
             tracing::error!(%trouble, "the journal cannot be written; polling and alarming go on");
+        }
+        self.pending.put_back(group);
+        if first {
+            let (batches, transitions) = self.pending.copy();
+            self.tell_unjournaled(batches, transitions);
             self.disk_refuses = true;
             self.read_own_soon();
         }
@@ -402,20 +464,4 @@ pub fn digest(batches: &[Batch]) -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{batches:?}");
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The points of the device `gateway`.
-fn own_points(site: &Site) -> Option<Own> {
-    let catalog = &site.catalog;
-    let device = catalog.devices.iter().find(|device| device.name == "gateway" && device.line.is_none())?;
-    let point = |name: &str| catalog.find(&format!("gateway.{name}")).map(|point| point.id);
-    let lines =
-        catalog.lines.iter().filter_map(|line| Some((line.id, point(&format!("line-{}", line.name))?)));
-    Some(Own {
-        device: device.id,
-        disk: point("disk"),
-        clock: point("clock"),
-        journal: point("journal"),
-        lines: lines.collect(),
-    })
 }

@@ -21,6 +21,7 @@ use crate::gateway::board::Board;
 use crate::gateway::course::Step;
 use crate::gateway::firmware::Known;
 use crate::gateway::polling::{Patience, Polling};
+use crate::gateway::text_line::TextTask;
 use crate::journal::Audit;
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
@@ -95,9 +96,8 @@ impl LineTask {
         let settings = &spec.settings;
         let specs = spec.devices.iter().filter_map(|index| site.devices.get(*index));
         let name = |id| site.catalog.device(id).map(|named| named.name.clone()).unwrap_or_default();
-        let devices: Vec<Polling> = specs
-            .map(|device| Polling::new(device, name(device.id), &settings.address, settings.quiet))
-            .collect();
+        let devices: Vec<Polling> =
+            specs.map(|device| Polling::new(device, name(device.id), settings)).collect();
         let demand = |device: &Polling| Demand { every: device.every, cost: device.costs().answered };
         let demands: Vec<Demand> = devices.iter().map(demand).collect();
         let mut turns = Turns::new(&demands, u64::from(spec.id.0), ports.clock.instant());
@@ -190,15 +190,9 @@ impl LineTask {
 
     /// Waits until then, or until other devices are to be polled denser.
     async fn wait(&mut self, until: Instant) {
-        let changed = async {
-            if self.ports.dense.changed().await.is_err() {
-                // Nobody commands any more.
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
-            () = changed => self.ports.dense.mark_changed(),
+            () = commanded(&mut self.ports.dense) => {}
         }
     }
 
@@ -298,8 +292,39 @@ struct Asked {
     at: Option<Price>,
 }
 
+/// Waits until other devices are to be polled denser; the news stays to be taken.
+pub(crate) async fn commanded(dense: &mut watch::Receiver<BTreeSet<DeviceId>>) {
+    if dense.changed().await.is_err() {
+        // Nobody commands any more.
+        std::future::pending::<()>().await;
+    }
+    dense.mark_changed();
+}
+
+/// The task of a line, whatever it speaks.
+pub(crate) enum Task {
+    Modbus(Box<LineTask>),
+    Text(Box<TextTask>),
+}
+
+impl Task {
+    async fn run(&mut self) {
+        match self {
+            Self::Modbus(task) => task.run().await,
+            Self::Text(task) => task.run().await,
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Modbus(task) => &task.name,
+            Self::Text(task) => &task.name,
+        }
+    }
+}
+
 /// Runs the line until `stop`; a panic ends the poll it happened in, is logged, and the line goes on.
-pub(crate) async fn supervise(mut task: LineTask, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn supervise(mut task: Task, mut stop: watch::Receiver<bool>) {
     use futures_util::FutureExt;
     loop {
         let body = std::panic::AssertUnwindSafe(task.run()).catch_unwind();
@@ -310,7 +335,7 @@ pub(crate) async fn supervise(mut task: LineTask, mut stop: watch::Receiver<bool
         match ended {
             Ok(()) => return,
             Err(_) => {
-                tracing::error!(line = %task.name, "polling this line failed by a fault of ours; going on in 1 s")
+                tracing::error!(line = %task.name(), "polling this line failed by a fault of ours; going on in 1 s")
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

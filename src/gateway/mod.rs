@@ -15,14 +15,17 @@ pub mod firmware;
 mod trigger;
 pub mod board;
 pub mod core;
+pub mod replay;
 pub mod keeper;
 pub mod line;
 mod notify;
+mod own;
 mod pending;
 mod pipe;
 mod polling;
 mod start;
 mod text_line;
+mod times;
 pub mod vigil;
 mod writer;
 
@@ -55,9 +58,6 @@ pub enum RunError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
-    /// Neither the disk nor the kept reserve has room for the journal.
-    #[error("the disk of the journal is full; free some space on it, nothing was changed")]
-    Full(#[source] Box<RunError>),
     /// The journal was opened and cannot be read or written.
     #[error("cannot start from the journal")]
     Store(#[from] journal::StoreError),
@@ -71,7 +71,7 @@ impl RunError {
         match self {
             Self::Journal(error) => error.is_damage(),
             Self::Store(error) => error.is_damage(),
-            Self::Full(_) | Self::Thread(_) => false,
+            Self::Thread(_) => false,
         }
     }
 
@@ -79,7 +79,7 @@ impl RunError {
         match self {
             Self::Journal(error) => error.is_lack_of_room(),
             Self::Store(error) => !error.is_damage(),
-            Self::Full(_) | Self::Thread(_) => false,
+            Self::Thread(_) => false,
         }
     }
 }
@@ -167,13 +167,15 @@ fn spawn_lines(
     // What was near its threshold when the last run ended is told to the new tasks, too.
     dense.mark_changed();
     for (spec, (_, listeners)) in site.lines.iter().zip(&board.taps) {
-        if let Some(task) = text_line::TextTask::new(spec, site, Arc::clone(clock), polled.clone()) {
-            spawn(lines, text_line::supervise(task, stop.clone()));
-            continue;
-        }
-        let ports = line::Ports { clock: Arc::clone(clock), polled: polled.clone(), dense: dense.clone() };
-        let mut task = line::LineTask::new(spec, site, &doors, ports);
-        task.tell(listeners);
+        let ports = || line::Ports { clock: Arc::clone(clock), polled: polled.clone(), dense: dense.clone() };
+        let task = match text_line::TextTask::new(spec, site, ports()) {
+            Some(task) => line::Task::Text(Box::new(task)),
+            None => {
+                let mut task = line::LineTask::new(spec, site, &doors, ports());
+                task.tell(listeners);
+                line::Task::Modbus(Box::new(task))
+            }
+        };
         spawn(lines, line::supervise(task, stop.clone()));
     }
 }

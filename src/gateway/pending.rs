@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::alarm::RuleState;
-use crate::clock::Timestamp;
+use crate::clock::{Boot, Timestamp};
 use crate::gateway::core::Effects;
+use crate::journal::date::put_right;
 use crate::journal::{Audit, Group, Progress};
 use crate::loss::{Loss, Losses};
 use crate::reading::Batch;
@@ -68,8 +69,18 @@ impl Pending {
         self.progress.insert(sink, progress);
     }
 
-    /// Everything that waits, as one group; nothing waits afterwards.
-    pub(crate) fn take(&mut self, now: Timestamp, version: &str) -> Option<Group> {
+    /// Moves the readings that wait by a step of the clock that nobody trusted before.
+    pub(crate) fn put_right(&mut self, by_ms: i64, trusted: bool) {
+        put_right(&mut self.batches, by_ms, trusted);
+    }
+
+    /// What waits and is not on disk.
+    pub(crate) fn copy(&self) -> (Vec<Batch>, Vec<crate::alarm::Transition>) {
+        (self.batches.iter().cloned().collect(), self.transitions.clone())
+    }
+
+    /// Everything that waits, as one group; nothing waits afterwards. `undated` is the start of the box while its clock is not trusted.
+    pub(crate) fn take(&mut self, now: Timestamp, version: &str, undated: Option<Boot>) -> Option<Group> {
         self.since.take()?;
         self.urgent = false;
         self.readings = 0;
@@ -82,6 +93,7 @@ impl Pending {
             progress: std::mem::take(&mut self.progress).into_iter().collect(),
             audits: std::mem::take(&mut self.audits),
             memories: std::mem::take(&mut self.memories).into_iter().collect(),
+            undated,
         })
     }
 
@@ -151,12 +163,12 @@ mod tests {
         let mut pending = Pending::default();
         let at = Timestamp::from_millis;
         pending.add(effects(1), at(1));
-        let refused = pending.take(at(2), "v").unwrap();
+        let refused = pending.take(at(2), "v", None).unwrap();
         pending.add(effects(3), at(3));
         pending.put_back(refused);
-        let group = pending.take(at(4), "v").unwrap();
+        let group = pending.take(at(4), "v", None).unwrap();
         assert_eq!(group.batches, [batch(1), batch(3)]);
-        assert!(pending.take(at(5), "v").is_none());
+        assert!(pending.take(at(5), "v", None).is_none());
     }
 
     #[test]
@@ -168,14 +180,14 @@ mod tests {
             Audit { at: at(ms), device: "d".into(), deed }
         };
         pending.audit(vec![], at(0));
-        assert!(pending.take(at(0), "v").is_none());
+        assert!(pending.take(at(0), "v", None).is_none());
         pending.audit(vec![audit(1)], at(1));
         pending.add(effects(1), at(1));
-        let refused = pending.take(at(2), "v").unwrap();
+        let refused = pending.take(at(2), "v", None).unwrap();
         assert_eq!((&refused.audits, refused.batches.len()), (&vec![audit(1)], 1));
         pending.audit(vec![audit(3)], at(3));
         pending.put_back(refused);
-        assert_eq!(pending.take(at(4), "v").unwrap().audits, [audit(1), audit(3)]);
+        assert_eq!(pending.take(at(4), "v", None).unwrap().audits, [audit(1), audit(3)]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::bus::{Address, Exchange, Failure, Read, Slave};
+use crate::bus::master::Master;
+use crate::bus::{Exchange, Failure, LineSettings, Read, Slave};
 use crate::clock::{Clock, Timestamp};
 use crate::decode::{Raw, RawBatch, decode};
 use crate::gateway::course::Course;
@@ -19,6 +20,7 @@ use crate::journal::Audit;
 use crate::point::DeviceId;
 use crate::poll::cost::Cost;
 use crate::poll::divide::{Divisions, Refusals};
+use crate::poll::fence::fences;
 use crate::poll::hush::Hushed;
 use crate::poll::plan::{Plan, PlannedRead, wanted};
 use crate::poll::timeout::{FLOOR_SERIAL, FLOOR_TCP, Timeout};
@@ -73,6 +75,9 @@ pub(crate) struct Polling {
     pub(crate) profile: Profile,
     pub(crate) wanted: Vec<usize>,
     pub(crate) plan: Plan,
+    /// What may be asked to tell late answers apart, and whether the master knows it.
+    fences: Vec<Read>,
+    told: bool,
     pub(crate) cost: Cost,
     pub(crate) refusals: Refusals,
     pub(crate) timeout: Timeout,
@@ -82,8 +87,7 @@ pub(crate) struct Polling {
 }
 
 impl Polling {
-    pub(crate) fn new(spec: &DeviceSpec, name: String, address: &Address, quiet: Duration) -> Self {
-        let serial = matches!(address, Address::Serial { .. });
+    pub(crate) fn new(spec: &DeviceSpec, name: String, line: &LineSettings) -> Self {
         let identity = Identity::new(spec, &name);
         let profile = identity.profile(&spec.profile);
         let wanted = wanted(&profile.fields);
@@ -95,9 +99,14 @@ impl Polling {
             slave: spec.slave,
             wanted,
             plan: Plan::default(),
-            cost: Cost::new(address, quiet),
+            fences: Vec::new(),
+            told: false,
+            cost: Cost::new(line, line.quiet),
             refusals: Refusals::default(),
-            timeout: Timeout::new(spec.timeout, if serial { FLOOR_SERIAL } else { FLOOR_TCP }),
+            timeout: Timeout::new(
+                spec.timeout,
+                if line.address.is_serial() { FLOOR_SERIAL } else { FLOOR_TCP },
+            ),
             hushed: Hushed::default(),
             pipe: Pipe::default(),
             identity,
@@ -113,6 +122,22 @@ impl Polling {
     fn plan(&mut self) {
         let Profile { fields, limits, .. } = &self.profile;
         self.plan = Plan::new(fields, &self.wanted, limits, &self.cost, self.refusals.cuts());
+        self.fences = fences(&self.plan, fields, limits, self.refusals.cuts());
+        self.told = false;
+    }
+
+    /// Whether a late answer to `read` is told from a later one without a drain.
+    fn is_fenced(&self, read: Read) -> bool {
+        let bytes = |count| Read { count, ..read }.data_bytes();
+        let shape = |read: &Read| (read.table, read.data_bytes());
+        bytes(1) < read.data_bytes() || self.fences.iter().any(|fence| shape(fence) != shape(&read))
+    }
+
+    /// Tells the master what the device may be asked to tell late answers apart.
+    pub(crate) fn tell_fences(&mut self, master: &mut Master) {
+        if !std::mem::replace(&mut self.told, true) {
+            master.allow(self.slave, &self.fences);
+        }
     }
 
     /// What its polls and probes cost.
@@ -124,7 +149,8 @@ impl Polling {
         // One that may sleep is asked so often before it counts as silent, with waits between.
         let sleeper = self.profile.limits.wake.filter(|wake| wake.silence);
         let (asked, waits) = sleeper.map_or((1, Duration::ZERO), |wake| (1 + wake.tries, wake.longest()));
-        let silent = |wait| self.cost.silent(wait).saturating_mul(asked) + waits;
+        let fenced = first.is_some_and(|planned| self.is_fenced(planned.read));
+        let silent = |wait| self.cost.silent(wait, fenced).saturating_mul(asked) + waits;
         Costs {
             answered: self.plan.time(&Cost { turnaround, ..self.cost }),
             silent: silent(self.timeout.of(wire)),
@@ -191,7 +217,9 @@ impl Polling {
             // Once it has answered it is live.
             Patience::Until(end) if !answered => {
                 let left = end.saturating_duration_since(clock.instant());
-                self.cost.patience(left).clamp(self.timeout.brief(wire), self.timeout.of(wire))
+                self.cost
+                    .patience(left, self.is_fenced(read))
+                    .clamp(self.timeout.brief(wire), self.timeout.of(wire))
             }
             _ => self.timeout.of(wire),
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::gateway::RunError;
 use crate::gateway::core::Core;
-use crate::gateway::writer::{self, Writer};
+use crate::gateway::writer::{self, Store, Writer};
 use crate::journal::mend::{self, Saved};
-use crate::journal::{Group, Journal, Progress, Reader, Seq};
+use crate::journal::{Group, Journal, OpenError, Progress, Reader, Seq};
 use crate::risk::registry;
 use crate::site::Site;
 
@@ -18,21 +18,29 @@ pub(crate) struct Begun {
     pub(crate) writer: Writer,
     pub(crate) progress: BTreeMap<String, Progress>,
     pub(crate) last: Seq,
-    /// A damaged journal was moved aside.
+    /// A damaged journal was moved aside, or a part of its log was lost.
     pub(crate) set_aside: bool,
 }
 
 /// Opens the journal, keeps this version of the documents in it, and restores the core. A journal that is beyond use is moved aside, with
-/// what it still says of the alarms carried over; one that finds no room gets the room that was kept for this.
+/// what it still says of the alarms carried over; one that finds no room gets the room that was kept for this, and without that
+/// the gateway begins all the same.
 pub(crate) fn begin(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunError> {
     let path = &site.journal.path;
     let begun = match carry_over(site, clock, None) {
-        Err(error) if error.is_lack_of_room() => {
-            if !mend::give_reserve(path) {
-                return Err(RunError::Full(Box::new(error)));
-            }
+        Err(error) if error.is_lack_of_room() && mend::give_reserve(path) => {
             tracing::error!("the disk has no room; the journal starts in the room that was kept for this");
             carry_over(site, clock, None)
+        }
+        begun => begun,
+    };
+    let begun = match begun {
+        Err(error) if error.is_lack_of_room() => {
+            tracing::error!(
+                cause = chain(&error),
+                "the disk has no room for the journal; polling and alarming begin without it"
+            );
+            without_journal(site, clock)
         }
         begun => begun,
     };
@@ -52,13 +60,40 @@ pub(crate) fn begin(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunErr
     }
 }
 
+/// Begins with what the journal on a full disk says, and opens it for writing as soon as there is room.
+fn without_journal(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunError> {
+    let state = mend::look(&site.journal.path);
+    let mut core = Core::new(site);
+    core.restore(state.states, state.last.map(|(_, at)| at), clock.now());
+    core.vigil().restore(&state.memories);
+    let settings = site.journal.clone();
+    let entries = registry::entries(&site.risk_points, &site.catalog.version, clock.now(), &state.memories);
+    let (catalog, documents) = (Arc::clone(&site.catalog), site.documents.clone());
+    let names: Vec<String> = site.sinks.iter().map(|sink| sink.name.clone()).collect();
+    let times = Arc::clone(clock);
+    let open = move || {
+        let mut journal = Journal::open(&settings).map_err(OpenError::into_store)?;
+        journal.keep_site(&catalog, &documents, times.now())?;
+        journal.remember(&entries)?;
+        journal.keep_sinks(&names)?;
+        Ok(journal)
+    };
+    let writer = writer::start(Store::Closed(Box::new(open)), Arc::clone(clock))?;
+    let last = state.last.map_or(Seq(0), |(seq, _)| seq);
+    Ok(Begun { core, writer, progress: state.progress, last, set_aside: false })
+}
+
 fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Result<Begun, RunError> {
     let now = clock.now();
     let mut journal = Journal::open(&site.journal)?;
     journal.keep_site(&site.catalog, &site.documents, now)?;
     let names: Vec<String> = site.sinks.iter().map(|sink| sink.name.clone()).collect();
     journal.keep_sinks(&names)?;
-    let set_aside = saved.is_some();
+    let hidden = journal.hidden();
+    if hidden > 0 {
+        tracing::error!(commits = hidden, "the journal's log is damaged; commits behind the damage are lost");
+    }
+    let set_aside = saved.is_some() || hidden > 0;
     if let Some(Saved { transitions, states }) = saved {
         let version = site.catalog.version.clone();
         journal.commit(&Group { now, version, transitions, states, ..Group::default() })?;
@@ -75,7 +110,7 @@ fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Resu
     }
     let progress = reader.progress()?;
     drop(reader);
-    let writer = writer::start(journal, Arc::clone(clock), site.journal.path.clone())?;
+    let writer = writer::start(Store::Open(Box::new(journal)), Arc::clone(clock))?;
     Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), set_aside })
 }
 

@@ -4,23 +4,22 @@
 //! Invariant: a reading has the time its own line arrived at, and is handed on once; a sensor that says nothing for a period and its timeout
 //! is a failed poll; one that fails again and again is asked less and less often.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::bus::Failure;
 use crate::bus::text::master::TextMaster;
 use crate::bus::text::{Dialect, Mode, Words};
-use crate::clock::Clock;
+use crate::bus::{Exchange, Failure};
 use crate::decode::RawBatch;
 use crate::decode::words::decode_words;
-use crate::gateway::line::Polled;
+use crate::gateway::line::{Polled, Ports, commanded};
+use crate::gateway::polling::reason_of;
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
+use crate::poll::stats::{Figures, Stats};
 use crate::profile::Profile;
-use crate::reading::Reason;
 use crate::site::{DeviceSpec, LineSpec, Site};
 
 /// Failures in a row before a device is asked less often.
@@ -28,13 +27,11 @@ const FAILURES_FREE: u32 = 3;
 /// The longest pause of a failing device, unless its own period is longer.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// Where the tasks of lines report to.
-pub(crate) type Report = mpsc::Sender<Polled>;
-
 /// One sensor of the line.
 struct Speaker {
     id: DeviceId,
     name: String,
+    every_in_alarm: Option<Duration>,
     profile: Profile,
     dialect: Dialect,
     timeout: Duration,
@@ -51,6 +48,8 @@ struct Speaker {
 #[derive(Clone, Copy, Debug)]
 struct Beat {
     every: Duration,
+    /// The period while it is polled denser.
+    dense: Option<Duration>,
     due: Instant,
     failures: u32,
     mode: Mode,
@@ -59,18 +58,18 @@ struct Beat {
 /// One line and all that speaks on it.
 pub(crate) struct TextTask {
     id: LineId,
-    name: String,
+    pub(crate) name: String,
     mode: Mode,
     master: TextMaster,
     speakers: Vec<Speaker>,
-    clock: Arc<dyn Clock>,
-    polled: Report,
+    ports: Ports,
     losses: Losses,
+    stats: Stats,
 }
 
 impl TextTask {
     /// The task of a line of text sensors; `None` for a line that speaks Modbus, or has no device.
-    pub(crate) fn new(spec: &LineSpec, site: &Site, clock: Arc<dyn Clock>, polled: Report) -> Option<Self> {
+    pub(crate) fn new(spec: &LineSpec, site: &Site, ports: Ports) -> Option<Self> {
         let specs = || spec.devices.iter().filter_map(|index| site.devices.get(*index));
         let format = specs().find_map(|device| device.profile.text.clone())?;
         let begun = now();
@@ -82,12 +81,18 @@ impl TextTask {
             Some(Speaker {
                 id: device.id,
                 name: site.catalog.device(device.id).map(|named| named.name.clone()).unwrap_or_default(),
+                // Who speaks by itself can't be heard more often than that.
+                every_in_alarm: device.every_in_alarm.map(|dense| match format.mode {
+                    Mode::Ask => dense,
+                    Mode::Stream => dense.max(format.period).min(device.every),
+                }),
                 profile: device.profile.clone(),
                 // The site has checked the pattern.
                 dialect: Dialect::new(format, device.slave).ok()?,
                 timeout: device.timeout,
                 beat: Beat {
                     every: device.every,
+                    dense: None,
                     due: if format.mode == Mode::Stream { due + device.every } else { due },
                     failures: 0,
                     mode: format.mode,
@@ -103,15 +108,16 @@ impl TextTask {
             mode: format.mode,
             master: TextMaster::new(spec.settings.clone(), &format),
             speakers: (0..).zip(specs()).filter_map(speaker).collect(),
-            clock,
-            polled,
+            stats: Stats::new(spec.devices.len()),
+            ports,
             losses: Losses::default(),
         })
     }
 
     /// Polls until the core is gone.
-    async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         loop {
+            self.densify();
             let ended = match self.mode {
                 Mode::Ask => self.ask().await,
                 Mode::Stream => self.listen().await,
@@ -128,7 +134,10 @@ impl TextTask {
         let Some((index, due)) = first.map(|(index, speaker)| (index, speaker.beat.due)) else {
             return std::future::pending().await;
         };
-        sleep_until(due).await;
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = commanded(&mut self.ports.dense) => return Ok(()),
+        }
         let Some(speaker) = self.speakers.get(index) else { return Ok(()) };
         let start = now();
         let told = self.master.ask(&speaker.dialect, speaker.timeout, &mut self.losses).await;
@@ -141,7 +150,10 @@ impl TextTask {
         let Some(wake) = self.speakers.iter().map(Speaker::wake).min() else {
             return std::future::pending().await;
         };
-        let heard = self.master.hear(wake, &mut self.losses).await;
+        let heard = tokio::select! {
+            heard = self.master.hear(wake, &mut self.losses) => heard,
+            () = commanded(&mut self.ports.dense) => return Ok(()),
+        };
         for line in heard.iter().flatten() {
             self.take(&line.bytes, line.at);
         }
@@ -166,6 +178,19 @@ impl TextTask {
             self.report(index, start, outcome).await?;
         }
         Ok(())
+    }
+
+    /// Takes the command which devices are polled denser.
+    fn densify(&mut self) {
+        if !self.ports.dense.has_changed().unwrap_or(false) {
+            return;
+        }
+        let wanted = self.ports.dense.borrow_and_update();
+        let now = now();
+        for speaker in &mut self.speakers {
+            let dense = speaker.every_in_alarm.filter(|_| wanted.contains(&speaker.id));
+            speaker.beat.densify(dense, now);
+        }
     }
 
     /// Keeps a line for the sensor that it is of.
@@ -199,20 +224,31 @@ impl TextTask {
         speaker.garbled = false;
         speaker.before = speaker.beat.due;
         let missed = speaker.beat.step(outcome.is_ok(), now());
+        let (sent, ended) = match &outcome {
+            Ok((_, at)) | Err((_, at)) => (start.min(*at), *at),
+        };
+        // Who speaks by itself was asked nothing: its line is busy while it speaks.
+        let sent = if self.mode == Mode::Stream { ended } else { sent };
+        let told = outcome.as_ref().map(|_| Vec::new()).map_err(|(failure, _)| *failure);
+        self.stats.record(index, &Exchange { outcome: told, sent, ended });
         self.losses.record(Loss::MissedPoll, &speaker.name, missed);
         let (at, failure) = match &outcome {
-            Ok((_, at)) => (self.clock.at(*at), None),
-            Err((failure, at)) => (self.clock.at(*at), Some(reason_of(*failure))),
+            Ok((_, at)) => (self.ports.clock.at(*at), None),
+            Err((failure, at)) => (self.ports.clock.at(*at), Some(reason_of(*failure))),
         };
         let raws = match (&outcome, &failure) {
             (Err(_), Some(reason)) => vec![(at, Err(reason.clone())); speaker.profile.fields.len()],
             (Ok((words, _)), _) => decode_words(&speaker.profile, words, at),
             (Err(_), None) => Vec::new(),
         };
-        let batch = RawBatch { device: speaker.id, start: self.clock.at(start).min(at), end: at, raws };
+        let batch = RawBatch { device: speaker.id, start: self.ports.clock.at(start).min(at), end: at, raws };
         let trouble = self.master.trouble().map(str::to_owned);
         let losses = self.losses.drain();
-        self.polled
+        let (bytes_sent, bytes_received) = (self.master.tap.bytes_sent, self.master.tap.bytes_received);
+        let line = Figures { bytes_sent, bytes_received, ..self.stats.line(now()) };
+        let figures = (line, self.stats.device(index, now()));
+        self.ports
+            .polled
             .send(Polled {
                 batch,
                 failure,
@@ -223,7 +259,7 @@ impl TextTask {
                 woken: 0,
                 audits: Vec::new(),
                 losses,
-                figures: Default::default(),
+                figures,
             })
             .await
     }
@@ -232,35 +268,40 @@ impl TextTask {
 impl Speaker {
     /// When there is something to say of it: at its poll, or, when no line has come by then, its timeout later.
     fn wake(&self) -> Instant {
-        let Beat { due, every, .. } = self.beat;
-        if self.newest.is_some() { due } else { due + self.timeout.min(every) }
+        let due = self.beat.due;
+        if self.newest.is_some() { due } else { due + self.timeout.min(self.beat.every()) }
     }
 }
 
 impl Beat {
+    /// The period now.
+    fn every(&self) -> Duration {
+        self.dense.unwrap_or(self.every)
+    }
+
+    /// Polls every `every` from now on; `None` ends that.
+    fn densify(&mut self, every: Option<Duration>, now: Instant) {
+        if every != self.dense {
+            self.dense = every;
+            self.due = self.due.min(now + self.every());
+        }
+    }
+
     /// Moves on from a poll that ended at `now`; how many were missed on the way.
     fn step(&mut self, good: bool, now: Instant) -> u64 {
         self.failures = if good { 0 } else { self.failures.saturating_add(1) };
-        let every_ms = self.every.as_millis().max(1);
+        let every = self.every();
+        let every_ms = every.as_millis().max(1);
         let behind = now.saturating_duration_since(self.due).as_millis() / every_ms;
         // Who only listens holds nobody up.
         let doublings = match self.mode {
             Mode::Ask => self.failures.saturating_sub(FAILURES_FREE - 1).min(6),
             Mode::Stream => 0,
         };
-        let pause = self.every.saturating_mul((1 << doublings) - 1).min(PAUSE_MAX).as_millis() / every_ms;
+        let pause = every.saturating_mul((1 << doublings) - 1).min(PAUSE_MAX).as_millis() / every_ms;
         let missed = u32::try_from(behind.saturating_add(pause)).unwrap_or(u32::MAX);
-        self.due += self.every.saturating_mul(missed.saturating_add(1));
+        self.due += every.saturating_mul(missed.saturating_add(1));
         u64::from(missed)
-    }
-}
-
-fn reason_of(failure: Failure) -> Reason {
-    match failure {
-        Failure::Timeout => Reason::Timeout,
-        Failure::BadFrame => Reason::BadFrame,
-        Failure::Exception(code) => Reason::Exception(code),
-        Failure::LineDown => Reason::LineDown,
     }
 }
 
@@ -269,31 +310,12 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Runs the line until `stop`; a panic ends the poll it happened in, is logged, and the line goes on.
-pub(crate) async fn supervise(mut task: TextTask, mut stop: watch::Receiver<bool>) {
-    use futures_util::FutureExt;
-    loop {
-        let body = std::panic::AssertUnwindSafe(task.run()).catch_unwind();
-        let ended = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            ended = body => ended,
-        };
-        match ended {
-            Ok(()) => return,
-            Err(_) => {
-                tracing::error!(line = %task.name, "listening to this line failed by a fault of ours; going on in 1 s");
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn beat(mode: Mode) -> Beat {
-        Beat { every: Duration::from_secs(1), due: now(), failures: 0, mode }
+        Beat { every: Duration::from_secs(1), dense: None, due: now(), failures: 0, mode }
     }
 
     #[test]
@@ -304,6 +326,19 @@ mod tests {
         assert_eq!(beat.due, begun + Duration::from_secs(1), "70 ms are not carried on");
         assert_eq!(beat.step(true, begun + Duration::from_millis(4_500)), 3);
         assert_eq!(beat.due, begun + Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_denser_period_begins_at_once_and_ends_on_its_grid() {
+        let mut beat = beat(Mode::Ask);
+        let begun = beat.due;
+        beat.step(true, begun);
+        beat.densify(Some(Duration::from_millis(100)), begun + Duration::from_millis(300));
+        assert_eq!(beat.due, begun + Duration::from_millis(400));
+        assert_eq!(beat.step(true, beat.due), 0);
+        assert_eq!(beat.due, begun + Duration::from_millis(500));
+        beat.densify(None, beat.due);
+        assert_eq!((beat.step(true, beat.due), beat.due), (0, begun + Duration::from_millis(1500)));
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! Invariant: at most one group is on its way, so the keeper knows exactly what is not durable yet.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::journal::{Group, Journal, Reader, Seq, StoreError};
+use crate::journal::{Figures, Group, Journal, Seq, StoreError, Wear};
 
 /// Old records are removed this often.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
@@ -22,10 +22,27 @@ pub(crate) struct Written {
     pub(crate) group: Group,
     /// Its number, or why the disk refused.
     pub(crate) outcome: Result<Seq, StoreError>,
+    /// Records found damaged.
+    pub(crate) damaged: u64,
     /// Readings removed before a sink confirmed them, by sink.
     pub(crate) cut: BTreeMap<String, u64>,
-    /// Bytes on disk, when just measured.
-    pub(crate) bytes: Option<u64>,
+    /// Figures, when just taken.
+    pub(crate) figures: Option<Figures>,
+    /// What was written since the start.
+    pub(crate) wear: Wear,
+    /// Bytes that the journal's thread sent to the disk, as the kernel counts them; 0 where it does not.
+    pub(crate) bytes_to_disk: u64,
+}
+
+/// Opens the journal later.
+type Open = Box<dyn FnMut() -> Result<Journal, StoreError> + Send>;
+
+/// The journal, or the way to it.
+pub(crate) enum Store {
+    /// Open.
+    Open(Box<Journal>),
+    /// There was no room to open it; tried again with each group.
+    Closed(Open),
 }
 
 /// The two ends of the writer's thread.
@@ -37,39 +54,94 @@ pub(crate) struct Writer {
 }
 
 /// Starts the thread; it ends when `groups` is dropped.
-pub(crate) fn start(journal: Journal, clock: Arc<dyn Clock>, path: PathBuf) -> std::io::Result<Writer> {
+pub(crate) fn start(store: Store, clock: Arc<dyn Clock>) -> std::io::Result<Writer> {
     let (groups, groups_in) = mpsc::channel(1);
     let (written_to, written) = mpsc::channel(4);
-    let body = move || write(journal, clock.as_ref(), &path, groups_in, &written_to);
+    let mut desk = Desk { store, clock, trimmed: None };
+    let body = move || desk.write(groups_in, &written_to);
     std::thread::Builder::new().name("journal".to_owned()).spawn(body)?;
     Ok(Writer { groups, written })
 }
 
-fn write(
-    mut journal: Journal,
-    clock: &dyn Clock,
-    path: &std::path::Path,
-    mut groups: mpsc::Receiver<Group>,
-    written: &mpsc::Sender<Written>,
-) {
-    let reader = Reader::open(path).ok();
-    let mut trimmed = None;
-    while let Some(group) = groups.blocking_recv() {
-        let outcome = journal.commit(&group);
-        let now = clock.now();
-        let due = trimmed.is_none_or(|at| TRIM_EVERY <= now.since(at) || now < at);
-        let mut cut = BTreeMap::new();
-        let mut bytes = None;
-        if due {
-            trimmed = Some(now);
-            match journal.trim(now) {
-                Ok(lost) => cut = lost,
-                Err(error) => tracing::warn!(error = %error, "cannot remove old records from the journal"),
+/// What the thread works with.
+struct Desk {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    trimmed: Option<Instant>,
+}
+
+impl Desk {
+    fn write(&mut self, mut groups: mpsc::Receiver<Group>, written: &mpsc::Sender<Written>) {
+        while let Some(group) = groups.blocking_recv() {
+            if written.blocking_send(self.commit(group)).is_err() {
+                return;
             }
-            bytes = reader.as_ref().map(Reader::bytes);
-        }
-        if written.blocking_send(Written { group, outcome, cut, bytes }).is_err() {
-            return;
         }
     }
+
+    fn commit(&mut self, group: Group) -> Written {
+        let clock = Arc::clone(&self.clock);
+        let mut written = Written {
+            group,
+            outcome: Err(StoreError::Full),
+            damaged: 0,
+            cut: BTreeMap::new(),
+            figures: None,
+            wear: Wear::default(),
+            bytes_to_disk: 0,
+        };
+        let journal = match self.open() {
+            Ok(journal) => journal,
+            Err(error) => {
+                written.outcome = Err(error);
+                return written;
+            }
+        };
+        written.outcome = journal.commit(&written.group);
+        if written.outcome.is_ok() {
+            // Readings that waited for their time become commits beside the new ones.
+            let boot = clock.trusted().then(|| clock.boot());
+            match journal.date(boot.as_ref()) {
+                Ok(Some(last)) => written.outcome = Ok(last),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "readings still wait for their time"),
+            }
+        }
+        written.damaged = journal.take_damaged();
+        written.wear = journal.wear();
+        let pressed = journal.has_grown() || matches!(written.outcome, Err(StoreError::Full));
+        let now = clock.instant();
+        let due = self.trimmed.is_none_or(|at| TRIM_EVERY <= now.saturating_duration_since(at));
+        if !due && !pressed {
+            return written;
+        }
+        self.trimmed = Some(now);
+        if let Store::Open(journal) = &mut self.store {
+            match journal.trim(clock.now()) {
+                Ok(lost) => written.cut = lost,
+                Err(error) => tracing::warn!(%error, "cannot remove old records from the journal"),
+            }
+            written.figures = journal.figures().ok();
+        }
+        written.bytes_to_disk = bytes_to_disk();
+        written
+    }
+
+    fn open(&mut self) -> Result<&mut Journal, StoreError> {
+        if let Store::Closed(open) = &mut self.store {
+            self.store = Store::Open(Box::new(open()?));
+            tracing::info!("there is room again; the journal is open");
+        }
+        match &mut self.store {
+            Store::Open(journal) => Ok(journal),
+            Store::Closed(_) => Err(StoreError::Full),
+        }
+    }
+}
+
+/// What this thread sent to the disk, from the kernel's own count.
+fn bytes_to_disk() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }

@@ -14,7 +14,8 @@ use rusqlite::ErrorCode;
 use crate::alarm::{RuleState, Transition};
 use crate::clock::Timestamp;
 use crate::journal::store::{FILE, lock};
-use crate::journal::{OpenError, Reader, StoreError};
+use crate::journal::wal;
+use crate::journal::{OpenError, Progress, Reader, Seq, StoreError};
 
 /// Folders of damaged journals begin so.
 const ASIDE: &str = "damaged-";
@@ -57,6 +58,24 @@ pub fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, OpenError> {
     Ok(aside)
 }
 
+/// Keeps a copy of a write-ahead log that is damaged in its middle, before SQLite cuts it there. Returns how many transactions stand behind
+/// the damage; 0 for a sound log. Where there is no room for the copy there is none: the journal opens all the same.
+pub(crate) fn keep_damaged_log(path: &Path) -> Result<u64, OpenError> {
+    let name = format!("{FILE}-wal");
+    let log = path.join(&name);
+    let hidden = wal::hidden(&log, &path.join(FILE))
+        .map_err(|source| OpenError::Folder { path: path.to_owned(), source })?;
+    if hidden > 0 {
+        let aside = path.join(format!("{ASIDE}log"));
+        let kept = fs::create_dir_all(&aside).and_then(|()| fs::copy(&log, aside.join(&name)));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "cannot keep a copy of the damaged write-ahead log");
+            let _ = fs::remove_dir_all(&aside);
+        }
+    }
+    Ok(hidden)
+}
+
 /// What can still be read of the alarms in the damaged journal of folder `aside`: as much as its pages allow, nothing guessed.
 pub fn salvage(aside: &Path) -> Saved {
     let Ok(reader) = Reader::open(aside) else { return Saved::default() };
@@ -74,6 +93,32 @@ pub fn salvage(aside: &Path) -> Saved {
     Saved {
         transitions: transitions.into_iter().map(|(_, transition)| transition).collect(),
         states: reader.states().unwrap_or_default(),
+    }
+}
+
+/// What a journal on a full disk says.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Number and time of the last commit.
+    pub last: Option<(Seq, Timestamp)>,
+    /// Rule states by rule name.
+    pub states: Vec<(String, RuleState)>,
+    /// What each sink has confirmed.
+    pub progress: BTreeMap<String, Progress>,
+    /// What else a restart needs.
+    pub memories: BTreeMap<String, String>,
+}
+
+/// Looks into the journal in `path` where there is not even room for the index of its log: alone, with the index in memory, writing nothing.
+/// What cannot be read is as if it had never been.
+pub fn look(path: &Path) -> Look {
+    let Ok(_lock) = lock(path) else { return Look::default() };
+    let Ok(reader) = Reader::open_alone(path) else { return Look::default() };
+    Look {
+        last: reader.last().unwrap_or_default(),
+        states: reader.states().unwrap_or_default(),
+        progress: reader.progress().unwrap_or_default(),
+        memories: reader.memories().unwrap_or_default(),
     }
 }
 
@@ -105,6 +150,9 @@ impl OpenError {
 
     /// Whether room on the disk would help.
     pub fn is_lack_of_room(&self) -> bool {
+        if self.is_damage() {
+            return false;
+        }
         match self {
             Self::Folder { source, .. } | Self::Aside { source, .. } => {
                 source.kind() == io::ErrorKind::StorageFull
@@ -113,6 +161,21 @@ impl OpenError {
                 matches!(source.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
             }
             _ => false,
+        }
+    }
+}
+
+impl OpenError {
+    /// The refusal of a commit that this is while the gateway runs.
+    pub fn into_store(self) -> StoreError {
+        match self {
+            Self::Store { source, .. } => source.into(),
+            Self::Folder { source, .. } | Self::Aside { source, .. }
+                if source.kind() == io::ErrorKind::StorageFull =>
+            {
+                StoreError::Full
+            }
+            other => StoreError::Closed { text: other.to_string() },
         }
     }
 }

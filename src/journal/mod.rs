@@ -20,8 +20,11 @@
 mod blob;
 pub mod mend;
 mod store;
+mod wal;
 
 // The writer.
+pub mod date;
+mod figures;
 mod trim;
 mod write;
 
@@ -38,7 +41,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::{RuleState, Transition};
-use crate::clock::Timestamp;
+use crate::clock::{Boot, Timestamp};
 use crate::point::Catalog;
 use crate::reading::Batch;
 
@@ -98,6 +101,9 @@ pub struct Group {
     pub audits: Vec<Audit>,
     /// What a restart needs beside rule states, by key: texts that their owners alone can read.
     pub memories: Vec<(String, String)>,
+    /// The start of the box that the readings' times count from, while nobody trusts the clock that gave them: they are kept apart, and
+    /// become commits when [`Journal::date`] knows their time. `None`: the clock is trusted.
+    pub undated: Option<Boot>,
 }
 
 /// Something that must be known afterwards although it is no reading and no alarm.
@@ -125,6 +131,13 @@ pub enum Deed {
         /// Why it failed; absent when the device confirmed it (or nobody had to: a broadcast).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<String>,
+    },
+    /// Readings were removed before a sink had them: the journal was at its size or they at their age.
+    Cut {
+        /// The sink that will never get them.
+        sink: String,
+        /// How many.
+        readings: u64,
     },
     /// A device's firmware is known, or is another one than before.
     Firmware {
@@ -179,6 +192,8 @@ pub enum StoreError {
     Full,
     #[error("the journal's disk refuses")]
     Refused { source: rusqlite::Error },
+    #[error("the journal cannot be opened: {text}")]
+    Closed { text: String },
 }
 
 /// The writer. One for each folder (held by an OS lock).
@@ -201,6 +216,40 @@ pub struct Journal {
     full: bool,
     /// Losses that no `trim` has returned yet.
     lost: BTreeMap<String, u64>,
+    /// Bytes written to the log since the last checkpoint, about.
+    unchecked: u64,
+    /// Bytes of readings committed since the last `trim`.
+    grown: u64,
+    /// Transactions that a damaged log hid when the journal was opened.
+    hidden: u64,
+    /// What this run wrote.
+    wear: Wear,
+    /// There may be readings whose time is not known.
+    undated: bool,
+    /// Records found damaged that nobody was told of.
+    damaged: u64,
+}
+
+/// What a journal wrote since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wear {
+    /// Bytes of readings, encoded.
+    pub encoded: u64,
+    /// Syncs of the disk.
+    pub syncs: u64,
+}
+
+/// How large a journal is, and how long it can hold out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Bytes on disk, of all files.
+    pub bytes: u64,
+    /// Bytes that it may take.
+    pub bytes_max: u64,
+    /// Bytes of new readings in an hour at the rate of the last commits; 0 while unknown.
+    pub bytes_per_hour: f64,
+    /// Hours until readings that a sink does not have must go, if it takes nothing from now on; absent while unknown.
+    pub hours_left: Option<f64>,
 }
 
 /// A read-only view with its own connection; many at once, also of a journal that no gateway holds.

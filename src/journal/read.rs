@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::alarm::{Base, RuleState, Transition};
 use crate::clock::Timestamp;
-use crate::journal::store::{bytes, last, open_read, text_sum};
+use crate::journal::store::{bytes, last, open_alone, open_read, text_sum};
 use crate::journal::{Audit, OpenError, Progress, Reader, Seq, Span, StoreError, Stored, blob};
 use crate::point::Catalog;
 
@@ -37,6 +37,12 @@ impl Reader {
     /// No journal there, a newer version, unreadable.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let inner = Inner { db: open_read(path)?, catalogs: HashMap::new(), damaged: 0 };
+        Ok(Self { inner: Mutex::new(inner), path: path.to_owned() })
+    }
+
+    /// Opens the journal in folder `path`, which nobody else has open, without any file of its own.
+    pub(crate) fn open_alone(path: &Path) -> Result<Self, OpenError> {
+        let inner = Inner { db: open_alone(path)?, catalogs: HashMap::new(), damaged: 0 };
         Ok(Self { inner: Mutex::new(inner), path: path.to_owned() })
     }
 

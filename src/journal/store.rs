@@ -8,10 +8,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::clock::Timestamp;
-use crate::journal::{Journal, OpenError, Settings, StoreError, mend};
+use crate::journal::write::BLOCK;
+use crate::journal::{Journal, OpenError, Settings, StoreError, Wear, mend};
 
 /// Name of the database in the journal's folder.
 pub(crate) const FILE: &str = "journal.db";
@@ -22,7 +24,7 @@ pub(crate) const WAL_BYTES: u64 = 8 << 20;
 
 /// "LFLN": what `file` shows and what keeps us from writing into another program's database.
 const APPLICATION: i32 = 0x4C46_4C4E;
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// How long another connection's lock is waited for.
 const BUSY: Duration = Duration::from_secs(2);
 
@@ -53,6 +55,13 @@ CREATE TABLE audits (
     json TEXT NOT NULL, crc INTEGER NOT NULL);
 ";
 
+/// What format 3 has beside format 2: readings taken before the clock was trusted. `origin` is the start of the box in the time of the readings.
+const UNDATED: &str = "
+CREATE TABLE undated (
+    id INTEGER PRIMARY KEY, boot TEXT NOT NULL, origin INTEGER NOT NULL, now INTEGER NOT NULL,
+    site INTEGER NOT NULL, readings INTEGER NOT NULL, blob BLOB NOT NULL);
+";
+
 /// Check sum of a text row under its key.
 pub(crate) fn text_sum(key: &str, json: &str) -> u32 {
     let mut sum = crc32fast::Hasher::new();
@@ -80,29 +89,74 @@ impl Journal {
         let lock = lock(&settings.path)?;
         let file = settings.path.join(FILE);
         check(&settings.path)?;
+        let hidden = mend::keep_damaged_log(&settings.path)?;
         let at = |source| OpenError::Store { path: settings.path.clone(), source };
-        let db = open_write(&file).map_err(at)?;
+        let mut db = open_write(&file).map_err(at)?;
+        if hidden > 0 {
+            leave_numbers(&mut db, hidden).map_err(at)?;
+        }
         let last = last(&db).map_err(at)?;
         let sites = sites(&db).map_err(at)?;
+        let skipped: Option<i64> = db
+            .query_row("SELECT value FROM meta WHERE key = 'skipped'", [], |row| row.get::<_, String>(0))
+            .optional()
+            .map_err(at)?
+            .and_then(|text| text.parse().ok());
         mend::keep_reserve(&settings.path);
+        let number = last.map_or(0, |(seq, _)| seq).max(skipped.unwrap_or(0));
         Ok(Self {
             db,
             _lock: lock,
             settings: settings.clone(),
-            last: last.map_or(0, |(seq, _)| seq.cast_unsigned()),
+            last: number.cast_unsigned(),
             last_now: last.map(|(_, now)| now),
             steady_from: Timestamp::from_millis(i64::MIN),
             sites,
             blob: Vec::new(),
             full: false,
             lost: BTreeMap::new(),
+            unchecked: 0,
+            grown: 0,
+            hidden,
+            wear: Wear::default(),
+            undated: true,
+            damaged: hidden,
         })
+    }
+
+    /// Damaged records found since the last call: transactions in the log, groups that waited for their time.
+    pub fn take_damaged(&mut self) -> u64 {
+        std::mem::take(&mut self.damaged)
+    }
+
+    /// Transactions that were lost to damage of the write-ahead log, found when the journal was opened: at most this many commits.
+    pub const fn hidden(&self) -> u64 {
+        self.hidden
     }
 
     /// Bytes on disk (all files of the journal).
     pub fn bytes(&self) -> u64 {
         bytes(&self.settings.path)
     }
+}
+
+/// Numbers that commits had which the damaged log hides are not used again: the next one opens a new block far enough behind them.
+fn leave_numbers(db: &mut Connection, hidden: u64) -> rusqlite::Result<()> {
+    let last = last(db)?.map_or(0, |(seq, _)| seq);
+    let hidden = i64::try_from(hidden).unwrap_or(i64::MAX);
+    let skipped =
+        (last.saturating_add(hidden) / BLOCK).saturating_add(1).saturating_mul(BLOCK).saturating_sub(1);
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let block = last / BLOCK;
+    tx.execute(
+        "INSERT OR REPLACE INTO blocks
+         SELECT ?1, min(earliest), max(latest) FROM commits WHERE seq BETWEEN ?2 AND ?3 HAVING count(*) > 0",
+        [block, block.saturating_mul(BLOCK), last],
+    )?;
+    tx.execute("INSERT OR REPLACE INTO meta VALUES ('skipped', ?1)", [skipped.to_string()])?;
+    // A commit seldom holds more than a few transitions.
+    tx.execute("UPDATE sqlite_sequence SET seq = seq + 100 * ?1", [hidden])?;
+    tx.commit()
 }
 
 pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
@@ -143,6 +197,17 @@ pub(crate) fn open_read(path: &Path) -> Result<Connection, OpenError> {
     Ok(db)
 }
 
+/// A connection that needs no room on the disk: the index of the log is in its memory, and it moves nothing when it is closed.
+pub(crate) fn open_alone(path: &Path) -> Result<Connection, OpenError> {
+    let at = |source| OpenError::Store { path: path.to_owned(), source };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path.join(FILE), flags).map_err(at)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(at)?;
+    db.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(())).map_err(at)?;
+    check_format(path, &db)?;
+    Ok(db)
+}
+
 fn connect_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path.join(FILE), flags)?;
@@ -174,7 +239,8 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     db.pragma_update(None, "synchronous", "FULL")?;
-    db.pragma_update(None, "wal_autocheckpoint", 1000)?;
+    // The journal checkpoints by itself, and counts it.
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES.cast_signed(), |_| Ok(()))?;
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found < FORMAT {
@@ -183,7 +249,10 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
             tx.execute_batch(TABLES)?;
             tx.pragma_update(None, "application_id", APPLICATION)?;
         }
-        tx.execute_batch(AUDITS)?;
+        if found < 2 {
+            tx.execute_batch(AUDITS)?;
+        }
+        tx.execute_batch(UNDATED)?;
         tx.pragma_update(None, "user_version", FORMAT)?;
         tx.commit()?;
     }

@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 
 use crate::clock::Timestamp;
 use crate::journal::read::progress_rows;
 use crate::journal::store::WAL_BYTES;
-use crate::journal::write::{BLOCK, JUMP_MS, write};
+use crate::journal::write::{BLOCK, JUMP_MS, PAGE_BYTES, ROW_BYTES, write};
 use crate::journal::{Journal, Progress, Seq, Span, StoreError, mend};
 
 /// Rows that one transaction removes at most.
@@ -34,7 +34,7 @@ struct Sinks(Vec<(String, Progress)>);
 
 impl Journal {
     /// Removes what is over age or size: delivered telemetry first, then undelivered (returned as losses by sink, in readings),
-    /// alarms only over age and when every sink has them. At most 16 slices of 1000 commits a call: call it again and again.
+    /// alarms only when every sink has them, over age or after all telemetry. At most 16 slices of 1000 commits a call: call it again and again.
     ///
     /// Age counts only while the clock runs evenly: nothing is over age in the first hour after it moved by more than an hour
     /// between two commits, nor when `now` is more than an hour from the last commit.
@@ -45,6 +45,7 @@ impl Journal {
         let mut sinks = Sinks(Vec::new());
         let rows = progress_rows(&self.db, true)?;
         sinks.0.extend(rows.into_iter().map(|(name, progress)| (name, progress.unwrap_or_default())));
+        self.grown = 0;
         let mut slices = SLICES_MAX;
         if let Some(cutoff) = self.age_limit(now) {
             self.cut_old(cutoff, &sinks, &mut slices)?;
@@ -53,6 +54,7 @@ impl Journal {
         }
         self.cut_delivered(&sinks, &mut slices)?;
         self.cut_oldest(&sinks, &mut slices)?;
+        self.cut_texts(&sinks, &mut slices)?;
         if !self.full {
             // On a full disk free pages are worth more inside the file than outside, where others take them.
             self.give_back()?;
@@ -91,7 +93,7 @@ impl Journal {
         let told = sinks.0.iter().map(|(_, progress)| progress.alarms).min().unwrap_or(u64::MAX);
         let told = i64::try_from(told).unwrap_or(i64::MAX);
         while *slices > 0 {
-            let removed = write(&mut self.db, |tx| {
+            let removed = self.remove(|tx| {
                 tx.prepare_cached(
                     "DELETE FROM transitions WHERE id IN (
                          SELECT id FROM transitions AS old WHERE id <= ?1 AND at < ?2
@@ -110,7 +112,7 @@ impl Journal {
 
     fn cut_audits(&mut self, cutoff: Timestamp, slices: &mut u32) -> Result<(), StoreError> {
         while *slices > 0 {
-            let removed = write(&mut self.db, |tx| {
+            let removed = self.remove(|tx| {
                 tx.prepare_cached(
                     "DELETE FROM audits WHERE id IN (
                          SELECT id FROM audits ORDER BY id LIMIT ?2) AND at < ?1",
@@ -160,6 +162,29 @@ impl Journal {
         Ok(())
     }
 
+    /// With all telemetry gone and the file still too large: transitions that every sink has, then audits, oldest first.
+    fn cut_texts(&mut self, sinks: &Sinks, slices: &mut u32) -> Result<(), StoreError> {
+        let ever = Timestamp::from_millis(i64::MAX);
+        if *slices > 0 && self.excess()? > 0 {
+            self.cut_transitions(ever, sinks, &mut 1)?;
+            *slices -= 1;
+        }
+        if *slices > 0 && self.excess()? > 0 {
+            self.cut_audits(ever, &mut 1)?;
+            *slices -= 1;
+        }
+        Ok(())
+    }
+
+    /// One transaction that removes.
+    fn remove<T>(&mut self, work: impl FnOnce(&Transaction) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let done = write(&mut self.db, work)?;
+        self.wear.syncs = self.wear.syncs.saturating_add(1);
+        self.unchecked = self.unchecked.saturating_add(64 * PAGE_BYTES);
+        self.checkpoint();
+        Ok(done)
+    }
+
     /// Removes of `rows` as many as hold `excess` bytes; the last one removed.
     fn cut_bytes(
         &mut self,
@@ -182,7 +207,7 @@ impl Journal {
     /// Removes these commits, which stand together, and counts what a sink loses.
     fn cut(&mut self, rows: &[Row], sinks: &Sinks) -> Result<(), StoreError> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
-        write(&mut self.db, |tx| {
+        self.remove(|tx| {
             tx.prepare_cached("DELETE FROM commits WHERE seq BETWEEN ?1 AND ?2")?
                 .execute([first.seq, last.seq])?;
             tx.prepare_cached("DELETE FROM blocks WHERE block < (SELECT min(seq) FROM commits) / ?1")?
@@ -207,8 +232,7 @@ impl Journal {
         )?;
         let rows = query.query_map([from, to, SLICE], |row| {
             let number = |value: i64| u64::try_from(value).unwrap_or(0);
-            // A row costs about 32 bytes beside its blob.
-            let bytes = number(row.get::<_, Option<i64>>(3)?.unwrap_or(0)).saturating_add(32);
+            let bytes = number(row.get::<_, Option<i64>>(3)?.unwrap_or(0)).saturating_add(ROW_BYTES);
             Ok(Row { seq: row.get(0)?, now: row.get(1)?, readings: number(row.get(2)?), bytes })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -244,6 +268,11 @@ impl Journal {
             let mut vacuum = self.db.prepare(&format!("PRAGMA incremental_vacuum({step})"))?;
             let mut rows = vacuum.query([])?;
             while rows.next()?.is_some() {}
+            drop(rows);
+            drop(vacuum);
+            self.wear.syncs = self.wear.syncs.saturating_add(1);
+            self.unchecked = self.unchecked.saturating_add(step.saturating_mul(PAGE_BYTES));
+            self.checkpoint();
         }
         Ok(())
     }

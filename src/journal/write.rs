@@ -7,9 +7,18 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::alarm::{RuleState, Transition};
 use crate::clock::Timestamp;
+use crate::journal::date::store_undated;
 use crate::journal::store::text_sum;
 use crate::journal::{Audit, Group, Journal, Progress, Seq, StoreError, blob};
 use crate::point::Catalog;
+use crate::reading::Batch;
+
+/// What a commit's row takes beside its blob, in bytes, about.
+pub(crate) const ROW_BYTES: u64 = 32;
+/// A page of the file, in bytes.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+/// The write-ahead log is moved into the file when it has about this many bytes.
+const LOG_BYTES: u64 = 4 << 20;
 
 /// Commits that one row of `blocks` covers.
 pub(crate) const BLOCK: i64 = 64;
@@ -88,6 +97,8 @@ impl Journal {
         });
         self.full = matches!(stored, Err(StoreError::Full));
         let site = stored?;
+        self.undated |= group.undated.is_some();
+        self.wrote(group);
         if known.is_none() {
             self.sites.insert(group.version.clone(), site);
         }
@@ -97,6 +108,38 @@ impl Journal {
             self.steady_from = group.now.shifted(JUMP_MS);
         }
         Ok(Seq(seq))
+    }
+}
+
+impl Journal {
+    /// Counts what a commit wrote, and moves the log into the file when it is long enough.
+    fn wrote(&mut self, group: &Group) {
+        let encoded =
+            if group.batches.iter().all(|batch| batch.readings.is_empty()) { 0 } else { self.blob.len() };
+        let encoded = u64::try_from(encoded).unwrap_or(u64::MAX);
+        self.wear.encoded = self.wear.encoded.saturating_add(encoded);
+        self.wear.syncs = self.wear.syncs.saturating_add(1);
+        self.grown = self.grown.saturating_add(encoded).saturating_add(ROW_BYTES);
+        // The pages with the row's place, the file's head and its map change beside the page with the blob.
+        let texts =
+            group.transitions.len().saturating_add(group.audits.len()).saturating_add(group.states.len());
+        let texts = u64::try_from(texts).unwrap_or(u64::MAX).saturating_mul(PAGE_BYTES);
+        self.unchecked =
+            self.unchecked.saturating_add(encoded).saturating_add(4 * PAGE_BYTES).saturating_add(texts);
+        self.checkpoint();
+    }
+
+    /// Moves the log into the file once it is about [`LOG_BYTES`] long. Nothing depends on it: a refusal is tried again with the next commit.
+    pub(crate) fn checkpoint(&mut self) {
+        if self.unchecked < LOG_BYTES {
+            return;
+        }
+        let moved = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(2));
+        if moved.is_ok_and(|pages| pages > 0) {
+            // The log before, the file after.
+            self.wear.syncs = self.wear.syncs.saturating_add(2);
+            self.unchecked = 0;
+        }
     }
 }
 
@@ -127,24 +170,15 @@ fn new_site(tx: &Transaction, group: &Group) -> rusqlite::Result<i64> {
 
 fn store(tx: &Transaction, seq: i64, site: i64, group: &Group, bytes: &mut Vec<u8>) -> rusqlite::Result<()> {
     let now = group.now.as_millis();
-    let times =
-        || group.batches.iter().flat_map(|batch| &batch.readings).map(|reading| reading.at.as_millis());
-    let readings = i64::try_from(times().count()).expect("no count in memory exceeds 63 bits");
-    let body = if readings == 0 {
-        None
-    } else {
-        blob::emit(blob::Key { seq, now, site, readings }, &group.batches, bytes);
-        Some(bytes.as_slice())
-    };
-    tx.prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
-        seq,
-        now,
-        site,
-        readings,
-        times().min(),
-        times().max(),
-        body
-    ])?;
+    let readings = count(&group.batches);
+    let key = blob::Key { seq, now, site, readings };
+    match &group.undated {
+        Some(boot) if readings > 0 => {
+            store_undated(tx, boot, key, &group.batches, bytes)?;
+            store_commit(tx, blob::Key { readings: 0, ..key }, &[], bytes)?;
+        }
+        _ => store_commit(tx, key, &group.batches, bytes)?,
+    }
     for transition in &group.transitions {
         store_transition(tx, seq, transition)?;
     }
@@ -160,6 +194,38 @@ fn store(tx: &Transaction, seq: i64, site: i64, group: &Group, bytes: &mut Vec<u
     for (key, text) in &group.memories {
         store_memory(tx, key, text)?;
     }
+    Ok(())
+}
+
+pub(crate) fn count(batches: &[Batch]) -> i64 {
+    let readings = batches.iter().fold(0_usize, |sum, batch| sum.saturating_add(batch.readings.len()));
+    i64::try_from(readings).expect("no count in memory exceeds 63 bits")
+}
+
+/// Stores a commit's own row, and with the last of a block the block's.
+pub(crate) fn store_commit(
+    tx: &Transaction,
+    key: blob::Key,
+    batches: &[Batch],
+    bytes: &mut Vec<u8>,
+) -> rusqlite::Result<()> {
+    let times = || batches.iter().flat_map(|batch| &batch.readings).map(|reading| reading.at.as_millis());
+    let body = if key.readings == 0 {
+        None
+    } else {
+        blob::emit(key, batches, bytes);
+        Some(bytes.as_slice())
+    };
+    let (seq, earliest, latest) = (key.seq, times().min(), times().max());
+    tx.prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
+        seq,
+        key.now,
+        key.site,
+        key.readings,
+        earliest,
+        latest,
+        body
+    ])?;
     if seq % BLOCK == BLOCK - 1 {
         let from = seq - (BLOCK - 1);
         tx.prepare_cached(

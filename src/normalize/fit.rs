@@ -65,7 +65,9 @@ fn weight(field: &Field, raw: Option<&Raw>, sample: &Sample) -> Option<f64> {
         Sample::Good(value) if is_zero(*value) => Some(0.1),
         Sample::Good(_) => evidence(field, raw),
         Sample::Uncertain(..) => Some(0.1),
+        // A refusal is one, whatever the profile calls it.
         Sample::Bad(Reason::SensorFault(name)) => {
+            raw?;
             field.faults.iter().any(|fault| fault.means.as_ref() == name.as_ref()).then_some(0.5)
         }
         Sample::Bad(_) => None,
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
     use crate::bus::Table;
     use crate::clock::Timestamp;
-    use crate::profile::Limits;
+    use crate::profile::{Fault, FaultMatch, Limits};
 
     fn profile() -> Profile {
         let level = Field { range: Some((0.0, 500.0)), ..Field::new("level", Table::Holding, 0, Kind::U16) };
@@ -122,9 +124,13 @@ mod tests {
     }
 
     fn fit(raws: [Result<f64, Reason>; 2]) -> Fit {
+        fit_of(&profile(), raws)
+    }
+
+    fn fit_of(profile: &Profile, raws: [Result<f64, Reason>; 2]) -> Fit {
         let at = Timestamp::from_millis(0);
         let raws = raws.map(|raw| (at, raw.map(Raw::Number))).to_vec();
-        Fit::new(&profile(), &RawBatch { device: DeviceId(0), start: at, end: at, raws })
+        Fit::new(profile, &RawBatch { device: DeviceId(0), start: at, end: at, raws })
     }
 
     #[test]
@@ -134,6 +140,10 @@ mod tests {
         assert!(right.is_likely() && right.score > 1.5, "{right:?}");
         let half = fit([Ok(120.0), Err(Reason::Exception(2))]);
         assert!(!half.is_likely() && half.score < right.score, "{half:?}");
+        let mut named = profile();
+        named.fields[1].faults = vec![Fault { matches: FaultMatch::Exception(2), means: "inactive".into() }];
+        let refused = fit_of(&named, [Ok(120.0), Err(Reason::Exception(2))]);
+        assert_eq!((refused.good, refused.against), (half.good, half.against), "{refused:?}");
         let foreign = fit([Ok(40_000.0), Ok(1e20)]);
         assert_eq!((foreign.good, foreign.against), (0, 2));
         let denormal = fit([Ok(120.0), Ok(1e-30)]);

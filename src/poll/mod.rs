@@ -11,6 +11,7 @@
 pub mod cost;
 pub mod plan;
 pub mod divide;
+pub mod fence;
 pub mod hush;
 pub mod timeout;
 pub mod health;

@@ -31,12 +31,13 @@ pub struct PlannedRead {
 /// ```
 /// use std::collections::BTreeSet;
 /// use std::time::Duration;
-/// use lifeline_gateway::bus::{Address, Table};
+/// use lifeline_gateway::bus::{Address, LineSettings, Table};
 /// use lifeline_gateway::poll::{cost::Cost, plan::Plan};
 /// use lifeline_gateway::profile::{Field, Kind, Limits};
 ///
 /// let fields = [0, 2, 90].map(|address| Field::new("level", Table::Holding, address, Kind::F32));
-/// let cost = Cost::new(&Address::Tcp("10.0.0.5:502".to_owned()), Duration::ZERO);
+/// let line = LineSettings::plain("plc", Address::Tcp("10.0.0.5:502".to_owned()));
+/// let cost = Cost::new(&line, Duration::ZERO);
 /// let plan = Plan::new(&fields, &[0, 1, 2], &Limits::default(), &cost, &BTreeSet::new());
 /// let reads: Vec<(u16, u16)> = plan.0.iter().map(|planned| (planned.read.address, planned.read.count)).collect();
 /// assert_eq!(reads, [(0, 4), (90, 2)]);
@@ -188,7 +189,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::bus::Address;
+    use crate::bus::{Address, LineSettings};
     use crate::profile::Kind;
     use crate::profile::depend::Gate;
 
@@ -204,7 +205,7 @@ mod tests {
         Cost {
             byte: Duration::from_micros(byte_us),
             turnaround: Duration::from_millis(turnaround_ms),
-            ..Cost::new(&Address::RtuOverTcp(String::new()), Duration::ZERO)
+            ..Cost::new(&LineSettings::plain("line", Address::RtuOverTcp(String::new())), Duration::ZERO)
         }
     }
 

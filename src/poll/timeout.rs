@@ -29,13 +29,14 @@ pub struct Timeout {
     /// Delays of the recent answers beside their bytes' time on the wire.
     recent: VecDeque<Duration>,
     p99: Option<Duration>,
+    p50: Option<Duration>,
     silences: u32,
 }
 
 impl Timeout {
     /// Nothing is known yet. `configured` is the most, `floor` the least that is waited.
     pub fn new(configured: Duration, floor: Duration) -> Self {
-        Self { configured, floor, recent: VecDeque::with_capacity(RECENT), p99: None, silences: 0 }
+        Self { configured, floor, recent: VecDeque::with_capacity(RECENT), p99: None, p50: None, silences: 0 }
     }
 
     /// An answer came, `delay` later than its bytes and the request's take.
@@ -50,7 +51,10 @@ impl Timeout {
             || self.recent.len().is_multiple_of(8)
             || self.p99.is_some_and(|p99| p99 < delay);
         if self.recent.len() >= ENOUGH && due {
-            self.p99 = self.share(99);
+            let mut sorted: Vec<Duration> = self.recent.iter().copied().collect();
+            sorted.sort_unstable();
+            let share = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1));
+            (self.p50, self.p99) = (share(50).copied(), share(99).copied());
         }
     }
 
@@ -77,21 +81,14 @@ impl Timeout {
     }
 
     /// The half of the recent answers came at least this fast; `None` until enough came.
-    pub fn median(&self) -> Option<Duration> {
-        self.share(50).filter(|_| self.recent.len() >= ENOUGH)
+    pub const fn median(&self) -> Option<Duration> {
+        self.p50
     }
 
     /// The p99 of the answer time to a request whose answer takes `wire`, when the configured timeout is less than twice that.
     pub fn too_short(&self, wire: Duration) -> Option<Duration> {
         let p99 = self.p99? + wire;
         (self.configured < p99 * MARGIN_LEAST).then_some(p99)
-    }
-
-    fn share(&self, percent: usize) -> Option<Duration> {
-        let mut sorted: Vec<Duration> = self.recent.iter().copied().collect();
-        sorted.sort_unstable();
-        let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-        sorted.get(place).copied()
     }
 }
 

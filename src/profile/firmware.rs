@@ -24,6 +24,9 @@ pub struct Overlay {
     pub fields: Vec<Field>,
 }
 
+/// A device is asked for its version this often at least: one that was exchanged between two polls would be taken for the old one no longer.
+pub const ASKED_EVERY: Duration = Duration::from_secs(600);
+
 /// Where a device tells its version.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Told {

@@ -37,6 +37,7 @@
 //! | `range` | `[-1.0, 300.0]`, in the raw unit |
 //! | `faults` | `[{ is = "nan", means = "inactive" }, { raw = "0x7FFF", means = "..." }]`; `is` is `nan`, `+inf` or `-inf`; `raw` a text (hexadecimal or decimal) or an integer; `exception = 2`: the refusal of its read with this code |
 //! | `bits` | `[low, high]`, bit 0 the lowest, `high` included; on `type = "bits"` only |
+//! | `destructive` | `true`: reading it changes the device. It is read only where a site's `points` names it, and never to bridge a hole |
 //! | `states` | `{ "0" = "open", "1" = "closed" }` |
 //! | `valid_when` | `{ point = "status", is = 3 }`, `is = [1, 2]`, or `min` and `max` (`{ point = "age", max = 60 }`); a list of such when all must hold |
 //! | `wake` | `{ exception = 5, wait = "200ms", tries = 10 }`: a read refused with this code is asked again after the wait, so many times; `{ silence = true, ... }`: the same for a first read of a poll that gets no answer |
@@ -238,7 +239,7 @@ pub struct Field {
     pub states: Vec<(i64, String)>,
     /// Valid only while all of these hold.
     pub valid_when: Vec<Gate>,
-    /// Reading it changes the device: never read as a hole, only when it is a wanted point.
+    /// Reading it changes the device: never read as a hole, only where a site names the point.
     pub destructive: bool,
     /// Read for others (decimals, validity) and not a point of its own.
     pub hidden: bool,

@@ -1,13 +1,16 @@
 //! What the polls of each line take of its time, before anything is wired.
 //!
 //! In: lines and devices as written. Out: findings that name the devices that don't fit, and the periods that would.
-//! Invariant: the figures are those of the planner that polls ([`Cost`]); only lines with a known speed are judged.
+//! Invariant: the figures are those of the planner that polls ([`Cost`]); a line whose speed nobody knows is judged at
+//! an assumed one, and only warned of.
 
 use std::time::Duration;
 
-use crate::bus::{Address, SerialFormat};
+use crate::bus::{Framing, Read, SerialFormat, Table};
 use crate::poll::cost::Cost;
 use crate::poll::plan::{Cuts, Plan, wanted};
+use crate::profile::firmware::{ASKED_EVERY, Told};
+use crate::profile::trigger::{Act, Allowed};
 use crate::site::devices::{DeviceDraft, LineDraft};
 use crate::site::text;
 use crate::site::tree::Report;
@@ -39,12 +42,15 @@ impl Part<'_> {
 /// Judges the load of every line.
 pub(crate) fn check(lines: &[LineDraft], drafts: &[DeviceDraft], report: &Report) {
     for (index, line) in lines.iter().enumerate() {
-        let Address::Serial { format, .. } = &line.settings.address else { continue };
+        let Some(format) = line.settings.format() else {
+            through_a_network(line, index, drafts, report);
+            continue;
+        };
         let own = || drafts.iter().filter(|draft| draft.line == index);
         let quiet = own().map(|draft| draft.profile.limits.quiet).fold(line.settings.quiet, Duration::max);
-        let cost = Cost::new(&line.settings.address, quiet);
+        let cost = Cost::new(&line.settings, quiet);
         let parts: Vec<Part<'_>> =
-            own().map(|draft| Part { draft, cost_s: cost_s(draft, &cost, *format) }).collect();
+            own().map(|draft| Part { draft, cost_s: cost_s(draft, &cost, format) }).collect();
         let load: f64 = parts.iter().map(Part::load).sum();
         let in_alarm: f64 = parts.iter().map(Part::load_in_alarm).sum();
         let (name, percent) = (&line.settings.name, 100.0 * load);
@@ -72,13 +78,78 @@ pub(crate) fn check(lines: &[LineDraft], drafts: &[DeviceDraft], report: &Report
     }
 }
 
+/// A line whose speed nobody knows: whether it fits is known only when its devices are measured.
+fn through_a_network(line: &LineDraft, index: usize, drafts: &[DeviceDraft], report: &Report) {
+    let own = || drafts.iter().filter(|draft| draft.line == index && draft.profile.text.is_none());
+    let quiet = own().map(|draft| draft.profile.limits.quiet).fold(line.settings.quiet, Duration::max);
+    let cost = Cost::new(&line.settings, quiet);
+    let pipeline = |draft: &DeviceDraft| match line.settings.address.framing() {
+        Framing::Mbap => f64::from(draft.profile.limits.pipeline),
+        Framing::Rtu | Framing::Ascii => 1.0,
+    };
+    let parts: Vec<Part<'_>> =
+        own().map(|draft| Part { draft, cost_s: modbus_s(draft, &cost) / pipeline(draft) }).collect();
+    let load: f64 = parts.iter().map(Part::load).sum();
+    if load <= 1.0 {
+        return;
+    }
+    let assumed = match line.settings.address.framing() {
+        Framing::Mbap => String::new(),
+        Framing::Rtu | Framing::Ascii => " at 9600 baud".to_owned(),
+    };
+    let text = format!(
+        "the polls of line {} would need {:.0} % of its time{assumed} when each answer takes {} ms",
+        line.settings.name,
+        100.0 * load,
+        cost.turnaround.as_millis()
+    );
+    let (_, periods) = too_much(&parts);
+    report.warning(
+        &line.place,
+        "full-line",
+        text,
+        Some(format!("{periods}; `status` shows the measured load")),
+    );
+}
+
 fn cost_s(draft: &DeviceDraft, cost: &Cost, port: SerialFormat) -> f64 {
     if let Some(format) = &draft.profile.text {
         return text::cost_s(draft, format, port);
     }
+    modbus_s(draft, cost)
+}
+
+/// Seconds of one poll with Modbus.
+fn modbus_s(draft: &DeviceDraft, cost: &Cost) -> f64 {
     let fields = &draft.profile.fields;
-    let plan = Plan::new(fields, &wanted(fields), &draft.profile.limits, cost, &Cuts::new());
-    plan.time(cost).as_secs_f64()
+    let wanted = wanted(fields);
+    let plan = Plan::new(fields, &wanted, &draft.profile.limits, cost, &Cuts::new());
+    plan.time(cost).as_secs_f64() + writes_s(draft, cost, &wanted) + version_s(draft, cost)
+}
+
+/// The triggers of one poll; while a device measures, others have the line.
+fn writes_s(draft: &DeviceDraft, cost: &Cost, wanted: &[usize]) -> f64 {
+    let triggers = draft.triggers.iter().map(Allowed::trigger);
+    let fired = triggers
+        .filter(|trigger| trigger.behind(&draft.profile.fields).iter().any(|index| wanted.contains(index)));
+    let extra_bytes = |act: &Act| match act {
+        Act::Coil { .. } | Act::Register { .. } => 0,
+        Act::Registers { values, .. } => u32::try_from(1 + 2 * values.len()).unwrap_or(u32::MAX),
+    };
+    fired.map(|trigger| cost.written(extra_bytes(&trigger.act)).as_secs_f64()).sum()
+}
+
+/// The part of one poll in asking for the firmware's version now and then.
+fn version_s(draft: &DeviceDraft, cost: &Cost) -> f64 {
+    let telling = draft.firmware.telling.as_ref();
+    let asked = telling.map_or(Duration::ZERO, |telling| match &telling.from {
+        Told::Cells(field, _) => {
+            cost.answered(Read { table: field.table, address: field.address, count: field.count })
+        }
+        // A page of three texts: about as long as 30 registers.
+        Told::Identity(_) => cost.answered(Read { table: Table::Holding, address: 0, count: 30 }),
+    });
+    asked.as_secs_f64() * (draft.every.as_secs_f64() / ASKED_EVERY.as_secs_f64()).min(1.0)
 }
 
 /// The devices whose load is above the fair share of a line that is not full, and the periods that would bring them there. The fair share is

@@ -77,14 +77,21 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
         Some("drain") => LateAnswers::Drain,
         _ => LateAnswers::Fence,
     };
+    let speed = serial::behind(section);
     section.finish();
     let address = serial.or(tcp).or(rtu_over_tcp).or(ascii_over_tcp).or(text_over_tcp).or(dial_in).or(tls);
     let (name, address) = (name?, address?);
     let moved = elsewhere.iter().find(|(line, _)| *line == name).map(|(_, to)| to.clone());
     let address = lead(section, address, moved);
     let heartbeats = heartbeats(&address);
-    let settings =
-        LineSettings { timeout, quiet, heartbeats, late_answers, ..LineSettings::plain(&name, address) };
+    let settings = LineSettings {
+        timeout,
+        quiet,
+        heartbeats,
+        late_answers,
+        speed,
+        ..LineSettings::plain(&name, address)
+    };
     Some(LineDraft { settings, text_over_tcp: carries_text, place: section.place("name") })
 }
 
@@ -335,10 +342,11 @@ fn triggers(section: &Section<'_>, profile: &Profile) -> (Vec<Allowed>, Vec<usiz
     (allowed, withheld)
 }
 
-/// Hides the points that `points = [...]` leaves out; what others need stays hidden.
+/// Hides the points that `points = [...]` leaves out; what others need stays hidden. Without it those are hidden whose read changes the device.
 fn only(section: &Section<'_>, profile: &mut Profile) {
     let wanted = section.texts("points");
     if wanted.is_empty() {
+        profile.fields.iter_mut().for_each(|field| field.hidden |= field.destructive);
         return;
     }
     for (name, place) in &wanted {

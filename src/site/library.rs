@@ -184,7 +184,7 @@ fn meaning(field: &Field, fields: &[Field]) -> String {
     let name = |index: usize| fields.get(index).map_or("", |field| field.name.as_str());
     let mut said = Vec::new();
     if field.destructive {
-        said.push("**reading it changes the device**".to_owned());
+        said.push("**reading it changes the device**: read only where a site names it".to_owned());
     }
     if let Some((low, high)) = field.range {
         said.push(format!("{low} to {high}"));

@@ -15,6 +15,8 @@ mod firmware;
 mod links;
 mod profiles;
 mod risk;
+mod grades;
+mod conditions;
 mod rules;
 mod section;
 mod serial;
@@ -29,7 +31,7 @@ use std::time::Duration;
 
 use crate::alarm::Rule;
 use crate::bus::{LineSettings, Slave};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Trust};
 use crate::diagnostic::Diagnostics;
 use crate::point::{Catalog, DeviceId, LineId, PointId};
 use crate::profile::Profile;
@@ -102,6 +104,8 @@ pub struct Site {
     pub catalog: Arc<Catalog>,
     /// IANA time zone for display.
     pub timezone: String,
+    /// What makes the box's clock trusted.
+    pub trust: Trust,
     /// Lines.
     pub lines: Vec<LineSpec>,
     /// Polled devices.

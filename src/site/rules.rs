@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
+use crate::alarm::condition::measure::Measure;
+use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId};
 use crate::point::PointId;
-use crate::site::section::{Section, nearest};
-use crate::site::tree::Value;
+use crate::site::section::{Section, nearest, number};
+use crate::site::{conditions, grades};
 use crate::unit::Unit;
 
 /// A point that rules and expressions may name.
@@ -24,15 +25,9 @@ pub(crate) struct Known {
     pub(crate) range: Option<(f64, f64)>,
     /// The zero that a level is counted from.
     pub(crate) datum: Option<String>,
+    /// Names of its states.
+    pub(crate) states: Vec<(i64, String)>,
 }
-
-/// The colours from low to high.
-pub(crate) const COLOURS: [(&str, Severity); 4] = [
-    ("blue", Severity::Blue),
-    ("yellow", Severity::Yellow),
-    ("orange", Severity::Orange),
-    ("red", Severity::Red),
-];
 
 /// The first 16 hexadecimal digits of SHA-256.
 pub(crate) fn hash(text: &str) -> String {
@@ -68,9 +63,57 @@ impl<'a> Points<'a> {
     }
 }
 
+/// What a rule asks, of what, and what kind of alarm that is unless it says so.
+struct Question {
+    condition: Condition,
+    /// The point that the alarm names.
+    point: PointId,
+    kind: Kind,
+    /// The question in words that no other document changes.
+    version: String,
+}
+
 /// Reads one rule.
 pub(crate) fn rule(section: &Section<'_>, points: Points<'_>) -> Option<Rule> {
     let name = section.name("name");
+    let question = if section.has("silent_for") {
+        silent(section, points)
+    } else if conditions::is_measured(section) {
+        measured(section, points)
+    } else {
+        threshold(section, points)
+    };
+    let latched = section.flag("latched").unwrap_or(false);
+    let kind = match section.word("kind", &["process", "sensor"]) {
+        Some("sensor") => Some(Kind::Sensor),
+        Some(_) => Some(Kind::Process),
+        None => None,
+    };
+    let (basis, advice) = (words(section, "basis"), words(section, "advice"));
+    let datum = section.text("datum");
+    section.finish();
+    let (name, Question { condition, point, kind: usual, version }) = (name?, question?);
+    if let Some(point) = points.known.iter().find(|known| known.id == point && is_level(&condition)) {
+        same_zero(section, point, datum);
+    }
+    let version = hash(&format!("{name} {version} {latched}"));
+    let kind = kind.unwrap_or(usual);
+    Some(Rule { id: RuleId(0), name, version, point, kind, condition, advice, basis, latched })
+}
+
+/// Whether thresholds are numbers of the point itself.
+fn is_level(condition: &Condition) -> bool {
+    match condition {
+        Condition::Threshold { .. } => true,
+        Condition::Measured { measured, .. } => {
+            matches!(measured.measure, Measure::Value | Measure::Arrival { .. } | Measure::Votes { .. })
+        }
+        Condition::Stale { .. } => false,
+    }
+}
+
+/// Above or below: the point itself against levels.
+fn threshold(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
     let point =
         section.need("point", section.text("point")).and_then(|name| points.find(section, "point", &name));
     let unit = section.unit("unit");
@@ -79,31 +122,50 @@ pub(crate) fn rule(section: &Section<'_>, points: Points<'_>) -> Option<Rule> {
     if deadband < 0.0 {
         section.error("deadband", "bad-deadband", "the deadband must not be negative", None);
     }
-    let found = levels(section, deadband);
+    let found = grades::direction_and_levels(section, deadband, &grades::delays(section));
     let max_gap =
         section.duration("max_gap").unwrap_or(point.map_or(Duration::from_secs(30), |point| point.every * 3));
-    let latched = section.flag("latched").unwrap_or(false);
-    let kind = match section.word("kind", &["process", "sensor"]) {
-        Some("sensor") => Kind::Sensor,
-        _ => Kind::Process,
-    };
-    let (basis, advice) = (words(section, "basis"), words(section, "advice"));
-    let datum = section.text("datum");
-    section.finish();
-    let (name, point, (factor, offset), (direction, mut levels)) = (name?, point?, to_point?, found?);
-    same_zero(section, point, datum);
+    let (point, (factor, offset), (direction, mut levels)) = (point?, to_point?, found?);
     for level in &mut levels {
         level.threshold = level.threshold * factor + offset;
         suspicious(section, point, direction, level);
         clears(section, point, direction, level.threshold, deadband * factor.abs());
     }
     let condition = Condition::Threshold { direction, levels, deadband: deadband * factor.abs(), max_gap };
-    let version = hash(&format!("{name} {} {condition:?} {latched}", point.name));
-    Some(Rule { id: RuleId(0), name, version, point: point.id, kind, condition, advice, basis, latched })
+    let version = format!("{} {condition:?}", point.name);
+    Some(Question { condition, point: point.id, kind: Kind::Process, version })
+}
+
+/// A number made of readings against levels.
+fn measured(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
+    let conditions::Asked { measured, inputs, kind } = conditions::asked(section, points)?;
+    let point = *inputs.first()?;
+    let name =
+        |id: &PointId| points.known.iter().find(|known| known.id == *id).map(|known| known.name.as_str());
+    let names: Vec<&str> = inputs.iter().filter_map(name).collect();
+    let version = format!("{} {measured:?}", names.join(" "));
+    Some(Question { condition: Condition::Measured { measured, inputs }, point, kind, version })
+}
+
+/// The silence of one point.
+fn silent(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
+    let name = section.need("point", section.text("point"));
+    let point = name.and_then(|name| points.find(section, "point", &name));
+    let after = section.duration("silent_for");
+    let severity = grades::severity(section);
+    let (point, after) = (point?, after?);
+    if after <= point.every {
+        let text =
+            format!("{} is polled every {:?}: it would be silent between polls", point.name, point.every);
+        section.error("silent_for", "short-window", text, None);
+    }
+    let version = format!("{} silent {after:?} {severity:?}", point.name);
+    let condition = Condition::Stale { after, severity, points: vec![point.id] };
+    Some(Question { condition, point: point.id, kind: Kind::Sensor, version })
 }
 
 /// Factor and offset from the rule's unit to the point's.
-fn convert(section: &Section<'_>, unit: Option<Unit>, point: &Known) -> Option<(f64, f64)> {
+pub(crate) fn convert(section: &Section<'_>, unit: Option<Unit>, point: &Known) -> Option<(f64, f64)> {
     match (unit, point.unit) {
         (None, None) => Some((1.0, 0.0)),
         (None, Some(kept)) => {
@@ -173,9 +235,11 @@ fn clears(section: &Section<'_>, point: &Known, direction: Direction, threshold:
 /// A threshold that can't be reached, and delays that have passed before the next reading comes.
 fn suspicious(section: &Section<'_>, point: &Known, direction: Direction, level: &Level) {
     let colour =
-        COLOURS.iter().find(|(_, severity)| *severity == level.severity).map_or("", |(name, _)| name);
+        grades::COLOURS.iter().find(|(_, severity)| *severity == level.severity).map_or("", |(name, _)| name);
     let outside = point.range.filter(|(low, high)| level.threshold < *low || *high < level.threshold);
-    let table = section.section(if direction == Direction::Above { "above" } else { "below" });
+    // One number alone is no table.
+    let key = if direction == Direction::Above { "above" } else { "below" };
+    let table = section.node(key).filter(|node| number(node).is_none()).and_then(|_| section.section(key));
     if let (Some((low, high)), Some(table)) = (outside, table) {
         let unit = point.unit.map_or("", Unit::name);
         let text = format!(
@@ -226,93 +290,4 @@ fn same_zero(section: &Section<'_>, point: &Known, datum: Option<String>) {
     );
     let key = if datum.is_some() { "datum" } else { "point" };
     section.warning(key, "datum-differs", text, None);
-}
-
-/// Direction and levels in the rule's own unit.
-fn levels(section: &Section<'_>, deadband: f64) -> Option<(Direction, Vec<Level>)> {
-    let (above, below) = (section.section("above"), section.section("below"));
-    let on = delays(section, "on_delay");
-    let off = delays(section, "off_delay");
-    let (direction, table) = match (above, below) {
-        (Some(table), None) => (Direction::Above, table),
-        (None, Some(table)) => (Direction::Below, table),
-        _ => {
-            section.error(
-                "name",
-                "rule-direction",
-                "a rule needs exactly one of `above` and `below`",
-                Some("above = { yellow = 2.8, red = 3.2 }".to_owned()),
-            );
-            return None;
-        }
-    };
-    let levels = steps(section, &table, direction, deadband, on.into_iter().zip(off));
-    table.finish();
-    if levels.is_empty() && table.all().is_empty() {
-        section.error(
-            "above",
-            "no-threshold",
-            "the rule has no threshold",
-            Some("blue, yellow, orange or red".to_owned()),
-        );
-    }
-    (!levels.is_empty()).then_some((direction, levels))
-}
-
-/// The levels of a table, each checked against the one before.
-fn steps(
-    section: &Section<'_>,
-    table: &Section<'_>,
-    direction: Direction,
-    deadband: f64,
-    delays: impl Iterator<Item = (Duration, Duration)>,
-) -> Vec<Level> {
-    let mut levels: Vec<Level> = Vec::new();
-    for ((colour, severity), (on_delay, off_delay)) in COLOURS.into_iter().zip(delays) {
-        let Some(threshold) = table.float(colour) else { continue };
-        if let Some(last) = levels.last() {
-            let step = if direction == Direction::Above {
-                threshold - last.threshold
-            } else {
-                last.threshold - threshold
-            };
-            if step <= 0.0 {
-                let order = if direction == Direction::Above {
-                    "blue < yellow < orange < red"
-                } else {
-                    "blue > yellow > orange > red"
-                };
-                table.error(
-                    colour,
-                    "threshold-order",
-                    format!(
-                        "{colour} = {threshold} does not follow {:?} = {}",
-                        last.severity, last.threshold
-                    ),
-                    Some(order.to_owned()),
-                );
-            } else if step <= deadband {
-                section.error(
-                    "deadband",
-                    "bad-deadband",
-                    format!("the deadband {deadband} is not smaller than the step {step} to {colour}"),
-                    None,
-                );
-            }
-        }
-        levels.push(Level { severity, threshold, on_delay, off_delay });
-    }
-    levels
-}
-
-/// One delay for all colours, or a table with one for each.
-fn delays(section: &Section<'_>, key: &'static str) -> [Duration; 4] {
-    let Some(node) = section.node(key) else { return [Duration::ZERO; 4] };
-    if !matches!(node.value, Value::Table(_)) {
-        return [section.duration(key).unwrap_or_default(); 4];
-    }
-    let Some(table) = section.section(key) else { return [Duration::ZERO; 4] };
-    let delays = COLOURS.map(|(colour, _)| table.duration(colour).unwrap_or_default());
-    table.finish();
-    delays
 }

@@ -3,7 +3,7 @@
 //! In: a [`Node`]. Out: typed values. Invariant: a wrong type, a missing key and an unknown key are each reported once with
 //! place and remedy, and reading goes on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub(crate) struct Section<'a> {
     span: (usize, usize),
     entries: &'a [Entry],
     known: RefCell<BTreeSet<&'static str>>,
+    /// A mistake leaves the rest unread: no key is told to be unknown.
+    excused: Cell<bool>,
 }
 
 impl<'a> Section<'a> {
@@ -37,13 +39,36 @@ impl<'a> Section<'a> {
             );
             &[]
         };
-        Self { document, report, what: what.to_owned(), span: node.span, entries, known: RefCell::default() }
+        Self {
+            document,
+            report,
+            what: what.to_owned(),
+            span: node.span,
+            entries,
+            known: RefCell::default(),
+            excused: Cell::default(),
+        }
     }
 
     /// The value of `key`, which is a known key from now on.
     pub(crate) fn node(&self, key: &'static str) -> Option<&'a Node> {
         self.known.borrow_mut().insert(key);
         self.entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node)
+    }
+
+    /// Whether `key` is written; that makes it no known key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, ..)| name == key)
+    }
+
+    /// Whether this is a whole rule, and no condition of one.
+    pub(crate) fn is_rule(&self) -> bool {
+        self.what == "[[rule]]"
+    }
+
+    /// The rest cannot be read for a mistake that was told.
+    pub(crate) fn excuse(&self) {
+        self.excused.set(true);
     }
 
     /// All entries, for tables whose keys are names; all are known then.
@@ -221,6 +246,9 @@ impl<'a> Section<'a> {
     /// Reports the keys that nobody asked for.
     pub(crate) fn finish(&self) {
         let known = self.known.borrow();
+        if self.excused.get() {
+            return;
+        }
         for (name, span, _) in self.entries {
             if !known.contains(name.as_str()) {
                 let help = nearest(name, known.iter().copied()).or_else(|| {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bus::serial::Rs485;
-use crate::bus::{Address, Framing};
+use crate::bus::{Address, Framing, SerialFormat};
 use crate::profile::names::{serial_fault, serial_format};
 use crate::site::devices::LineDraft;
 use crate::site::section::Section;
@@ -22,12 +22,7 @@ const DELAY_MAX: Duration = Duration::from_millis(100);
 /// Reads the table `serial` of a line.
 pub(crate) fn address(serial: &Section<'_>) -> Option<Address> {
     let path = serial.need("path", serial.text("path"));
-    let speed = serial.text("speed").unwrap_or_else(|| "9600 8N1".to_owned());
-    let format = serial_format(&speed);
-    if format.is_none() {
-        let (wrong, help) = serial_fault(&speed);
-        serial.error("speed", "bad-serial", wrong, Some(help));
-    }
+    let format = speed(serial, &serial.text("speed").unwrap_or_else(|| "9600 8N1".to_owned()));
     let framing = match serial.word("framing", &["rtu", "ascii"]) {
         Some("ascii") => Framing::Ascii,
         _ => Framing::Rtu,
@@ -35,6 +30,30 @@ pub(crate) fn address(serial: &Section<'_>) -> Option<Address> {
     let rs485 = serial.section("rs485").map(|table| rs485(&table));
     serial.finish();
     Some(Address::Serial { path: path?, format: format?, framing, rs485 })
+}
+
+fn speed(section: &Section<'_>, text: &str) -> Option<SerialFormat> {
+    let format = serial_format(text);
+    if format.is_none() {
+        let (wrong, help) = serial_fault(text);
+        section.error("speed", "bad-serial", wrong, Some(help));
+    }
+    format
+}
+
+/// The `speed` of a line that leads to a wire behind a serial server or a DTU.
+pub(crate) fn behind(line: &Section<'_>) -> Option<SerialFormat> {
+    let text = line.text("speed")?;
+    let leads = |key| line.place(key) != line.place("");
+    if leads("serial") {
+        let help = "serial = { path = \"...\", speed = \"9600 8N1\" }".to_owned();
+        line.error("speed", "misplaced-speed", "the speed of a serial port stands in its table", Some(help));
+    } else if leads("tcp") || leads("tls") {
+        let help =
+            "leave `speed` out; it is for rtu_over_tcp, ascii_over_tcp, text_over_tcp and dial_in".to_owned();
+        line.error("speed", "misplaced-speed", "frames of Modbus TCP have no serial speed", Some(help));
+    }
+    speed(line, &text)
 }
 
 fn rs485(table: &Section<'_>) -> Rs485 {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::clock::Trust;
 use crate::diagnostic::Place;
 use crate::forward::{self, Api, Secret, Target};
 use crate::journal;
@@ -18,6 +19,7 @@ use crate::site::tree::{Document, Node, Report, Value};
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) timezone: String,
+    pub(crate) trust: Trust,
     pub(crate) journal: journal::Settings,
     pub(crate) listen: SocketAddr,
     pub(crate) profiles: Option<PathBuf>,
@@ -25,9 +27,10 @@ pub(crate) struct Settings {
 }
 
 /// What the environment may set.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "LIFELINE__SITE__NAME",
     "LIFELINE__SITE__TIMEZONE",
+    "LIFELINE__SITE__CLOCK",
     "LIFELINE__JOURNAL__PATH",
     "LIFELINE__JOURNAL__COMMIT_EVERY",
     "LIFELINE__JOURNAL__KEEP",
@@ -59,6 +62,10 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
             Some("such as Asia/Shanghai".to_owned()),
         );
     }
+    let trust = match site.word("clock", &["set", "synchronised"]) {
+        Some("synchronised") => Trust::Synchronised,
+        _ => Trust::Set,
+    };
     let journal = journal::Settings {
         path: store.text("path").map_or_else(|| PathBuf::from("/var/lib/lifeline"), PathBuf::from),
         commit_every: store
@@ -90,7 +97,7 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
     for section in [&site, &store, &console, &profiles, &top] {
         section.finish();
     }
-    Settings { name, timezone, journal, listen, profiles: folder, sinks }
+    Settings { name, timezone, trust, journal, listen, profiles: folder, sinks }
 }
 
 /// Puts the environment's values over the file's.

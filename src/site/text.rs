@@ -216,10 +216,6 @@ pub(crate) fn slave(section: &Section<'_>, format: &Format) -> Option<u8> {
 
 /// A period that the sensor cannot keep.
 pub(crate) fn check_period(section: &Section<'_>, format: &Format, every: Duration) {
-    if section.node("every_in_alarm").is_some() {
-        let help = Some("make `every` as short as an alarm needs it".to_owned());
-        section.error("every_in_alarm", "text-point", "a text sensor has one period", help);
-    }
     if format.mode == Mode::Stream && every < format.period {
         let text = format!(
             "it speaks every {} ms and is polled every {} ms",

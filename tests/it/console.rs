@@ -128,6 +128,7 @@ fn picture() -> Picture {
             bytes: 81_920,
             trouble: None,
             waiting: 0,
+            ..JournalStatus::default()
         },
         losses: BTreeMap::from([((Loss::StrayBytes, "rs485-\"1\"".to_owned()), 5)]),
     }
@@ -153,6 +154,7 @@ pub(crate) async fn served_on(bind: &str, journal: PathBuf) -> Served {
         picture: RwLock::new(picture()),
         sinks: vec![("tsdb".to_owned(), Arc::new(Mutex::new(sink)))],
         changed: watch::channel(0).0,
+        unjournaled: tokio::sync::broadcast::Sender::new(1),
         commands: to_core,
         journal,
         rules: Vec::new(),

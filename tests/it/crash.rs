@@ -1,6 +1,6 @@
 //! The journal under SIGKILL: a child process commits as fast as it can and is killed at random moments, again and again.
 //!
-//! Runs in real time. `LIFELINE_CRASH_SEED` repeats a run's decisions (not the moment at which a kill strikes).
+//! Runs in real time. `LIFELINE_KILLS` sets the number of kills; `LIFELINE_CRASH_SEED` repeats a run's decisions (not the moment at which a kill strikes).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,17 +17,20 @@ use lifeline_gateway::point::{DeviceId, PointId};
 use lifeline_gateway::reading::{Batch, Doubt, Reading, Reason, Sample};
 use rusqlite::Connection;
 
+/// As many kills as a run of all tests has time for.
 const KILLS: u64 = 50;
+/// How many kills instead.
+const KILLS_SET: &str = "LIFELINE_KILLS";
 const FOLDER: &str = "LIFELINE_CRASH_DIR";
 const SEED: &str = "LIFELINE_CRASH_SEED";
 /// The child's clock moves one second with each commit.
 const KEEP: Duration = Duration::from_secs(400);
 
 /// SplitMix64.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -39,12 +42,12 @@ fn settings(path: &Path) -> Settings {
     Settings { path: path.into(), commit_every: KEEP, keep: KEEP, max_bytes: 1 << 30 }
 }
 
-fn now(seq: u64) -> Timestamp {
+pub(crate) fn now(seq: u64) -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000).plus(Duration::from_secs(seq))
 }
 
 /// What commit `seq` holds: it follows from seed and number alone, so that the parent can tell it to the last bit.
-fn group(seed: u64, seq: u64) -> Group {
+pub(crate) fn group(seed: u64, seq: u64) -> Group {
     let mut dice = Dice(seed ^ seq.wrapping_mul(0xD6E8_FEB8_6659_FD93));
     let sizes = [0, 1, 10, 100, 600];
     let readings = sizes[usize::try_from(dice.roll(5)).unwrap()];
@@ -72,6 +75,7 @@ fn group(seed: u64, seq: u64) -> Group {
         progress,
         audits: vec![audit(seq)],
         memories: vec![],
+        undated: None,
     }
 }
 
@@ -199,13 +203,13 @@ fn wait(delay: Duration) {
 }
 
 /// What was to be committed, made once.
-struct Expected {
-    seed: u64,
-    groups: Vec<Group>,
+pub(crate) struct Expected {
+    pub(crate) seed: u64,
+    pub(crate) groups: Vec<Group>,
 }
 
 impl Expected {
-    fn of(&mut self, seq: u64) -> &Group {
+    pub(crate) fn of(&mut self, seq: u64) -> &Group {
         while u64::try_from(self.groups.len()).unwrap() < seq {
             self.groups.push(group(self.seed, u64::try_from(self.groups.len()).unwrap() + 1));
         }
@@ -214,13 +218,12 @@ impl Expected {
 }
 
 /// Everything that is readable is exactly what was committed, and nothing announced is missing. Returns the last commit.
-fn check(folder: &Path, groups: &mut Expected, announced: &BTreeMap<u64, u32>, before: u64) -> u64 {
+pub(crate) fn check(folder: &Path, groups: &mut Expected, told: u64, keep: Duration) -> u64 {
     let reader = Reader::open(folder).unwrap();
     let last = reader.last().unwrap().map_or(0, |(seq, at)| {
         assert_eq!(at, now(seq.0));
         seq.0
     });
-    let told = announced.keys().next_back().copied().unwrap_or(0).max(before);
     assert!(last == told || last == told + 1, "{told} announced, {last} found");
 
     let (stored, _, damaged) = reader.groups(Span { from: Seq(0), to: Seq(u64::MAX) }, usize::MAX).unwrap();
@@ -228,7 +231,7 @@ fn check(folder: &Path, groups: &mut Expected, announced: &BTreeMap<u64, u32>, b
     let found: BTreeMap<u64, &Stored> = stored.iter().map(|stored| (stored.seq.0, stored)).collect();
     assert_eq!(found.len(), stored.len(), "nothing twice");
     assert!(stored.is_sorted_by_key(|stored| stored.seq));
-    let kept = last.saturating_sub(KEEP.as_secs());
+    let kept = last.saturating_sub(keep.as_secs());
     groups.of(last.max(1));
     let groups = &groups.groups;
     let mut log = Vec::new();
@@ -285,7 +288,7 @@ impl Drop for Told {
 }
 
 #[test]
-fn fifty_kills_lose_and_repeat_nothing() {
+fn kills_at_random_moments_lose_and_repeat_nothing() {
     let seed = std::env::var(SEED).map_or_else(|_| getrandom::u64().unwrap(), |seed| seed.parse().unwrap());
     let _told = Told(seed);
     let folder = tempfile::tempdir().unwrap();
@@ -293,7 +296,8 @@ fn fifty_kills_lose_and_repeat_nothing() {
     let mut announced = BTreeMap::new();
     let mut groups = Expected { seed, groups: Vec::new() };
     let mut last = 0;
-    for kill in 0..KILLS {
+    let kills = std::env::var(KILLS_SET).map_or(KILLS, |kills| kills.parse().unwrap());
+    for kill in 0..kills {
         let delay = Duration::from_micros(5000 + dice.roll(75_000));
         // Every fifth kill may strike while the journal is opened and recovers; the first ones while it is made.
         let fresh =
@@ -305,7 +309,8 @@ fn fifty_kills_lose_and_repeat_nothing() {
             assert_eq!(announced.insert(seq, sum), None);
         }
         if folder.path().join("journal.db").exists() && (last > 0 || !announced.is_empty()) {
-            last = check(folder.path(), &mut groups, &announced, last);
+            let told = announced.keys().next_back().copied().unwrap_or(0).max(last);
+            last = check(folder.path(), &mut groups, told, KEEP);
         }
     }
     assert!(announced.len() > 100, "only {} commits under load", announced.len());

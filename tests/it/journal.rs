@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lifeline_gateway::alarm::{Alarm, Base, Change, Kind, RuleState, Severity, Transition};
-use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::clock::{Boot, Timestamp};
 use lifeline_gateway::journal::{
     Audit, Deed, Group, Journal, OpenError, Progress, Reader, Seq, Settings, Span, StoreError, Stored,
 };
@@ -231,7 +231,7 @@ fn a_newer_or_foreign_file_is_refused_unchanged() {
         }
         assert!(std::fs::read(&file).unwrap() == before);
     };
-    check("PRAGMA user_version = 3", |error| matches!(error, OpenError::Newer { found: 3, known: 2, .. }));
+    check("PRAGMA user_version = 4", |error| matches!(error, OpenError::Newer { found: 4, known: 3, .. }));
     check("CREATE TABLE other (id)", |error| matches!(error, OpenError::Foreign { .. }));
 }
 
@@ -564,7 +564,7 @@ fn a_journal_of_format_1_learns_audits_and_keeps_what_it_has() {
     let folder = tempfile::tempdir().unwrap();
     Journal::open(&settings(folder.path())).unwrap().commit(&group(START, 3)).unwrap();
     let old = Connection::open(folder.path().join("journal.db")).unwrap();
-    old.execute_batch("DROP TABLE audits; PRAGMA user_version = 1").unwrap();
+    old.execute_batch("DROP TABLE audits; DROP TABLE undated; PRAGMA user_version = 1").unwrap();
     drop(old);
     assert_eq!(Reader::open(folder.path()).unwrap().audits(0, 10).unwrap(), []);
 
@@ -578,4 +578,163 @@ fn a_journal_of_format_1_learns_audits_and_keeps_what_it_has() {
     assert_eq!(reader.audits(0, 10).unwrap(), audits);
     assert_eq!(reader.audits(2, 10).unwrap(), audits[2..]);
     assert_eq!(reader.groups(Span { from: Seq(1), to: Seq(9) }, 1000).unwrap().0.len(), 2);
+}
+
+/// A journal as a cut of power leaves it, with what was committed in the log alone.
+fn with_log(commits: i64) -> tempfile::TempDir {
+    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut journal = open(folder.path());
+    for n in 0..commits {
+        journal.commit(&group(START + n * 1000, 50)).unwrap();
+    }
+    for name in ["journal.db", "journal.db-wal"] {
+        std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn a_damaged_log_is_counted_kept_and_left_behind() {
+    let folder = with_log(100);
+    let log = folder.path().join("journal.db-wal");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&log, &bytes).unwrap();
+
+    let mut journal = open(folder.path());
+    let hidden = journal.hidden();
+    assert!((30..70).contains(&hidden), "{hidden} of 100 commits hidden");
+    assert_eq!((journal.take_damaged(), journal.take_damaged()), (hidden, 0), "told once");
+    let kept = std::fs::read(folder.path().join("damaged-log/journal.db-wal")).unwrap();
+    assert!(kept == bytes, "the damaged log is kept");
+    let (before, ..) = read(folder.path());
+    let last = before.last().unwrap().seq;
+    assert!(last.0 + hidden >= 100, "{} and {hidden}", last.0);
+    let next = journal.commit(&group(START + 200_000, 50)).unwrap();
+    assert!(next.0 > 100, "a number that was used is not used again");
+    for n in 1..200 {
+        journal.commit(&group(START + 200_000 + n * 1000, 50)).unwrap();
+    }
+    drop(journal);
+    let journal = open(folder.path());
+    assert_eq!(journal.hidden(), 0, "told at one start");
+    let mut times = Vec::new();
+    let mut each = |_: &Catalog, reading: &Reading| {
+        times.push(reading.at.as_millis());
+        true
+    };
+    Reader::open(folder.path()).unwrap().history(&[], at(START), at(START + 900_000), &mut each).unwrap();
+    times.dedup();
+    let count = usize::try_from(last.0).unwrap() + 200;
+    assert_eq!(
+        (times.len(), times.is_sorted()),
+        (count, true),
+        "what is before and behind the damage is found by time"
+    );
+}
+
+#[test]
+fn a_torn_end_of_the_log_is_no_damage() {
+    for cut in [1, 30, 4119, 4120, 9000] {
+        let folder = with_log(20);
+        let log = folder.path().join("journal.db-wal");
+        let bytes = std::fs::read(&log).unwrap();
+        std::fs::write(&log, &bytes[..bytes.len() - cut]).unwrap();
+        let mut journal = open(folder.path());
+        assert_eq!(journal.hidden(), 0);
+        let next = journal.commit(&group(START + 30_000, 5)).unwrap();
+        assert!((18..=20).contains(&next.0), "{cut} bytes cut: {next:?}");
+    }
+}
+
+#[test]
+fn readings_of_an_unset_clock_wait_for_their_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    let boot = |id: &str, ms: i64| Boot { id: id.into(), at: at(ms) };
+    let unset = |ms: i64, boot: &Boot| {
+        let mut group = group(ms, 20);
+        for reading in &mut group.batches[0].readings {
+            reading.sample = Sample::Uncertain(1.5, Doubt::Clock);
+        }
+        Group { undated: Some(boot.clone()), ..group }
+    };
+    let (earlier, now) = (boot("earlier", 0), boot("now", 10_000));
+    journal.commit(&unset(1000, &earlier)).unwrap();
+    for n in 0..40 {
+        journal.commit(&unset(20_000 + n * 1000, &now)).unwrap();
+        assert_eq!(journal.date(None).unwrap(), None, "the clock is not set");
+    }
+    assert_eq!(read(folder.path()).0, [], "nothing goes out");
+    // A restart of the gateway, not of the box; then the clock is set, and live readings go on between the slices.
+    drop(journal);
+    let mut journal = open(folder.path());
+    let set = boot("now", START);
+    let mut live = 0;
+    loop {
+        live += 1;
+        journal.commit(&group(START + 100_000 + live * 1000, 20)).unwrap();
+        if journal.date(Some(&set)).unwrap().is_none() {
+            break;
+        }
+    }
+    let (stored, _, damaged) = read(folder.path());
+    assert_eq!((damaged, stored.len()), (0, 41 + usize::try_from(live).unwrap()));
+    let readings = stored.iter().flat_map(|stored| &stored.batches).flat_map(|batch| &batch.readings);
+    let point: Vec<_> = readings.filter(|reading| reading.point == PointId(3)).collect();
+    let doubted = |reading: &&&Reading| matches!(reading.sample, Sample::Uncertain(_, Doubt::Clock));
+    let kept: Vec<i64> = point.iter().filter(doubted).map(|reading| reading.at.as_millis()).collect();
+    assert_eq!(kept, [1000], "what an earlier start left keeps its time and its doubt");
+    let mut right: Vec<i64> =
+        point.iter().filter(|one| !doubted(one)).map(|one| one.at.as_millis() - START).collect();
+    right.retain(|ms| *ms < 100_000);
+    assert_eq!(right, (0..40).map(|n| 10_000 + n * 1000).collect::<Vec<_>>(), "in their order");
+    assert!(stored.is_sorted_by_key(|stored| stored.seq));
+}
+
+#[test]
+fn the_size_is_kept_within_a_twentieth_and_every_loss_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let max_bytes = 20_000_000;
+    let mut journal = Journal::open(&Settings { max_bytes, ..settings(folder.path()) }).unwrap();
+    journal.keep_sinks(&["dead".to_owned(), "live".to_owned()]).unwrap();
+    let (mut lost, mut largest) = (BTreeMap::new(), 0);
+    let number =
+        |n: i64| Sample::Good(f64::from(u32::try_from(n * 2_654_435_761 % (1 << 32)).unwrap()) / 3.0);
+    for n in 0..4000 {
+        let mut group = group(START + n * 1000, 1000);
+        for (reading, k) in group.batches[0].readings.iter_mut().zip(0..) {
+            reading.sample = number(n * 1000 + k + 1);
+        }
+        if n % 10 == 0 {
+            group.transitions = vec![transition("a-high", START + n * 1000, Base::ActiveUnacknowledged)];
+        }
+        let seq = u64::try_from(n).unwrap();
+        group.progress = vec![("live".to_owned(), progress(0, seq, &[]))];
+        journal.commit(&group).unwrap();
+        if journal.has_grown() {
+            for (sink, count) in journal.trim(group.now).unwrap() {
+                *lost.entry(sink).or_insert(0) += count;
+            }
+            largest = largest.max(journal.bytes());
+        }
+    }
+    assert!(largest > max_bytes / 2 && largest < max_bytes / 20 * 21, "{largest} bytes");
+    let (stored, ..) = read(folder.path());
+    let kept = u64::try_from(stored.len()).unwrap() * 1000;
+    assert_eq!(
+        lost,
+        BTreeMap::from([("dead".to_owned(), 4_000_000 - kept)]),
+        "the dead sink's loss, to the reading"
+    );
+    let log = Reader::open(folder.path()).unwrap().transitions(0, 1000).unwrap();
+    assert_eq!(log.len(), 400, "alarms that a sink has not got stay");
+    let figures = journal.figures().unwrap();
+    assert!(figures.bytes_per_hour > 1e7, "{figures:?}");
+    assert_eq!(
+        figures.hours_left.map(|hours| hours < 0.1),
+        Some(true),
+        "a dead sink's room is used up: {figures:?}"
+    );
 }

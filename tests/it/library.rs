@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex};
 
 use lifeline_gateway::bus::Table;
 use lifeline_gateway::bus::text::Mode;
+use lifeline_gateway::poll::plan::wanted;
 use lifeline_gateway::profile::trigger::Act;
+use lifeline_gateway::site::{self, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_modbus::prelude::*;
 use tokio_modbus::server::{Service, rtu, tcp};
@@ -184,4 +186,27 @@ async fn say(mut near: SerialStream, model: Arc<Entry>, line: String) {
         }
         near.write_all(&said).await.unwrap();
     }
+}
+
+#[test]
+fn a_point_whose_read_changes_the_device_is_read_only_by_name() {
+    let names = |points: &str| -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let line = "[[line]]\nname = \"a\"\ntcp = \"10.0.0.5:502\"\n";
+        let device = "[[device]]\nname = \"roof\"\nline = \"a\"\nslave = 3\nprofile = \"lambrecht-raine\"\nevery = \"10s\"\n";
+        std::fs::write(folder.path().join("site.toml"), format!("{line}{device}{points}")).unwrap();
+        let options = Options {
+            site: folder.path().to_path_buf(),
+            profiles: Some("firmware-profiles".into()),
+            ..Options::default()
+        };
+        let (site, found, _) = site::load(&options);
+        let site = site.unwrap_or_else(|| panic!("{found:?}"));
+        let device = &site.devices[0];
+        let read = wanted(&device.profile.fields);
+        assert_eq!(read.len(), device.points.iter().flatten().count());
+        read.into_iter().map(|index| device.profile.fields[index].name.clone()).collect()
+    };
+    assert!(!names("").contains(&"rain-since-read".to_owned()), "{:?}", names(""));
+    assert_eq!(names("points = [\"rain-since-read\"]\n"), ["rain-since-read"]);
 }

@@ -234,7 +234,8 @@ async fn a_line_that_is_full_spares_dead_devices_a_twentieth() {
     let dead = heard.iter().filter(|one| one.slave > 24).count();
     let live: u32 = answered(&heard).values().sum();
     let live_s = f64::from(live) * 0.153;
-    let dead_s = f64::from(u32::try_from(dead).unwrap()) * 2.0;
+    // A timeout of 1 s and the tail of a frame: late answers are told apart by a shorter question.
+    let dead_s = f64::from(u32::try_from(dead).unwrap()) * 1.03;
     println!("full line: live devices had {live_s:.0} s, dead ones {dead_s:.0} s of 2000 s");
     assert!(dead >= 8 && dead_s <= live_s * 0.06, "{dead_s} of {live_s}");
     let counts = answered(&heard);
@@ -362,7 +363,8 @@ async fn a_step_of_the_wall_clock_neither_stalls_nor_hurries_a_poll() {
         let heard = wire.heard();
         let polls = answered(&heard)[&1];
         assert!((59..=61).contains(&polls), "{polls} polls after a step of {by_ms} ms");
-        assert_eq!(missed(&polled[..1]), 0);
+        let lost = polled.iter().flat_map(|polled| &polled.losses);
+        assert!(!lost.clone().any(|(loss, device, _)| *loss == Loss::MissedPoll && device == "d1"));
         let probes = heard.iter().filter(|one| one.slave == 2).count();
         assert!((1..=60).contains(&probes), "{probes} probes after a step of {by_ms} ms");
     }

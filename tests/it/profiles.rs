@@ -56,6 +56,28 @@ fn all_profiles_keep_their_own_vectors() {
 }
 
 #[test]
+fn every_class_of_risk_points_has_its_library() {
+    let profiles = library::profiles(&folder()).unwrap();
+    let count = |classes: &[&str]| {
+        profiles.iter().filter(|(profile, _)| classes.contains(&profile.class.as_str())).count()
+    };
+    assert!(count(&["gas-pressure", "gas-concentration", "gas-flow"]) >= 8);
+    assert!(count(&["water-level", "rain", "water-flow"]) >= 8);
+    assert!(count(&["displacement", "crack", "tilt", "soil", "vibration"]) >= 8);
+    assert!(count(&["elevator"]) >= 8);
+    assert!(profiles.len() >= 40);
+    for (profile, _) in &profiles {
+        let text = profile.about.quirks.len() + profile.about.uncertain.len();
+        assert!(text > 0, "{} has neither quirks nor what is not proved", profile.name);
+        assert!(
+            profile.serial.is_some() || profile.about.slave.is_some() || profile.class == "power",
+            "{}",
+            profile.name
+        );
+    }
+}
+
+#[test]
 fn a_broken_register_map_is_found_by_its_vectors() {
     let text = fs::read_to_string(folder().join("keller-series30.toml")).unwrap();
     assert!(read(&text).is_ok());

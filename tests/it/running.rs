@@ -11,12 +11,16 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use lifeline_gateway::alarm::engine::replay;
+use lifeline_gateway::clock::{Clock, SystemClock, Timestamp};
 use lifeline_gateway::gateway::keeper::digest;
 use lifeline_gateway::journal::{Reader, Seq, Span};
+use lifeline_gateway::reading::{Doubt, Sample};
 use tokio_modbus::prelude::*;
 use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
 
 const KILLS: u32 = 50;
+/// How many kills instead.
+const KILLS_SET: &str = "LIFELINE_GATEWAY_KILLS";
 
 /// Holding register n is a sawtooth of the calls so far, so that a threshold is crossed again and again.
 #[derive(Clone)]
@@ -39,7 +43,7 @@ impl tokio_modbus::server::Service for Sawtooth {
     }
 }
 
-fn serve() -> std::net::SocketAddr {
+pub(crate) fn serve() -> std::net::SocketAddr {
     let (to, from) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -57,7 +61,7 @@ fn serve() -> std::net::SocketAddr {
     from.recv().unwrap()
 }
 
-fn documents(folder: &Path, server: std::net::SocketAddr) {
+pub(crate) fn documents(folder: &Path, server: std::net::SocketAddr) {
     let profile = "[profile]\nname = \"saw\"\nclass = \"io\"\nmaker = \"test\"\nsource = \"test\"\n[[point]]\nname = \"x\"\nat = \"holding 0\"\ntype = \"u16\"\n[[point]]\nname = \"y\"\nat = \"holding 1\"\ntype = \"u16\"\n";
     let mut site = String::new();
     for n in 0..4 {
@@ -78,7 +82,12 @@ fn documents(folder: &Path, server: std::net::SocketAddr) {
 
 /// Starts the gateway; announced commits come out of the channel.
 fn start(folder: &Path) -> (Child, mpsc::Receiver<(u64, String)>) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_lifeline"))
+    start_as(folder, Command::new(env!("CARGO_BIN_EXE_lifeline")))
+}
+
+/// The same through another program, which runs the gateway with the arguments that follow.
+fn start_as(folder: &Path, mut command: Command) -> (Child, mpsc::Receiver<(u64, String)>) {
+    let mut child = command
         .args(["run", "--log", "json", "--log-filter", "lifeline_gateway=debug"])
         .args(["--config", "gateway.toml", "--site", "site", "--profiles", "profiles"])
         .current_dir(folder)
@@ -132,12 +141,13 @@ fn on_disk(folder: &Path) -> BTreeMap<u64, String> {
 }
 
 #[test]
-fn killed_fifty_times_it_keeps_what_it_announced() {
+fn killed_again_and_again_it_keeps_what_it_announced() {
     let folder = tempfile::tempdir().unwrap();
     documents(folder.path(), serve());
     let mut announced: BTreeMap<u64, String> = BTreeMap::new();
     let mut random = 0x9E37_79B9_u64;
-    for kill in 0..KILLS {
+    let kills = std::env::var(KILLS_SET).map_or(KILLS, |kills| kills.parse().unwrap());
+    for kill in 0..kills {
         let (mut child, commits) = start(folder.path());
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let until = Instant::now() + Duration::from_millis(60 + (random >> 33) % 250);
@@ -176,6 +186,116 @@ fn sigterm_ends_it_within_two_seconds_with_everything_committed() {
     assert!(status.success(), "{status}");
     let last = commits.iter().last().unwrap_or(first);
     assert_eq!(on_disk(folder.path()).last_key_value().map(|(seq, _)| *seq), Some(last.0));
+}
+
+/// Whether a program is there; where all are required it must be.
+fn there(program: &str) -> bool {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    assert!(there || std::env::var_os("LIFELINE_REQUIRE_SERVERS").is_none(), "{program} is not installed");
+    if !there {
+        eprintln!("skipped: {program} is not installed");
+    }
+    there
+}
+
+#[test]
+fn on_a_disk_without_any_room_it_starts_and_mends_itself() {
+    if !there("prlimit") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), serve());
+    let (mut child, commits) = start(folder.path());
+    let mut announced: BTreeMap<u64, String> = commits.iter().take(30).collect();
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    child.wait().unwrap();
+    announced.extend(commits);
+    // The second start on a full disk: what was kept for the first one is used up, and no file can grow by a byte.
+    std::fs::remove_file(folder.path().join("journal/reserve")).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -S -f 0; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_lifeline")]);
+    let (mut child, commits) = start_as(folder.path(), shell);
+    let none = commits.recv_timeout(Duration::from_millis(1500));
+    assert!(none.is_err(), "nothing can be committed: {none:?}");
+    assert_eq!(child.try_wait().unwrap(), None, "it runs");
+    let room = ["--pid", &child.id().to_string(), "--fsize=unlimited:unlimited"];
+    assert!(Command::new("prlimit").args(room).status().unwrap().success());
+    let first =
+        commits.recv_timeout(Duration::from_secs(20)).expect("it commits by itself when there is room");
+    assert!(announced.keys().all(|seq| *seq < first.0), "no number twice");
+    announced.insert(first.0, first.1);
+    announced.extend(commits.iter().take(20));
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    let disk = on_disk(folder.path());
+    let empty = digest(&[]);
+    for (seq, told) in announced {
+        assert!(told == empty || disk.get(&seq) == Some(&told), "commit {seq}");
+    }
+    let reader = Reader::open(&folder.path().join("journal")).unwrap();
+    let log = reader.transitions(0, 10_000).unwrap();
+    let disk = log.iter().find(|(_, transition)| transition.alarm.rule == "gateway-disk");
+    assert!(disk.is_some(), "a person is told");
+}
+
+/// The library that shows a program another time; where all servers are required it must be there.
+fn faketime() -> Option<std::path::PathBuf> {
+    let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib", "/usr/local/lib"];
+    let mut files = folders.iter().map(|folder| Path::new(folder).join("faketime/libfaketimeMT.so.1"));
+    let found = files.find(|file| file.exists());
+    assert!(
+        found.is_some() || std::env::var_os("LIFELINE_REQUIRE_SERVERS").is_none(),
+        "faketime is not installed"
+    );
+    if found.is_none() {
+        eprintln!("skipped: faketime is not installed");
+    }
+    found
+}
+
+#[test]
+fn a_box_that_boots_in_1970_puts_its_readings_right() {
+    let Some(faketime) = faketime() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), serve());
+    let begin = SystemClock::new().now();
+    let time = folder.path().join("time");
+    std::fs::write(&time, "@1970-01-01 00:05:00").unwrap();
+    let mut faked = Command::new(env!("CARGO_BIN_EXE_lifeline"));
+    faked.env("LD_PRELOAD", faketime).env("FAKETIME_TIMESTAMP_FILE", &time).env("FAKETIME_NO_CACHE", "1");
+    faked.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+    let (mut child, commits) = start_as(folder.path(), faked);
+    let held = commits.iter().take(40).last().unwrap().0;
+    let journal = folder.path().join("journal");
+    let reader = Reader::open(&journal).unwrap();
+    let (early, ..) = reader.groups(Span { from: Seq(1), to: Seq(held + 1) }, usize::MAX).unwrap();
+    assert!(early.is_empty(), "nothing goes out before its time is known");
+    // Now the clock is set.
+    std::fs::write(&time, "+0").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut found = Vec::new();
+    while found.len() < 60 && Instant::now() < deadline {
+        assert!(commits.recv_timeout(Duration::from_secs(20)).is_ok());
+        (found, ..) = reader.groups(Span { from: Seq(1), to: Seq(u64::MAX) }, usize::MAX).unwrap();
+    }
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    child.wait().unwrap();
+    let end = SystemClock::new().now();
+    (found, ..) = reader.groups(Span { from: Seq(1), to: Seq(u64::MAX) }, usize::MAX).unwrap();
+    let mut times: BTreeMap<u32, Vec<Timestamp>> = BTreeMap::new();
+    for reading in found.iter().flat_map(|stored| &stored.batches).flat_map(|batch| &batch.readings) {
+        let (from, to) = (begin.minus(Duration::from_secs(2)), end.plus(Duration::from_secs(2)));
+        assert!(from <= reading.at && reading.at <= to, "{} is not between {from} and {to}", reading.at);
+        assert!(!matches!(reading.sample, Sample::Uncertain(_, Doubt::Clock)), "its time is known");
+        times.entry(reading.point.0).or_default().push(reading.at);
+    }
+    assert!(times.len() > 4, "points of all devices");
+    for (point, mut times) in times {
+        times.sort();
+        let count = times.len();
+        times.dedup();
+        assert_eq!(times.len(), count, "a time of point {point} stands twice");
+    }
 }
 
 fn lifeline(arguments: &[&str]) -> (Option<i32>, String) {

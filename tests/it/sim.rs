@@ -396,6 +396,7 @@ fn site(lines: Vec<Address>, devices: Vec<(&str, u8, Profile)>) -> Site {
     Site {
         catalog: Arc::new(catalog),
         timezone: "Asia/Shanghai".to_owned(),
+        trust: lifeline_gateway::clock::Trust::Set,
         lines,
         devices: specs.collect(),
         derived: Vec::new(),

@@ -179,6 +179,7 @@ fn picture() -> Picture {
             bytes: 45_678,
             trouble: None,
             waiting: 0,
+            ..JournalStatus::default()
         },
         losses: BTreeMap::from([((Loss::StrayBytes, "rs485-1".to_owned()), 34)]),
     }
@@ -191,6 +192,7 @@ fn board() -> Board {
         picture: RwLock::new(picture()),
         sinks: vec![("tsdb".to_owned(), Arc::new(Mutex::new(status)))],
         changed: watch::Sender::new(0),
+        unjournaled: tokio::sync::broadcast::Sender::new(1),
         commands: mpsc::channel(1).0,
         journal: "unused".into(),
         rules: rules(),

@@ -70,6 +70,14 @@ impl Case {
         all
     }
 
+    /// `points` of the site's document: all of them by name where some are read only by name.
+    fn points(&self) -> String {
+        let fields = self.fields();
+        let names: Vec<_> = fields.iter().filter(|field| !field.hidden).map(|field| &field.name).collect();
+        let by_name = fields.iter().any(|field| field.destructive);
+        if by_name { format!("points = {names:?}\n") } else { String::new() }
+    }
+
     /// Period and timeout. A machine that stands still for seconds is no silent device; only a damaged line must be waited out.
     fn pace(&self) -> (Duration, Duration) {
         let long = Duration::from_secs(15);
@@ -171,10 +179,11 @@ fn documents(folder: &Path, lines: &[(Vec<Case>, String)]) -> Options {
         writeln!(site, "[[line]]\nname = \"{line}\"\n{way}").unwrap();
         for case in cases {
             let triggers: Vec<_> = case.model.profile.triggers.iter().map(|trigger| &trigger.name).collect();
+            let points = case.points();
             let Case { device, slave, model, firmware, .. } = case;
             write!(
                 site,
-                "[[device]]\nname = \"{device}\"\nline = \"{line}\"\nslave = {slave}\nprofile = \"{}\"\nallow = {triggers:?}\n",
+                "[[device]]\nname = \"{device}\"\nline = \"{line}\"\nslave = {slave}\nprofile = \"{}\"\nallow = {triggers:?}\n{points}",
                 model.profile.name
             )
             .unwrap();

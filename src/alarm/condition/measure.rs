@@ -101,6 +101,11 @@ pub struct Measured {
 }
 
 impl Measure {
+    /// Whether it answers by 1 or 0.
+    pub const fn is_yes_or_no(&self) -> bool {
+        matches!(self, Self::Stuck { .. } | Self::Outside { .. } | Self::State { .. } | Self::Combined { .. })
+    }
+
     /// How far back the measure remembers.
     pub fn memory(&self) -> Duration {
         const DAY: Duration = Duration::from_secs(86_400);

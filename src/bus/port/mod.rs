@@ -30,6 +30,11 @@ pub trait Port: Send {
     /// Opens a new stream; an earlier one is closed by then.
     fn open(&mut self) -> Opening<'_>;
 
+    /// Whether it leads to a wire of the real world, on which a fraction of a millisecond counts.
+    fn is_wire(&self) -> bool {
+        false
+    }
+
     /// Whether the other side has come by itself, so that there is no reason to hold back.
     fn is_ready(&self) -> bool {
         false
@@ -124,6 +129,10 @@ pub(crate) fn plain(cause: &dyn Error) -> String {
 pub struct Outward(pub Address);
 
 impl Port for Outward {
+    fn is_wire(&self) -> bool {
+        self.0.is_serial()
+    }
+
     fn open(&mut self) -> Opening<'_> {
         match &self.0 {
             Address::Tcp(to) | Address::RtuOverTcp(to) | Address::AsciiOverTcp(to) => Box::pin(async {

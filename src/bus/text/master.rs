@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::bus::backoff::Backoff;
 use crate::bus::port::{Outward, Port, Stream, plain};
+use crate::bus::tap::Tap;
 use crate::bus::text::{Dialect, Echo, Format, Line, Receiver, Words};
 use crate::bus::{Address, Failure, LineSettings};
 use crate::loss::{Loss, Losses};
@@ -60,6 +61,8 @@ pub struct TextMaster {
     silent: u32,
     trouble: Option<String>,
     chunk: Vec<u8>,
+    /// Bytes so far.
+    pub tap: Tap,
 }
 
 enum Got {
@@ -93,6 +96,7 @@ impl TextMaster {
             silent: 0,
             trouble: None,
             chunk: vec![0; 512],
+            tap: Tap::default(),
         }
     }
 
@@ -116,7 +120,10 @@ impl TextMaster {
         self.writing = true;
         let Some(stream) = &mut self.stream else { return told(Err(Failure::LineDown), now()) };
         match timeout_at(begun + timeout, stream.write_all(dialect.command())).await {
-            Ok(Ok(())) => self.writing = false,
+            Ok(Ok(())) => {
+                self.writing = false;
+                self.tap.sent(dialect.command(), now());
+            }
             Ok(Err(error)) => return told(Err(self.lost(&plain(&error), losses)), now()),
             Err(_) => return told(Err(self.lost("takes no bytes", losses)), now()),
         }
@@ -288,6 +295,7 @@ impl TextMaster {
             Ok(Ok(0)) => Got::End("the other side closed".to_owned()),
             Ok(Ok(count)) => {
                 self.last_byte = self.looked;
+                self.tap.received(self.chunk.get(..count).unwrap_or_default(), self.looked);
                 Got::Bytes(count)
             }
             Ok(Err(error)) => Got::End(plain(&error)),

@@ -285,7 +285,8 @@ impl<'a> Build<'a> {
     fn know(&mut self, id: PointId, every: Duration, range: Option<(f64, f64)>, datum: Option<String>) {
         let Some(point) = self.catalog.point(id) else { return };
         let datum = datum.filter(|_| point.unit.is_some_and(|unit| unit.quantity() == "length"));
-        self.known.push(Known { id, name: point.name.clone(), unit: point.unit, every, range, datum });
+        let (name, unit, states) = (point.name.clone(), point.unit, point.states.clone());
+        self.known.push(Known { id, name, unit, every, range, datum, states });
     }
 
     fn derived(&mut self, section: &Section<'_>, names: &mut Names) {
@@ -351,6 +352,7 @@ impl<'a> Build<'a> {
             lines: lines.collect(),
             catalog: Arc::new(self.catalog),
             timezone: self.settings.timezone,
+            trust: self.settings.trust,
             devices: self.devices,
             derived: self.derived,
             rules: self.rules,

@@ -1,0 +1,258 @@
+//! The journal when the power is cut, and when its disk fails, at every write and sync of a script.
+//!
+//! The script makes a journal, commits, removes old records, checkpoints, closes, opens and commits again. It is run once for each of
+//! its operations, with the fault there; after it the journal must hold what it confirmed, to the last bit, and take more.
+//! `LIFELINE_POWER=all` runs every kind of loss at every operation and cuts the power again at every operation of the recovery.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lifeline_gateway::journal::{Journal, Settings};
+use lifeline_gateway::point::Catalog;
+use rusqlite::Connection;
+
+use crate::crash::{Dice, Expected, check, group, now};
+use crate::vfs::{Disk, Fault, Left, Plan, forget};
+
+const SEED: u64 = 0x11FE_11FE;
+/// The clock moves one second with each commit.
+const KEEP: Duration = Duration::from_secs(3);
+const TRIES: u32 = 3;
+const FIRST: u64 = 3;
+const SECOND: u64 = 6;
+const LAST: u64 = 8;
+
+/// What is committed takes longer to make than to commit.
+static MADE: Mutex<Vec<Expected>> = Mutex::new(Vec::new());
+
+/// A journal on a disk that can fail, and what it confirmed.
+struct Machine {
+    folder: tempfile::TempDir,
+    disk: Arc<Disk>,
+    journal: Option<Journal>,
+    told: u64,
+    groups: Expected,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.journal = None;
+        forget(&self.disk);
+        let groups = Expected { seed: SEED, groups: std::mem::take(&mut self.groups.groups) };
+        MADE.lock().unwrap().push(groups);
+    }
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // The room that is kept for a full disk is not what is tested here, and costs a sync of the real disk.
+        std::fs::write(folder.path().join("reserve"), "").unwrap();
+        let disk = Disk::under(folder.path());
+        let made = MADE.lock().unwrap().pop();
+        let groups = made.unwrap_or(Expected { seed: SEED, groups: Vec::new() });
+        Self { folder, disk, journal: None, told: 0, groups }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn open(&mut self) -> bool {
+        let settings =
+            Settings { path: self.path().into(), commit_every: KEEP, keep: KEEP, max_bytes: 1 << 30 };
+        self.journal = (0..TRIES).find_map(|_| Journal::open(&settings).ok());
+        let Some(journal) = &mut self.journal else { return false };
+        let catalog = Catalog { version: "version-0".to_owned(), ..Catalog::default() };
+        (0..TRIES).any(|_| journal.keep_site(&catalog, &[], now(0)).is_ok())
+            && (0..TRIES).any(|_| journal.keep_sinks(&["tsdb".to_owned()]).is_ok())
+    }
+
+    /// Commits up to number `last`; a refused group is tried again, as the gateway does.
+    fn commit_to(&mut self, last: u64) -> bool {
+        let Some(journal) = &mut self.journal else { return false };
+        while self.told < last {
+            let next = self.groups.of(self.told + 1);
+            let Some(seq) = (0..TRIES).find_map(|_| journal.commit(next).ok()) else { return false };
+            assert_eq!(seq.0, self.told + 1);
+            self.told = seq.0;
+        }
+        true
+    }
+
+    /// Retention and checkpoints may fail; nothing depends on them.
+    fn tidy(&mut self, checkpoint: &str) {
+        if let Some(journal) = &mut self.journal {
+            let _ = journal.trim(now(self.told));
+        }
+        if let Ok(hand) = Connection::open(self.path().join("journal.db")) {
+            let _ = hand.query_row(&format!("PRAGMA wal_checkpoint({checkpoint})"), [], |_| Ok(()));
+        }
+    }
+
+    /// From wherever it stands to its end; false when an operation failed again and again.
+    fn script(&mut self) -> bool {
+        if self.told < SECOND {
+            if self.journal.is_none() && !self.open() || !self.commit_to(FIRST) {
+                return false;
+            }
+            self.tidy("TRUNCATE");
+            if !self.commit_to(SECOND) {
+                return false;
+            }
+            self.journal = None;
+        }
+        if self.journal.is_none() && !self.open() || !self.commit_to(LAST) {
+            return false;
+        }
+        self.tidy("PASSIVE");
+        true
+    }
+
+    fn cut(&mut self, left: Left) {
+        self.journal = None;
+        self.disk.restart(left);
+    }
+
+    /// What is on disk is what was confirmed, or one more; the journal opens and takes more.
+    fn check(&mut self) {
+        let path = self.folder.path().to_owned();
+        if std::fs::metadata(path.join("journal.db")).is_ok_and(|file| file.len() > 0) || self.told > 0 {
+            assert!(self.journal.is_some() || self.open(), "it opens");
+            let hidden = self.journal.as_ref().map(Journal::hidden);
+            assert_eq!(hidden, Some(0), "a torn end of the log is no damage");
+            self.told = check(&path, &mut self.groups, self.told, KEEP);
+        }
+    }
+
+    /// A life after the fault: everything there, and more taken.
+    fn go_on(&mut self) {
+        self.check();
+        assert!(self.journal.is_some() || self.open(), "it opens");
+        assert!(self.commit_to(self.told + 1), "it takes more");
+        self.check();
+    }
+}
+
+fn operations() -> u64 {
+    let mut machine = Machine::new();
+    machine.disk.plan(None);
+    assert!(machine.script());
+    machine.disk.operations()
+}
+
+fn all() -> bool {
+    std::env::var("LIFELINE_POWER").is_ok_and(|which| which == "all")
+}
+
+/// Runs `each` for the numbers below `count`, on two threads, and says at which number it failed.
+fn for_each(count: u64, each: impl Fn(u64) + Sync) {
+    let part = |start: u64| {
+        for number in (start..count).step_by(2) {
+            let told = Told(number);
+            each(number);
+            std::mem::forget(told);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| part(0));
+        part(1);
+    });
+}
+
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        eprintln!("at operation {}", self.0);
+    }
+}
+
+#[test]
+fn a_cut_of_power_at_any_operation_loses_nothing_confirmed() {
+    let count = operations();
+    assert!(count > 100, "{count} operations");
+    for_each(count, |at| {
+        let lefts = [Left::Nothing, Left::Some(at), Left::Some(!at), Left::Zeros, Left::All];
+        let some = usize::try_from(at % 5).unwrap();
+        for left in if all() { &lefts[..] } else { &lefts[some..=some] } {
+            let mut machine = Machine::new();
+            machine.disk.plan(Some(Plan { fault: Fault::PowerCut, at, for_ever: true }));
+            machine.script();
+            machine.cut(*left);
+            machine.go_on();
+        }
+    });
+}
+
+#[test]
+fn a_second_cut_while_it_recovers_loses_nothing_either() {
+    let count = operations();
+    for_each(count, |at| {
+        if !all() && at % 3 != 0 {
+            return;
+        }
+        let mut dice = Dice(at);
+        let mut again = 0;
+        loop {
+            let mut machine = Machine::new();
+            machine.disk.plan(Some(Plan { fault: Fault::PowerCut, at, for_ever: true }));
+            machine.script();
+            machine.cut(Left::Some(at));
+            // Recovery: open, the rest of the script, a clean end.
+            let cut = if all() { again } else { dice.roll(60) };
+            machine.disk.plan(Some(Plan { fault: Fault::PowerCut, at: cut, for_ever: true }));
+            machine.script();
+            machine.journal = None;
+            let met = machine.disk.met() > 0;
+            machine.cut(Left::Some(at ^ cut));
+            machine.go_on();
+            again += 1;
+            if !all() || !met {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_failing_call_at_any_operation_loses_nothing_and_stops_nothing() {
+    let count = operations();
+    for_each(count, |at| {
+        let plans =
+            [Fault::Full, Fault::Failure].map(|fault| [false, true].map(|for_ever| (fault, for_ever)));
+        let plans: Vec<(Fault, bool)> = plans.into_iter().flatten().collect();
+        let some = usize::try_from(at % 4).unwrap();
+        for (fault, for_ever) in if all() { &plans[..] } else { &plans[some..=some] } {
+            let mut machine = Machine::new();
+            machine.disk.plan(Some(Plan { fault: *fault, at, for_ever: *for_ever }));
+            let done = machine.script();
+            assert!(done || *for_ever, "{fault:?} once stops nothing");
+            // The disk is whole again; the same journal goes on.
+            machine.disk.plan(None);
+            assert!(machine.script(), "it goes on by itself");
+            assert_eq!(machine.told, LAST);
+            machine.check();
+            // What was confirmed beside a failed sync is as durable as the rest.
+            machine.cut(Left::Nothing);
+            machine.check();
+            assert_eq!(machine.told, LAST, "confirmed and there");
+            machine.go_on();
+        }
+    });
+}
+
+#[test]
+fn the_disk_of_these_tests_loses_what_was_not_synced() {
+    // A store that syncs nothing must lose, or the tests above could not fail.
+    let machine = Machine::new();
+    let file = machine.path().join("journal.db");
+    let store = Connection::open(&file).unwrap();
+    store.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL; CREATE TABLE a (b);").unwrap();
+    store.execute_batch("INSERT INTO a VALUES (1)").unwrap();
+    drop(store);
+    machine.disk.restart(Left::Nothing);
+    assert!(std::fs::metadata(&file).map_or(0, |file| file.len()) == 0, "nothing was durable");
+    assert_eq!(group(SEED, 1).now, now(1));
+}
