@@ -135,6 +135,8 @@ fn site(count: u32, condition: impl Fn(u32) -> Condition) -> (Vec<Rule>, Catalog
             advice: "close the valve and call the company".into(),
             basis: "bench".into(),
             latched: false,
+            guide: Default::default(),
+            bonds: Default::default(),
         }
     };
     let catalog = Catalog {

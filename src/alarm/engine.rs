@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use crate::alarm::condition::Entry;
 use crate::alarm::condition::level::Step;
+use crate::alarm::drill::{self, Drills};
 use crate::alarm::lifecycle::{Event, Refusal};
+use crate::alarm::load::Load;
+use crate::alarm::settle::{Deadlines, list, register};
 use crate::alarm::watch::{Cause, Gauge, Watch};
 use crate::alarm::{Alarm, Base, Change, Condition, Rule, RuleState, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::point::{Catalog, PointId};
-use crate::reading::Reading;
+use crate::reading::{Reading, Sample};
 
 /// A reading stamped further ahead than this is taken at the time of its arrival.
 const AHEAD_MAX: Duration = Duration::from_secs(120);
@@ -29,7 +32,7 @@ const AHEAD_MAX: Duration = Duration::from_secs(120);
 /// use lifeline_gateway::{clock::Timestamp, point::{Catalog, PointId}};
 /// let condition = Condition::Stale { after: Duration::from_secs(45), severity: Severity::Yellow, points: vec![PointId(0)] };
 /// let rule = Rule { id: RuleId(0), name: "pump-stale".into(), version: "1".into(), point: PointId(0), kind: Kind::Sensor, condition,
-///     advice: String::new(), basis: String::new(), latched: false };
+///     advice: String::new(), basis: String::new(), latched: false, guide: Default::default(), bonds: Default::default() };
 /// let mut engine = Engine::new("nanan-01", vec![rule], &Catalog::default());
 /// engine.tick(Timestamp::from_millis(0));
 /// engine.tick(Timestamp::from_millis(45_001));
@@ -37,18 +40,26 @@ const AHEAD_MAX: Duration = Duration::from_secs(120);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Engine {
-    site: String,
-    watches: Vec<Watch>,
+    pub(crate) site: String,
+    pub(crate) watches: Vec<Watch>,
     /// The watches that look at each point, by point number, each with the number of the point among the watch's inputs.
     routes: Vec<Vec<(usize, usize)>>,
     /// When to look at which silent device; a number that is heard moves nothing here, the timer looks again when it fires.
     timers: BinaryHeap<Reverse<(Timestamp, usize)>>,
     started: bool,
-    out: Vec<Transition>,
+    pub(crate) out: Vec<Transition>,
     /// Watches whose rule state changed.
-    changed: Vec<usize>,
+    pub(crate) changed: Vec<usize>,
     /// Names of rules that are gone and whose states are to be emptied.
     gone: Vec<String>,
+    /// When to look at which overlay, chatter or doubt; an entry that is not the watch's registered one is void.
+    pub(crate) deadlines: Deadlines,
+    /// The watches that a rule's alarm explains, by rule name.
+    pub(crate) explains: BTreeMap<String, Vec<usize>>,
+    /// The watches that a point may suppress.
+    pub(crate) hides: BTreeMap<PointId, Vec<usize>>,
+    pub(crate) drills: Drills,
+    pub(crate) load: Load,
 }
 
 impl Engine {
@@ -62,6 +73,16 @@ impl Engine {
                 }
             }
         }
+        let mut explains: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut hides: BTreeMap<PointId, Vec<usize>> = BTreeMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            for cause in rule.bonds.causes.iter().filter_map(|id| rules.iter().find(|rule| rule.id == *id)) {
+                explains.entry(cause.name.clone()).or_default().push(index);
+            }
+            if let Some(suppress) = &rule.bonds.suppress {
+                hides.entry(suppress.point).or_default().push(index);
+            }
+        }
         let watches = rules.into_iter().map(|rule| Watch::new(site, rule, catalog)).collect();
         Self {
             site: site.to_owned(),
@@ -72,6 +93,11 @@ impl Engine {
             out: Vec::new(),
             changed: Vec::new(),
             gone: Vec::new(),
+            deadlines: BinaryHeap::new(),
+            explains,
+            hides,
+            drills: Drills::default(),
+            load: Load::default(),
         }
     }
 
@@ -85,9 +111,12 @@ impl Engine {
             match names.get(&name).and_then(|&index| Some((index, self.watches.get_mut(index)?))) {
                 Some((index, watch)) => {
                     watch.restore(state, last, now, &mut self.out);
-                    list(&mut self.changed, index, watch);
+                    list(&mut self.changed, &mut self.deadlines, index, watch);
                 }
                 None if state == RuleState::default() => {}
+                None if name.strip_suffix(drill::SUFFIX).is_some_and(|rule| names.contains_key(rule)) => {
+                    self.drills.restore(name, state);
+                }
                 None => {
                     self.out.extend(state.alarm.and_then(|alarm| removed(alarm, now)));
                     self.gone.push(name);
@@ -95,6 +124,9 @@ impl Engine {
             }
         }
         self.start(now);
+        (0..self.watches.len()).for_each(|index| self.touched(index));
+        self.explain_all(now);
+        self.settle(0, now);
     }
 
     /// Takes the rules of other documents. A rule that asks the same of the same point goes on as it is, delays under way and all; one that asks something else
@@ -102,12 +134,14 @@ impl Engine {
     pub fn reload(&mut self, rules: Vec<Rule>, catalog: &Catalog, now: Timestamp) {
         let fresh = Self::new(&self.site, rules, catalog);
         let watches = std::mem::replace(&mut self.watches, fresh.watches);
-        self.routes = fresh.routes;
+        (self.routes, self.explains, self.hides) = (fresh.routes, fresh.explains, fresh.hides);
         let mut before: BTreeMap<String, Watch> =
             watches.into_iter().map(|watch| (watch.rule.name.clone(), watch)).collect();
         self.changed.clear();
         self.timers.clear();
-        let Self { watches, timers, out, changed, started, .. } = self;
+        self.deadlines.clear();
+        let from = self.out.len();
+        let Self { watches, timers, out, changed, started, deadlines, .. } = self;
         for (index, watch) in watches.iter_mut().enumerate() {
             match before.remove(&watch.rule.name) {
                 Some(old) => watch.succeed(old, now, out),
@@ -118,7 +152,8 @@ impl Engine {
                 }
             }
             watch.listed = false;
-            list(changed, index, watch);
+            list(changed, deadlines, index, watch);
+            register(deadlines, index, watch);
             if let Gauge::Stale(stale) = &watch.gauge
                 && *started
                 && !stale.raised
@@ -131,6 +166,9 @@ impl Engine {
             self.out.extend(state.alarm.and_then(|alarm| removed(alarm, now)));
             self.gone.push(name);
         }
+        self.drills.keep(|rule| self.watches.iter().any(|watch| watch.rule.name == rule), now, &mut self.out);
+        self.explain_all(now);
+        self.settle(from, now);
     }
 
     /// Takes one reading.
@@ -138,8 +176,12 @@ impl Engine {
         if !self.started {
             self.start(now);
         }
+        let from = self.out.len();
         let at = if reading.at > now.plus(AHEAD_MAX) { now } else { reading.at };
-        let Self { watches, routes, timers, out, changed, .. } = self;
+        if !self.hides.is_empty() {
+            self.hide(reading, Cause::plain(at, now));
+        }
+        let Self { watches, routes, timers, out, changed, deadlines, .. } = self;
         for &(index, slot) in route(routes, reading.point) {
             let Some(watch) = watches.get_mut(index) else { continue };
             let cause = Cause { value: reading.sample.value(), ..Cause::plain(at, now) };
@@ -148,12 +190,15 @@ impl Engine {
                     if cause.value.is_some() && stale.hear(at, now) {
                         timers.push(Reverse((stale.due(), index)));
                         watch.follow(Cause::plain(at, now), out);
-                        list(changed, index, watch);
+                        list(changed, deadlines, index, watch);
                     }
                 }
                 Gauge::Threshold(gauge) => {
                     if !gauge.is_newest(at) {
                         continue;
+                    }
+                    if let (Sample::Good(value), false) = (&reading.sample, gauge.is_calm()) {
+                        watch.trend.push(at, *value);
                     }
                     match Entry::of(&reading.sample, gauge.direction) {
                         Entry::Whole(value) => {
@@ -170,13 +215,16 @@ impl Engine {
                             watch.verify(Event::Bad, cause, out);
                         }
                     }
-                    list(changed, index, watch);
+                    list(changed, deadlines, index, watch);
                 }
                 Gauge::Measured(_) => {
                     watch.measure(slot, &reading.sample, cause, out);
-                    list(changed, index, watch);
+                    list(changed, deadlines, index, watch);
                 }
             }
+        }
+        if from < self.out.len() {
+            self.settle(from, now);
         }
     }
 
@@ -195,22 +243,53 @@ impl Engine {
         if !self.started {
             self.start(now);
         }
-        while let Some(&Reverse((due, index))) = self.timers.peek() {
-            if due > now {
-                return;
+        let from = self.out.len();
+        loop {
+            let silent = self.timers.peek().map(|&Reverse((due, index))| (due, index, false));
+            let other = self.deadlines.peek().map(|&Reverse((due, index))| (due, index, true));
+            let first = [silent, other].into_iter().flatten().min();
+            match first.filter(|(due, ..)| *due <= now) {
+                Some((due, index, false)) => self.silent(due, index, now),
+                Some((due, index, true)) => self.fire(due, index, now),
+                None => break,
             }
-            self.timers.pop();
-            let Some(watch) = self.watches.get_mut(index) else { continue };
-            let Gauge::Stale(stale) = &mut watch.gauge else { continue };
-            if stale.due() > due {
-                self.timers.push(Reverse((stale.due(), index)));
-                continue;
-            }
-            stale.raised = true;
-            watch.follow(Cause::plain(due, now), &mut self.out);
-            list(&mut self.changed, index, watch);
-            self.silence(index, Cause::plain(due, now));
         }
+        while let Some((_, name)) = self.drills.due().filter(|(due, _)| *due <= now) {
+            let note = Some("the drill is over");
+            self.drills.end(&name, Cause { note, ..Cause::plain(now, now) }, &mut self.out);
+        }
+        if self.load.due().is_some_and(|due| due <= now) {
+            self.load.look(now);
+        }
+        self.settle(from, now);
+    }
+
+    /// Looks at a device that may be silent.
+    fn silent(&mut self, due: Timestamp, index: usize, now: Timestamp) {
+        self.timers.pop();
+        let Some(watch) = self.watches.get_mut(index) else { return };
+        let Gauge::Stale(stale) = &mut watch.gauge else { return };
+        if stale.due() > due {
+            self.timers.push(Reverse((stale.due(), index)));
+            return;
+        }
+        stale.raised = true;
+        let from = self.out.len();
+        watch.follow(Cause::plain(due, now), &mut self.out);
+        list(&mut self.changed, &mut self.deadlines, index, watch);
+        self.silence(index, Cause::plain(due, now));
+        self.spread(from, now);
+    }
+
+    /// Lets a watch do what is due.
+    fn fire(&mut self, due: Timestamp, index: usize, now: Timestamp) {
+        self.deadlines.pop();
+        let Some(watch) = self.watches.get_mut(index).filter(|watch| watch.registered == Some(due)) else {
+            return;
+        };
+        watch.registered = None;
+        watch.fire(now, &mut self.out);
+        self.touched(index);
     }
 
     /// When to call [`Engine::tick`] next; it may find that nothing is due yet. Before the first call with a time: at once.
@@ -218,7 +297,9 @@ impl Engine {
         if !self.started {
             return Some(Timestamp::default());
         }
-        self.timers.peek().map(|&Reverse((due, _))| due)
+        let heads = [&self.timers, &self.deadlines].map(|heap| heap.peek().map(|&Reverse((due, _))| due));
+        let drill = self.drills.due().map(|(due, _)| due);
+        heads.into_iter().chain([drill, self.load.due()]).flatten().min()
     }
 
     /// A person has seen the alarm `id` at severity `seen`. The same person may say so twice.
@@ -233,21 +314,15 @@ impl Engine {
         note: Option<&str>,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let (index, watch) = find(&mut self.watches, id).ok_or(Refusal::NoSuchAlarm)?;
+        let from = self.out.len();
         let cause = Cause { by: Some(by), note, ..Cause::plain(now, now) };
-        let done = watch.acknowledge(seen, cause, &mut self.out);
-        list(&mut self.changed, index, watch);
-        done
-    }
-
-    /// A person ends the latched alarm `id`.
-    ///
-    /// # Errors
-    /// No open alarm has this id, its condition still holds, nobody has acknowledged it, it does not latch.
-    pub fn reset(&mut self, id: &str, by: &str, now: Timestamp) -> Result<(), Refusal> {
+        if let Some(drill) = self.drills.find(id) {
+            return self.drills.acknowledge(&drill, seen, cause, &mut self.out);
+        }
         let (index, watch) = find(&mut self.watches, id).ok_or(Refusal::NoSuchAlarm)?;
-        let done = watch.feed(Event::Reset, Cause { by: Some(by), ..Cause::plain(now, now) }, &mut self.out);
-        list(&mut self.changed, index, watch);
+        let done = watch.acknowledge(seen, cause, &mut self.out);
+        list(&mut self.changed, &mut self.deadlines, index, watch);
+        self.settle(from, now);
         done
     }
 
@@ -255,10 +330,15 @@ impl Engine {
     pub fn shifted(&mut self, by_ms: i64) {
         for (index, watch) in self.watches.iter_mut().enumerate() {
             watch.shift(by_ms);
-            list(&mut self.changed, index, watch);
+            list(&mut self.changed, &mut self.deadlines, index, watch);
         }
         let moved = |Reverse((due, index)): Reverse<(Timestamp, usize)>| Reverse((due.shifted(by_ms), index));
         self.timers = std::mem::take(&mut self.timers).into_iter().map(moved).collect();
+        self.deadlines.clear();
+        self.watches.iter_mut().for_each(|watch| watch.registered = None);
+        (0..self.watches.len()).for_each(|index| self.touched(index));
+        self.load.shift(by_ms);
+        self.drills.shift(by_ms);
     }
 
     /// Takes the transitions since the last call, in order.
@@ -276,18 +356,21 @@ impl Engine {
                 states.push((watch.rule.name.clone(), watch.save()));
             }
         }
+        states.extend(self.drills.dirty());
         states.extend(self.gone.drain(..).map(|name| (name, RuleState::default())));
         states
     }
 
     /// The state of every rule, for a new engine after a reload.
     pub fn states(&self) -> Vec<(String, RuleState)> {
-        self.watches.iter().map(|watch| (watch.rule.name.clone(), watch.save())).collect()
+        let rules = self.watches.iter().map(|watch| (watch.rule.name.clone(), watch.save()));
+        rules.chain(self.drills.states()).collect()
     }
 
     /// Alarms that are not closed, in the order of their rules.
     pub fn alarms(&self) -> Vec<Alarm> {
-        self.watches.iter().filter_map(|watch| watch.alarm.clone()).collect()
+        let real = self.watches.iter().filter_map(|watch| watch.alarm.as_ref());
+        real.chain(self.drills.alarms()).cloned().collect()
     }
 
     /// The gateway's name, as it stands in alarm ids.
@@ -311,7 +394,7 @@ impl Engine {
 
     /// Alarms on the points of a silent device cannot be verified.
     fn silence(&mut self, index: usize, cause: Cause<'_>) {
-        let Self { watches, routes, out, changed, .. } = self;
+        let Self { watches, routes, out, changed, deadlines, .. } = self;
         let points = match watches.get(index).map(|watch| &watch.rule.condition) {
             Some(Condition::Stale { points, .. }) => points.clone(),
             Some(Condition::Threshold { .. } | Condition::Measured { .. }) | None => return,
@@ -320,7 +403,7 @@ impl Engine {
             let Some(watch) = watches.get_mut(other) else { continue };
             if !matches!(watch.gauge, Gauge::Stale(_)) {
                 watch.verify(Event::Bad, cause, out);
-                list(changed, other, watch);
+                list(changed, deadlines, other, watch);
             }
         }
     }
@@ -355,19 +438,12 @@ fn find<'a>(watches: &'a mut [Watch], id: &str) -> Option<(usize, &'a mut Watch)
 
 /// What follows from a number that entered.
 fn measured(watch: &mut Watch, step: Step, cause: Cause<'_>, out: &mut Vec<Transition>) {
-    if step == Step::Calm {
+    if step == Step::Calm && !watch.chatter.holds() {
         return;
     }
     watch.changed |= step == Step::Moved;
     watch.verify(Event::Good, cause, out);
     watch.follow(cause, out);
-}
-
-fn list(changed: &mut Vec<usize>, index: usize, watch: &mut Watch) {
-    if watch.changed && !watch.listed {
-        watch.listed = true;
-        changed.push(index);
-    }
 }
 
 fn removed(alarm: Alarm, now: Timestamp) -> Option<Transition> {

@@ -96,6 +96,38 @@ pub enum Refusal {
     /// The alarm does not wait for a reset.
     #[error("nothing to reset")]
     NothingToReset,
+    /// Neither an open alarm nor a rule has this name.
+    #[error("no rule and no open alarm of this name")]
+    NoSuchRule,
+    /// Red alarms stay in sight.
+    #[error("a red alarm cannot be shelved")]
+    RedStays,
+    /// A shelf or a permit ends within its limit, and after it began.
+    #[error(
+        "the end must come after the beginning, and a shelf lasts 8 h at most, a permit and a raised severity 24 h"
+    )]
+    TooLong,
+    /// It is not shelved.
+    #[error("it is not shelved")]
+    NotShelved,
+    /// It is in service.
+    #[error("it is in service, and no permit waits")]
+    InService,
+    /// One permit at a time.
+    #[error("it is under a permit already")]
+    UnderPermit,
+    /// A rule with a red level needs something else that watches.
+    #[error("a rule with a red level needs a substitute: say what watches the place meanwhile")]
+    NeedsSubstitute,
+    /// Only an active alarm's severity is raised.
+    #[error("the alarm is not active")]
+    NotActive,
+    /// A person raises a severity and never lowers it.
+    #[error("the severity is that high already")]
+    NotHigher,
+    /// A drill is under way.
+    #[error("a drill of this rule is under way")]
+    DrillUnderWay,
 }
 
 /// What an event leads to.
@@ -203,6 +235,18 @@ impl Change {
             Self::Unverified => "unverified",
             Self::Verified => "verified",
             Self::Reset => "reset",
+            Self::Lifted => "lifted",
+            Self::Lowered => "lowered",
+            Self::Shelved => "shelved",
+            Self::Unshelved => "unshelved",
+            Self::Suppressed => "suppressed",
+            Self::Unsuppressed => "unsuppressed",
+            Self::Planned => "planned",
+            Self::OutOfService => "out-of-service",
+            Self::InService => "in-service",
+            Self::Unverifiable => "unverifiable",
+            Self::Chattering => "chattering",
+            Self::Quiet => "quiet",
         }
     }
 }

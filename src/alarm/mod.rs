@@ -3,17 +3,32 @@
 //! In: readings in the point's canonical unit, time, acknowledgements. Out: [`Transition`]s.
 //! Invariant: output follows from rules, states, readings and `now` alone; a reading without a number neither raises nor clears.
 
+mod acts;
+pub mod chatter;
 pub mod condition;
+pub mod desk;
+pub mod drill;
 pub mod engine;
+pub mod guide;
+mod keep;
 pub mod lifecycle;
+pub mod load;
+pub mod overlay;
+pub mod reference;
 pub mod score;
+mod settle;
+pub mod tell;
+pub mod trend;
 pub mod watch;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::chatter::Chatter;
 use crate::alarm::condition::measure::Measured;
+use crate::alarm::guide::{Bonds, Guide};
+use crate::alarm::overlay::{Hidden, Overlay};
 use crate::clock::Timestamp;
 use crate::point::PointId;
 
@@ -133,6 +148,10 @@ pub struct Rule {
     pub basis: String,
     /// Stays until acknowledged and reset.
     pub latched: bool,
+    /// What it tells people.
+    pub guide: Guide,
+    /// What hides it, and what explains it.
+    pub bonds: Bonds,
 }
 
 /// Base state of the lifecycle (`N UA AA UR LU LA` of the alarm page).
@@ -189,6 +208,47 @@ pub struct Alarm {
     pub advice: String,
     /// Who acknowledged, and when.
     pub acknowledged: Option<(String, Timestamp)>,
+    /// What lies over it.
+    #[serde(default, skip_serializing_if = "Overlay::is_empty")]
+    pub overlay: Overlay,
+    /// What it tells people.
+    #[serde(default)]
+    pub guide: Guide,
+    /// How the value moved before the last change, in its unit per minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trend: Option<f64>,
+    /// What is known of its coming and going.
+    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    pub marks: Marks,
+}
+
+/// What is known of an alarm beside its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Marks {
+    /// 演练: an exercise, of which no figure knows.
+    pub drill: bool,
+    /// It comes and goes.
+    pub chattering: bool,
+    /// It ended by itself before anybody could act.
+    pub fleeting: bool,
+    /// It waits for a reset once its condition is gone.
+    pub latching: bool,
+    /// It has been unverified for so long that somebody must look.
+    pub unverifiable: bool,
+}
+
+impl Marks {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Alarm {
+    /// What hides it from the list of those that need a person.
+    pub fn hidden(&self) -> Option<Hidden> {
+        self.overlay.hides(self.severity)
+    }
 }
 
 /// What a transition is. It names what happened; the occurrence is over exactly when the alarm's state is `normal` after it, be it by `cleared`, `acknowledged`,
@@ -216,6 +276,30 @@ pub enum Change {
     Verified,
     /// A latched alarm was reset by a person.
     Reset,
+    /// A person raised its severity: an acknowledgement is void.
+    Lifted,
+    /// A person's severity ended: the measured one counts again.
+    Lowered,
+    /// A person shelved it.
+    Shelved,
+    /// The shelf ended: by its timer, a person or a rise in severity.
+    Unshelved,
+    /// A state of the site or another alarm hides it.
+    Suppressed,
+    /// That is over.
+    Unsuppressed,
+    /// A permit to work on it was entered for later.
+    Planned,
+    /// Taken out of service under a permit.
+    OutOfService,
+    /// Back in service.
+    InService,
+    /// Active and unverified for so long that somebody must look.
+    Unverifiable,
+    /// It comes and goes.
+    Chattering,
+    /// It does so no longer.
+    Quiet,
 }
 
 /// One change of one alarm; the state after it stands in `alarm`, so that the log alone gives all states.
@@ -229,8 +313,32 @@ pub struct Transition {
     pub at: Timestamp,
     /// Who, for a person's act.
     pub by: Option<String>,
-    /// A person's note.
+    /// A person's note, or why the gateway did it.
     pub note: Option<String>,
+}
+
+impl Transition {
+    /// Whether a person is to be told now. A hidden alarm tells nobody; one that comes out from below an overlay tells like a new one.
+    pub fn notifies(&self) -> bool {
+        use Change as C;
+        let alarm = &self.alarm;
+        let unseen = alarm.state == Base::ActiveUnacknowledged && alarm.hidden().is_none();
+        match self.change {
+            C::Raised | C::Reraised | C::Rose | C::Lifted => unseen,
+            C::Unshelved | C::Unsuppressed | C::InService => unseen,
+            C::Unverifiable => alarm.hidden().is_none(),
+            C::Fell | C::Acknowledged | C::Cleared | C::Closed | C::Unverified | C::Verified | C::Reset => {
+                false
+            }
+            C::Lowered
+            | C::Shelved
+            | C::Suppressed
+            | C::Planned
+            | C::OutOfService
+            | C::Chattering
+            | C::Quiet => false,
+        }
+    }
 }
 
 /// What a rule carries over a restart: its alarm and the delays in progress. Kept under the rule's name.
@@ -252,4 +360,16 @@ pub struct RuleState {
     /// Version of the rule that this was written under; empty when unknown.
     #[serde(default)]
     pub version: String,
+    /// What lies over its alarm, open or not.
+    #[serde(default, skip_serializing_if = "Overlay::is_empty")]
+    pub overlay: Overlay,
+    /// Its coming and going.
+    #[serde(default, skip_serializing_if = "Chatter::is_empty")]
+    pub chatter: Chatter,
+    /// Since when an active alarm cannot be verified, until that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified: Option<Timestamp>,
+    /// How often it was shelved.
+    #[serde(default)]
+    pub shelved: u32,
 }

@@ -4,16 +4,20 @@
 //! Invariant: the alarm changes only together with a transition that holds it as it is then, so that a log of transitions gives the open alarms.
 //! Source: the lifecycle decides each change; ids as in DESIGN section 7.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+use crate::alarm::chatter::Chatter;
 use crate::alarm::condition::Entry;
 use crate::alarm::condition::level::{Step, Threshold};
-use crate::alarm::condition::measure::Gauged;
+use crate::alarm::condition::measure::{Gauged, Measured};
 use crate::alarm::condition::stale::Stale;
 use crate::alarm::lifecycle::{Event, Next, RERAISE_WINDOW, Refusal, next};
-use crate::alarm::{Alarm, Base, Change, Condition, Rule, RuleState, Severity, Transition};
+use crate::alarm::overlay::Overlay;
+use crate::alarm::trend::Trend;
+use crate::alarm::{Alarm, Base, Change, Condition, Marks, Rule, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::point::Catalog;
 use crate::reading::Sample;
@@ -55,13 +59,25 @@ pub(crate) struct Watch {
     pub(crate) changed: bool,
     /// It stands in the engine's list of changed ones.
     pub(crate) listed: bool,
-    site: String,
-    point: String,
-    risk_point: Option<String>,
-    town: Option<String>,
-    unit: Option<String>,
+    pub(crate) site: String,
+    pub(crate) point: String,
+    pub(crate) risk_point: Option<String>,
+    pub(crate) town: Option<String>,
+    pub(crate) unit: Option<String>,
     /// When the condition of the open alarm went.
-    returned: Option<Timestamp>,
+    pub(crate) returned: Option<Timestamp>,
+    /// What lies over the alarm, open or not.
+    pub(crate) overlay: Overlay,
+    pub(crate) chatter: Chatter,
+    /// Since when the active alarm cannot be verified, until that was told.
+    pub(crate) unverified: Option<Timestamp>,
+    /// How often it was shelved.
+    pub(crate) shelved: u32,
+    pub(crate) trend: Trend,
+    /// Name of the point that suppresses it.
+    pub(crate) suppressor: String,
+    /// The moment that the engine will look at it next.
+    pub(crate) registered: Option<Timestamp>,
 }
 
 impl Watch {
@@ -90,10 +106,23 @@ impl Watch {
             risk_point: device.and_then(|device| device.risk_point.clone()),
             town: device.and_then(|device| device.town.clone()),
             unit,
+            suppressor: rule
+                .bonds
+                .suppress
+                .as_ref()
+                .and_then(|suppress| catalog.point(suppress.point))
+                .map(|point| point.name.clone())
+                .unwrap_or_default(),
             rule,
             gauge,
             alarm: None,
             returned: None,
+            overlay: Overlay::default(),
+            chatter: Chatter::default(),
+            unverified: None,
+            shelved: 0,
+            trend: Trend::default(),
+            registered: None,
             changed: false,
             listed: false,
         }
@@ -106,13 +135,24 @@ impl Watch {
     /// Brings the alarm to where the gauge is.
     pub(crate) fn follow(&mut self, cause: Cause<'_>, out: &mut Vec<Transition>) {
         let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active());
-        let event = match (active.map(|alarm| alarm.severity), self.reached()) {
+        let event = match (active.map(|alarm| alarm.severity), self.target()) {
             (None, None) => return,
             (None, Some(_)) => Event::Raise { recent: self.returned_recently(cause.at) },
-            (Some(_), None) => Event::Clear { latched: self.rule.latched },
-            (Some(was), Some((is, _))) if is > was => Event::Escalate,
-            (Some(was), Some((is, _))) if is < was => Event::Deescalate,
-            (Some(_), Some(_)) => return,
+            (Some(was), None) => {
+                if !self.lets_go(was, cause.at) {
+                    return;
+                }
+                Event::Clear { latched: self.latches(was) }
+            }
+            (Some(was), Some((is, _))) => {
+                self.changed |= self.chatter.holds();
+                self.chatter.back(cause.at);
+                match is.cmp(&was) {
+                    Ordering::Greater => Event::Escalate,
+                    Ordering::Less => Event::Deescalate,
+                    Ordering::Equal => return,
+                }
+            }
         };
         // A gauge makes no person's event, so there is no refusal.
         let _ = self.feed(event, cause, out);
@@ -140,20 +180,46 @@ impl Watch {
             return;
         };
         let step = gauge.gauge.step(value, may_clear, at);
-        if step == Step::Calm {
+        if step == Step::Calm && !self.chatter.holds() {
             return;
         }
         let (value, note) = (gauge.shown(value), gauge.says());
+        if let Some(value) = value {
+            self.trend.push(at, value);
+        }
         let cause = Cause { at, value, note: note.as_deref(), ..cause };
         self.changed |= step == Step::Moved;
         self.verify(Event::Good, cause, out);
         self.follow(cause, out);
     }
 
+    /// Whether an alarm whose condition is gone may clear: one that chatters is held a while.
+    fn lets_go(&mut self, severity: Severity, at: Timestamp) -> bool {
+        let off_delay = match &self.rule.condition {
+            Condition::Threshold { levels, .. }
+            | Condition::Measured { measured: Measured { levels, .. }, .. } => {
+                levels.iter().find(|level| level.severity == severity).map(|level| level.off_delay)
+            }
+            Condition::Stale { .. } => return true,
+        };
+        let held = self.chatter.holds();
+        let may = self.chatter.may_clear(severity, off_delay.unwrap_or_default(), at);
+        self.changed |= self.chatter.holds() != held;
+        may
+    }
+
+    /// Whether the open alarm waits for a reset once its condition is gone.
+    fn latches(&self, severity: Severity) -> bool {
+        let from = self.rule.bonds.latch_from.unwrap_or(Severity::Blue);
+        let marked = self.alarm.as_ref().is_some_and(|alarm| alarm.marks.latching);
+        self.rule.latched && (marked || from <= severity)
+    }
+
     /// Marks an active alarm whose input is bad or silent, or takes the mark away.
     pub(crate) fn verify(&mut self, event: Event, cause: Cause<'_>, out: &mut Vec<Transition>) {
         let marked = self.alarm.as_ref().is_some_and(|alarm| alarm.unverified);
         if self.is_active() && marked != (event == Event::Bad) {
+            self.unverified = (event == Event::Bad).then_some(cause.now);
             // The input's quality is never refused.
             let _ = self.feed(event, cause, out);
         }
@@ -189,15 +255,37 @@ impl Watch {
             Next::Refused(refusal) => return Err(refusal),
             Next::New => {
                 self.close("raised again", cause.now, out);
+                self.rise(cause, out);
+                let begins = self.chatter.active(cause.at);
                 self.alarm = self.occurrence(cause);
                 self.log(Change::Raised, cause, out);
+                self.chatters(begins, cause, out);
             }
             Next::To(state, change) => {
+                if matches!(change, Change::Reraised | Change::Rose) {
+                    self.rise(cause, out);
+                }
+                let begins = change == Change::Reraised && self.chatter.active(cause.at);
                 self.turn(state, change, cause);
                 self.log(change, cause, out);
+                self.chatters(begins, cause, out);
             }
         }
         Ok(())
+    }
+
+    /// A shelf ends before its alarm takes on a severity above it.
+    fn rise(&mut self, cause: Cause<'_>, out: &mut Vec<Transition>) {
+        if let Some((severity, _)) = self.target() {
+            self.uncover(severity, cause, out);
+        }
+    }
+
+    fn chatters(&mut self, begins: bool, cause: Cause<'_>, out: &mut Vec<Transition>) {
+        if begins {
+            let note = Some("three times active within a minute");
+            self.mark(Change::Chattering, Cause { note, by: None, ..cause }, out);
+        }
     }
 
     /// Ends an open alarm for a reason that is neither the condition nor a person.
@@ -208,96 +296,15 @@ impl Watch {
         }
     }
 
-    /// Takes back what an earlier run kept.
-    pub(crate) fn restore(
-        &mut self,
-        state: RuleState,
-        last: Option<Timestamp>,
-        now: Timestamp,
-        out: &mut Vec<Transition>,
-    ) {
-        let version = state.alarm.as_ref().map_or("", |alarm| &alarm.rule_version);
-        let same = if state.version.is_empty() { version } else { &state.version } == self.rule.version;
-        self.alarm = state.alarm.clone().filter(|alarm| alarm.state != Base::Normal);
-        self.returned = state.returned.filter(|&returned| returned <= now);
-        self.changed |= state.version != self.rule.version && state != RuleState::default();
-        let moved = self.alarm.as_ref().is_some_and(|alarm| alarm.point != self.point);
-        if moved {
-            self.close("the rule looks at another point", now, out);
-        }
-        let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active()).map(|alarm| alarm.severity);
-        match &mut self.gauge {
-            Gauge::Threshold(gauge) => gauge.restore(&state, active, same && !moved, last, now),
-            Gauge::Measured(gauge) => gauge.restore(&state, active, same && !moved, last, now),
-            Gauge::Stale(gauge) => gauge.raised = active.is_some(),
-        }
-        // What was given up here must not come back with the next restart.
-        let saved = self.save();
-        self.changed |=
-            (saved.raising, saved.clearing, saved.reached) != (state.raising, state.clearing, state.reached);
-    }
-
-    /// Goes on for `old`, the rule of the same name in the documents before. The same question of the same point is the same rule at work, whatever else is
-    /// written of it now. Another question keeps the alarm, and those delays whose thresholds are as they were.
-    pub(crate) fn succeed(&mut self, old: Self, now: Timestamp, out: &mut Vec<Transition>) {
-        if old.rule.version == self.rule.version && old.point == self.point {
-            let new = std::mem::replace(self, old);
-            self.rule = new.rule;
-            (self.risk_point, self.town, self.unit) = (new.risk_point, new.town, new.unit);
-            return;
-        }
-        self.restore(old.save(), Some(now), now, out);
-        if old.point == self.point {
-            match (&mut self.gauge, &old.gauge) {
-                (Gauge::Threshold(gauge), Gauge::Threshold(old)) => gauge.succeed(old),
-                (Gauge::Stale(gauge), Gauge::Stale(old)) => gauge.succeed(old),
-                (Gauge::Measured(gauge), Gauge::Measured(old)) => gauge.succeed(old),
-                _ => {}
-            }
-        }
-        self.changed = true;
-    }
-
-    /// What is kept over a restart.
-    pub(crate) fn save(&self) -> RuleState {
-        let mut state = RuleState {
-            alarm: self.alarm.clone(),
-            returned: self.returned,
-            version: self.rule.version.clone(),
-            ..RuleState::default()
-        };
-        match &self.gauge {
-            Gauge::Threshold(gauge) => gauge.save(&mut state),
-            Gauge::Measured(gauge) => gauge.gauge.save(&mut state),
-            Gauge::Stale(gauge) => gauge.save(&mut state),
-        }
-        state
-    }
-
-    /// Moves all times by a step of the wall clock; those in the alarm are history and stay.
-    pub(crate) fn shift(&mut self, by_ms: i64) {
-        self.returned = self.returned.map(|at| at.shifted(by_ms));
-        let busy = match &mut self.gauge {
-            Gauge::Threshold(gauge) => {
-                gauge.shift(by_ms);
-                !gauge.is_calm()
-            }
-            Gauge::Measured(gauge) => {
-                if let Condition::Measured { measured, .. } = &self.rule.condition {
-                    gauge.shift(by_ms, measured);
-                }
-                !gauge.gauge.is_calm()
-            }
-            Gauge::Stale(gauge) => {
-                gauge.shift(by_ms);
-                gauge.raised
-            }
-        };
-        self.changed |= busy || self.alarm.is_some();
+    /// The severity that the alarm is to have: what is measured, or what a person raised it to.
+    fn target(&self) -> Option<(Severity, Option<f64>)> {
+        let (severity, threshold) = self.reached()?;
+        let hand = self.overlay.hand.as_ref().map_or(severity, |hand| hand.severity);
+        Some((severity.max(hand), threshold))
     }
 
     /// The highest level reached and its threshold.
-    fn reached(&self) -> Option<(Severity, Option<f64>)> {
+    pub(crate) fn reached(&self) -> Option<(Severity, Option<f64>)> {
         match &self.gauge {
             Gauge::Threshold(gauge) => {
                 gauge.reached().map(|(severity, threshold)| (severity, Some(threshold)))
@@ -312,63 +319,102 @@ impl Watch {
     }
 
     fn occurrence(&self, cause: Cause<'_>) -> Option<Alarm> {
-        let (severity, threshold) = self.reached()?;
+        let (severity, threshold) = self.target()?;
+        let latching = self.latches(severity);
+        let marks = Marks { chattering: self.chatter.is_on(), latching, ..Marks::default() };
         Some(Alarm {
             id: alarm_id(&self.site, &self.rule.name, &self.point, cause.at),
+            severity,
+            state: Base::ActiveUnacknowledged,
+            since: cause.at,
+            value: cause.value,
+            threshold,
+            trend: self.trend.per_minute(),
+            marks,
+            ..self.calm(cause)
+        })
+    }
+
+    /// What stands in the log for a rule without an alarm: the state is normal.
+    pub(crate) fn calm(&self, cause: Cause<'_>) -> Alarm {
+        Alarm {
+            id: alarm_id(&self.site, &self.rule.name, &self.point, cause.now),
             kind: self.rule.kind,
             rule: self.rule.name.clone(),
             rule_version: self.rule.version.clone(),
             point: self.point.clone(),
             risk_point: self.risk_point.clone(),
             town: self.town.clone(),
-            severity,
-            state: Base::ActiveUnacknowledged,
+            severity: self.highest(),
+            state: Base::Normal,
             unverified: false,
-            since: cause.at,
-            value: cause.value,
-            threshold,
+            since: cause.now,
+            value: None,
+            threshold: None,
             unit: self.unit.clone(),
             advice: self.rule.advice.clone(),
             acknowledged: None,
-        })
+            overlay: self.overlay.shown(),
+            guide: self.rule.guide.clone(),
+            trend: None,
+            marks: Marks::default(),
+        }
     }
 
     /// Makes the change in the open alarm.
     fn turn(&mut self, state: Base, change: Change, cause: Cause<'_>) {
-        let reached = self.reached();
+        let (target, trend) = (self.target(), self.trend.per_minute());
+        let fleeting = self.chatter.was_fleeting(cause.at);
+        let latching = target.is_some_and(|(severity, _)| self.latches(severity));
         let Some(alarm) = &mut self.alarm else { return };
         alarm.state = state;
         match change {
             Change::Reraised | Change::Rose | Change::Fell => {
-                if let Some((severity, threshold)) = reached {
+                if let Some((severity, threshold)) = target {
                     (alarm.severity, alarm.threshold) = (severity, threshold);
                 }
-                alarm.value = cause.value;
+                (alarm.value, alarm.trend) = (cause.value, trend);
+                alarm.marks.latching |= latching;
                 alarm.rule_version.clone_from(&self.rule.version);
+                alarm.guide.clone_from(&self.rule.guide);
                 if change != Change::Fell {
                     alarm.acknowledged = None;
+                }
+                if change == Change::Reraised {
+                    alarm.marks.fleeting = false;
                 }
                 self.returned = None;
             }
             Change::Cleared => {
-                alarm.value = cause.value;
+                (alarm.value, alarm.trend) = (cause.value, trend);
+                alarm.marks.fleeting = fleeting && alarm.acknowledged.is_none();
                 self.returned = Some(cause.at);
             }
             Change::Acknowledged => {
                 alarm.acknowledged = cause.by.map(|by| (by.to_owned(), cause.now));
             }
             Change::Unverified => alarm.unverified = true,
-            Change::Verified => alarm.unverified = false,
+            Change::Verified => (alarm.unverified, alarm.marks.unverifiable) = (false, false),
             Change::Raised | Change::Closed | Change::Reset => {}
+            // These are made in `acts`.
+            Change::Lifted | Change::Lowered | Change::Shelved | Change::Unshelved | Change::Planned => {}
+            Change::Suppressed | Change::Unsuppressed | Change::OutOfService | Change::InService => {}
+            Change::Unverifiable | Change::Chattering | Change::Quiet => {}
+        }
+        if !state.is_active() {
+            self.unverified = None;
         }
     }
 
     /// Logs the alarm as it is now; one that is over is let go.
-    fn log(&mut self, change: Change, cause: Cause<'_>, out: &mut Vec<Transition>) {
-        let Some(alarm) = self.alarm.clone() else { return };
+    pub(crate) fn log(&mut self, change: Change, cause: Cause<'_>, out: &mut Vec<Transition>) {
+        let Some(mut alarm) = self.alarm.clone() else { return };
         if alarm.state == Base::Normal {
-            (self.alarm, self.returned) = (None, None);
+            (self.alarm, self.returned, self.unverified) = (None, None, None);
+            self.overlay.hand = None;
         }
+        alarm.overlay = self.overlay.shown();
+        self.copy_overlay();
         let (by, note) = (cause.by.map(str::to_owned), cause.note.map(str::to_owned));
         out.push(Transition { alarm, change, at: cause.now, by, note });
         self.changed = true;

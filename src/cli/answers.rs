@@ -13,7 +13,7 @@ use crate::cli::table::{Table, count, plain};
 use crate::clock::Timestamp;
 use crate::console::status::{PointView, StatusView};
 use crate::console::traffic::AnswersView;
-use crate::console::view::{AlarmView, ReadingView, is_unseen};
+use crate::console::view::{AlarmView, ReadingView, RuleView, is_unseen};
 
 /// The zone that times are shown in.
 pub(crate) struct Zone(TimeZone);
@@ -230,6 +230,41 @@ pub(crate) fn alarms(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> 
     Ok(writeln!(out, "{} open, {unseen} not acknowledged", alarms.len())?)
 }
 
+/// Rules over which something lies.
+pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut table = Table::new(&["rule", "overlay", "since or until", "by", "why"]);
+    for RuleView { rule, overlay } in rules {
+        let mut row = |what: &str, when: String, by: &str, why: String| {
+            table.row(vec![rule.clone(), what.to_owned(), when, by.to_owned(), why]);
+        };
+        if let Some(shelf) = &overlay.shelf {
+            let what = format!("shelved ({})", shelf.count);
+            row(&what, format!("until {}", zone.show(&shelf.until)), &shelf.by, shelf.reason.clone());
+        }
+        for (what, permit) in
+            [("out of service", &overlay.permit), ("out of service later", &overlay.planned)]
+        {
+            let Some(permit) = permit else { continue };
+            let when = format!("{} to {}", zone.show(&permit.from), zone.show(&permit.to));
+            let instead = permit.substitute.as_deref().map(|text| format!("; {text}")).unwrap_or_default();
+            row(what, when, &permit.responsible, format!("permit {}{instead}", permit.permit));
+        }
+        if let Some(by) = &overlay.suppressed_by {
+            row("suppressed by design", format!("since {}", zone.show(&by.since)), &by.by, String::new());
+        }
+        if let Some(cause) = &overlay.cause {
+            row("explained", format!("since {}", zone.show(&cause.since)), &cause.by, String::new());
+        }
+        if let Some(hand) = &overlay.lifted {
+            row("raised by hand", format!("until {}", zone.show(&hand.until)), &hand.by, hand.reason.clone());
+        }
+    }
+    if table.is_empty() {
+        return Ok(writeln!(out, "nothing is hidden")?);
+    }
+    Ok(table.emit(out)?)
+}
+
 fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Red => "红 red",
@@ -249,8 +284,20 @@ fn state(alarm: &AlarmView) -> String {
         Base::LatchedAcknowledged => "latched, waits for reset",
     };
     let by = alarm.acknowledged_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
-    let unverified = if alarm.unverified { ", unverified" } else { "" };
-    format!("{state}{by}{unverified}")
+    let (tell, over) = (&alarm.tell, &alarm.overlay);
+    let marks = [
+        (tell.drill, "演练 drill"),
+        (over.out_of_service, "out of service"),
+        (over.suppressed, "suppressed"),
+        (over.shelved, "shelved"),
+        (over.lifted.is_some(), "raised by hand"),
+        (alarm.unverified, "unverified"),
+        (tell.chattering, "chattering"),
+        (tell.fleeting, "fleeting"),
+    ];
+    let marks: String =
+        marks.into_iter().filter(|(is, _)| *is).map(|(_, word)| format!(", {word}")).collect();
+    format!("{state}{by}{marks}")
 }
 
 /// One reading as a line of columns that are the same for every line, so that history can be written as it comes.

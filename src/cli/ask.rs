@@ -16,7 +16,7 @@ use crate::cli::disk::Disk;
 use crate::clock::{Clock, SystemClock};
 use crate::console::status::{PointView, StatusView};
 use crate::console::token;
-use crate::console::view::{self, AckView, AlarmView, ReadingView, ResetView};
+use crate::console::view::{self, AckView, ActView, AlarmView, ReadingView, RuleView};
 use crate::console::window::Window;
 
 /// Exit code: good.
@@ -241,30 +241,63 @@ pub async fn ack(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u
     settle(act(args, &ack.id, "ack", &body, out).await)
 }
 
-/// Resets a latched alarm. Exit code 1 when the gateway refuses.
+/// Any other act on an alarm or a rule. Exit code 1 when the gateway refuses.
 ///
 /// # Errors
 /// The answer cannot be read or written.
-pub async fn reset(args: &Ask, id: &str, by: &str, out: &mut dyn Write) -> anyhow::Result<u8> {
-    settle(act(args, id, "reset", &ResetView { by: by.to_owned() }, out).await)
+pub async fn other(
+    args: &Ask,
+    target: &str,
+    what: &str,
+    body: &ActView,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    settle(act(args, target, what, body, out).await)
+}
+
+/// Rules over which something lies.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub async fn hidden(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
+    settle(hidden_of(args, out).await)
+}
+
+async fn hidden_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let client = args.gateway().await?;
+    let rules: Vec<RuleView> = client.get(&["api", "v1", "overlays"]).await?;
+    if args.json {
+        rules.iter().try_for_each(|rule| line(out, rule))?;
+    } else {
+        answers::hidden(&rules, &zone_of(&client).await?.0, out)?;
+    }
+    Ok(GOOD)
+}
+
+/// The gateway answers with the alarm, or with what lies over a rule that has none.
+#[derive(serde::Deserialize, serde::Serialize)]
+#[serde(untagged)]
+enum Done {
+    Alarm(Box<AlarmView>),
+    Rule(Box<RuleView>),
 }
 
 async fn act(
     args: &Ask,
-    id: &str,
+    target: &str,
     what: &str,
     body: &impl serde::Serialize,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    if id.is_empty() {
+    if target.is_empty() {
         return Err(Refusal::new(USAGE, "which alarm? lifeline alarms shows the ids".to_owned()).into());
     }
     let client = args.gateway().await?;
-    let alarm: AlarmView = client.post(&["api", "v1", "alarms", id, what], body).await?;
-    if args.json {
-        line(out, &alarm)?;
-    } else {
-        answers::alarms(&[alarm], &zone_of(&client).await?.0, out)?;
+    let done: Done = client.post(&["api", "v1", "alarms", target, what], body).await?;
+    match done {
+        done if args.json => line(out, &done)?,
+        Done::Alarm(alarm) => answers::alarms(&[*alarm], &zone_of(&client).await?.0, out)?,
+        Done::Rule(rule) => answers::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
     }
     Ok(GOOD)
 }

@@ -4,6 +4,7 @@
 //! 0 good, 1 the answer is no, 2 usage, 3 could not reach.
 //! Invariant: a mistake is answered with one clear sentence that names the place and the remedy.
 
+mod act;
 mod answers;
 pub mod ask;
 mod audits;
@@ -86,7 +87,7 @@ enum Command {
     Simulate(simulate::Simulate),
     /// What the gateway is doing.
     Status(Where),
-    /// Open alarms; `alarms ack ID` acknowledges one.
+    /// Open alarms; `ack`, `shelve`, `out-of-service`, `raise`, `reset` and others act on them.
     Alarms(AlarmsArgs),
     /// Read registers of a device and show them in every type and byte order, or by a profile.
     Read(read::ReadArgs),
@@ -130,25 +131,7 @@ struct AlarmsArgs {
     #[command(flatten)]
     place: Where,
     #[command(subcommand)]
-    act: Option<AlarmsAct>,
-}
-
-#[derive(Debug, Subcommand)]
-enum AlarmsAct {
-    /// Acknowledge an alarm: you have seen it at this severity.
-    Ack {
-        /// The alarm's id.
-        id: String,
-        /// The severity that you saw: blue, yellow, orange or red. After a rise the acknowledgement is refused.
-        #[arg(long, value_parser = severity)]
-        severity: Severity,
-        /// Who acknowledges.
-        #[arg(long, env = "USER", default_value = "operator")]
-        by: String,
-        /// A note for the log.
-        #[arg(long)]
-        note: Option<String>,
-    },
+    act: Option<act::AlarmsAct>,
 }
 
 #[derive(Debug, Args)]
@@ -238,9 +221,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             let place = asked(&documents, &args.place)?;
             match args.act {
                 None => one_thread()?.block_on(ask::alarms(&place, out)),
-                Some(AlarmsAct::Ack { id, severity, by, note }) => {
-                    one_thread()?.block_on(ask::ack(&place, &ask::Ack { id, severity, by, note }, out))
-                }
+                Some(act) => one_thread()?.block_on(act::act(&place, act, out)),
             }
         }
         Command::Read(args) => {

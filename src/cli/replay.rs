@@ -248,7 +248,10 @@ fn acts(held: &[Transition]) -> Vec<(Timestamp, Event)> {
             Change::Acknowledged => {
                 Event::Acknowledge { id, seen: transition.alarm.severity, by, note: transition.note.clone() }
             }
-            Change::Reset => Event::Reset { id, by },
+            Change::Reset => {
+                let (target, act, note) = (id, crate::alarm::desk::Act::Reset, None);
+                Event::Act { target, act, by, note }
+            }
             _ => return None,
         };
         Some((transition.at, act))

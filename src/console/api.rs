@@ -13,26 +13,22 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
 
+use crate::console::act::send;
 use crate::console::metrics as figures;
 use crate::console::state::Console;
 use crate::console::status::StatusView;
-use crate::console::view::{self, AckView, AlarmView, RefusalView, ResetView};
-use crate::gateway::board::Command;
+use crate::console::view::{self, AckView, RefusalView};
 use crate::gateway::core::Event;
 
 /// The core answers once the act is on disk; a disk that hangs is not waited for any longer than this.
-const CORE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CORE_MAX: Duration = Duration::from_secs(10);
 
 /// Characters in a person's name at most.
-const NAME_MAX: usize = 64;
+pub(crate) const NAME_MAX: usize = 64;
 
 /// Characters in a note at most.
-const NOTE_MAX: usize = 500;
-
-/// Long ids are no ids of ours.
-const ID_MAX: usize = 64;
+pub(crate) const NOTE_MAX: usize = 500;
 
 /// A refusal in JSON.
 pub(crate) fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
@@ -99,63 +95,26 @@ pub(crate) async fn acknowledge(
         Ok(Event::Acknowledge { id: id.clone(), seen: ack.severity, by, note })
     });
     match checked {
-        Ok(event) => act(&console, &id, event).await,
-        Err(Refused(status, why)) => refuse(status, why),
-    }
-}
-
-pub(crate) async fn reset(
-    State(console): State<Arc<Console>>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let checked = parse::<ResetView>(body).and_then(|reset| text("by", &reset.by, NAME_MAX));
-    match checked {
-        Ok(by) => act(&console, &id, Event::Reset { id: id.clone(), by }).await,
+        Ok(event) => send(&console, &id, event).await,
         Err(Refused(status, why)) => refuse(status, why),
     }
 }
 
 /// Why an act is not in order.
-struct Refused(StatusCode, String);
+pub(crate) struct Refused(pub(crate) StatusCode, pub(crate) String);
 
-fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refused> {
+pub(crate) fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refused> {
     let bytes = body.map_err(|rejection| Refused(rejection.status(), rejection.body_text()))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
 }
 
 /// A person's words: something, not too long, nothing that a terminal would obey.
-fn text(key: &str, given: &str, max: usize) -> Result<String, Refused> {
+pub(crate) fn text(key: &str, given: &str, max: usize) -> Result<String, Refused> {
     let given = given.trim();
     if given.is_empty() || given.chars().count() > max || given.chars().any(char::is_control) {
         let error = format!("{key} must be 1 to {max} characters on one line");
         return Err(Refused(StatusCode::UNPROCESSABLE_ENTITY, error));
     }
     Ok(given.to_owned())
-}
-
-async fn act(console: &Console, id: &str, event: Event) -> Response {
-    let find = || console.look(|picture| picture.alarms.get(id).cloned());
-    if id.len() > ID_MAX {
-        return refuse(StatusCode::NOT_FOUND, "no open alarm has such an id");
-    }
-    let Some(before) = find() else {
-        return refuse(StatusCode::NOT_FOUND, format!("no open alarm has the id {id}"));
-    };
-    let (answer, answered) = oneshot::channel();
-    if console.board.commands.try_send(Command { event, answer }).is_err() {
-        return refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the gateway takes no commands now; nothing was changed",
-        );
-    }
-    match tokio::time::timeout(CORE_MAX, answered).await {
-        Ok(Ok(None)) => json(StatusCode::OK, &AlarmView::new(&find().unwrap_or(before))),
-        Ok(Ok(Some(refused))) => refuse(StatusCode::CONFLICT, refused),
-        Ok(Err(_)) | Err(_) => {
-            let error = "the gateway did not confirm it; look at the alarm's state before you try again";
-            refuse(StatusCode::GATEWAY_TIMEOUT, error)
-        }
-    }
 }

@@ -8,6 +8,7 @@
 //! connection ─▶ doors (places, idle time) ─▶ guard (host, token, time, headers) ─▶ api, history, events, metrics, page
 //! ```
 
+mod act;
 mod api;
 pub mod coverage;
 mod doors;
@@ -111,8 +112,9 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/points", get(api::points))
         .route("/api/v1/alarms", get(api::alarms))
         .route("/api/v1/alarms/{id}/ack", post(api::acknowledge))
-        .route("/api/v1/alarms/{id}/reset", post(api::reset))
         .route("/api/v1/coverage", get(coverage::coverage))
+        .route("/api/v1/alarms/{id}/{act}", post(act::act))
+        .route("/api/v1/overlays", get(act::overlays))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/lines/{name}/trace", get(trace::trace))
         .route("/api/v1/events", get(events::events))

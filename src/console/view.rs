@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::overlay::Overlay;
+use crate::alarm::tell::{OverlayView, Tell};
 use crate::alarm::{Alarm, Base, Kind, Severity};
 use crate::point::Catalog;
 use crate::reading::{Reading, Reason, Sample};
@@ -86,12 +88,9 @@ pub struct AlarmView {
     pub severity: Severity,
     /// State of the lifecycle.
     pub state: Base,
-    /// Hidden by a person until a time (not yet possible: false).
-    pub shelved: bool,
-    /// Hidden by a rule (not yet possible: false).
-    pub suppressed: bool,
-    /// Taken out of service (not yet possible: false).
-    pub out_of_service: bool,
+    /// What lies over it.
+    #[serde(flatten)]
+    pub overlay: OverlayView,
     /// The input is bad or silent: the state is kept and cannot be verified.
     pub unverified: bool,
     /// When it was raised.
@@ -113,6 +112,9 @@ pub struct AlarmView {
     /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<String>,
+    /// What it tells a person.
+    #[serde(flatten)]
+    pub tell: Tell,
 }
 
 impl AlarmView {
@@ -129,9 +131,7 @@ impl AlarmView {
             town: alarm.town.clone(),
             severity: alarm.severity,
             state: alarm.state,
-            shelved: false,
-            suppressed: false,
-            out_of_service: false,
+            overlay: OverlayView::of(alarm),
             unverified: alarm.unverified,
             since: alarm.since.to_string(),
             value: alarm.value,
@@ -140,6 +140,7 @@ impl AlarmView {
             advice: alarm.advice.clone(),
             acknowledged_by: by,
             acknowledged_at: at.map(|at| at.to_string()),
+            tell: Tell::new(alarm),
         }
     }
 }
@@ -148,7 +149,13 @@ impl AlarmView {
 pub fn alarms(open: impl Iterator<Item = Alarm>) -> Vec<AlarmView> {
     let mut open: Vec<Alarm> = open.filter(|alarm| alarm.state != Base::Normal).collect();
     open.sort_by_key(|alarm| {
-        (!is_active(alarm.state), std::cmp::Reverse(alarm.severity), !is_unseen(alarm.state), alarm.since)
+        (
+            alarm.hidden().is_some(),
+            !is_active(alarm.state),
+            std::cmp::Reverse(alarm.severity),
+            !is_unseen(alarm.state),
+            alarm.since,
+        )
     });
     open.iter().map(AlarmView::new).collect()
 }
@@ -176,12 +183,54 @@ pub struct AckView {
     pub note: Option<String>,
 }
 
-/// A reset of a latched alarm, as a person sends it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Any other act on an alarm or a rule, as a person sends it; which keys an act takes stands in `docs/reference/alarm.md`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ResetView {
+pub struct ActView {
     /// Who.
     pub by: String,
+    /// Why: needed for `shelve`, `raise` and `drill`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The severity seen (`shelve`) or wanted (`raise`, `drill`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// How long, for `shelve`, `raise` and `drill`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// Number of the permit, for `out-of-service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit: Option<String>,
+    /// RFC 3339; now when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The person responsible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub responsible: Option<String>,
+    /// What watches instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub substitute: Option<String>,
+}
+
+/// A rule over which something lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// Its name.
+    pub rule: String,
+    /// What lies over it.
+    #[serde(flatten)]
+    pub overlay: OverlayView,
+}
+
+impl RuleView {
+    /// The shape of a rule with this overlay.
+    pub fn new(rule: &str, overlay: &Overlay) -> Self {
+        let suppressed = overlay.design.is_some() || overlay.cause.is_some();
+        Self { rule: rule.to_owned(), overlay: OverlayView::new(overlay, suppressed) }
+    }
 }
 
 /// Why a request was refused.

@@ -94,6 +94,17 @@ impl Lines {
         let state = state(alarm.state);
         let severity = if alarm.state == Base::Normal { 0 } else { grade(alarm.severity) };
         let _ = write!(self.text, " severity={severity}i,state={state}i");
+        let hidden = alarm.overlay.suppresses(alarm.severity);
+        let flags = [
+            ("drill", alarm.marks.drill),
+            ("out_of_service", alarm.overlay.permit.is_some()),
+            ("shelved", alarm.overlay.shelf.is_some()),
+            ("suppressed", hidden),
+            ("unverified", alarm.unverified),
+        ];
+        for (key, flag) in flags {
+            let _ = write!(self.text, ",{key}={}i", u8::from(flag));
+        }
         field(&mut self.text, "threshold", alarm.threshold);
         field(&mut self.text, "value", alarm.value);
         self.end(told.at);
@@ -278,6 +289,10 @@ mod tests {
             unit: Some("kPa".into()),
             advice: String::new(),
             acknowledged: None,
+            overlay: Default::default(),
+            guide: Default::default(),
+            trend: None,
+            marks: Default::default(),
         };
         let transition = |rule: &str, state, ms| Transition {
             alarm: alarm(rule, state),
@@ -298,10 +313,10 @@ mod tests {
         assert_eq!(times, [0, 0, 1, 2, -3_600_000]);
         let lines = Lines::new(&Parcel::Alarms(told(log)), "nanan-01");
         let first = "alarm,kind=process,point=regulator-3.pressure,rule=high,site=nanan-01,town=南坪\\ 街道 \
-                     severity=4i,state=1i,threshold=3.2,value=3.31 1795420800000\n";
+                     severity=4i,state=1i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unverified=0i,threshold=3.2,value=3.31 1795420800000\n";
         assert_eq!(lines.slice(0, 1), first);
         let third = "alarm,kind=process,point=regulator-3.pressure,rule=high,site=nanan-01,town=南坪\\ 街道 \
-                     severity=0i,state=0i,threshold=3.2,value=3.31 1795420800001\n";
+                     severity=0i,state=0i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unverified=0i,threshold=3.2,value=3.31 1795420800001\n";
         assert_eq!(lines.slice(2, 3), third);
     }
 

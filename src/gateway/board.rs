@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::alarm::load;
+use crate::alarm::overlay::Overlay;
 use crate::alarm::{Alarm, Base, Change, Transition};
 use crate::bus::Address;
 use crate::bus::tap::{self, Listeners};
@@ -96,6 +98,10 @@ pub struct Picture {
     pub latest: Vec<Option<Reading>>,
     /// Alarms that are not closed, by id.
     pub alarms: BTreeMap<String, Alarm>,
+    /// What lies over rules, by rule name; rules over which nothing lies are not here.
+    pub overlays: BTreeMap<String, Overlay>,
+    /// How many alarms reach a person.
+    pub load: load::Figures,
     /// Raised, cleared since start.
     pub raised: u64,
     /// Cleared since start.
@@ -217,6 +223,16 @@ impl Board {
         }
     }
 
+    /// Takes how many alarms reach a person.
+    pub(crate) fn load(&self, figures: load::Figures) {
+        self.change(|picture| picture.load = figures);
+    }
+
+    /// What lies over rules at the start.
+    pub(crate) fn overlays(&self, overlays: BTreeMap<String, Overlay>) {
+        self.change(|picture| picture.overlays = overlays);
+    }
+
     /// Adds losses to the totals and logs them.
     pub(crate) fn losses(&self, losses: &mut Losses) {
         if losses.is_empty() {
@@ -293,6 +309,13 @@ impl Picture {
         for reading in group.batches.iter().flat_map(|batch| &batch.readings) {
             if let Some(latest) = self.latest.get_mut(reading.point.0 as usize) {
                 *latest = Some(reading.clone());
+            }
+        }
+        for (rule, state) in &group.states {
+            if state.overlay.is_empty() {
+                self.overlays.remove(rule);
+            } else {
+                self.overlays.insert(rule.clone(), state.overlay.clone());
             }
         }
         for transition in &group.transitions {

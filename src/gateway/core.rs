@@ -7,8 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::alarm::desk::Act;
 use crate::alarm::engine::Engine;
 use crate::alarm::lifecycle::Refusal;
+use crate::alarm::load;
+use crate::alarm::overlay::Overlay;
 use crate::alarm::{Alarm, RuleState, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::decode::RawBatch;
@@ -18,7 +21,7 @@ use crate::gateway::times::Times;
 use crate::gateway::vigil::{Stand, Surroundings, Vigil};
 use crate::normalize::Normalizer;
 use crate::point::{Catalog, DeviceId, PointId};
-use crate::reading::{Batch, Reading};
+use crate::reading::{Batch, Reading, Sample};
 use crate::site::{DeviceSpec, Site, diff};
 
 /// All that can happen to the core. A closed list.
@@ -46,12 +49,16 @@ pub enum Event {
         /// Note.
         note: Option<String>,
     },
-    /// A person resets a latched alarm.
-    Reset {
-        /// Alarm id.
-        id: String,
+    /// A person does something else to an alarm or a rule.
+    Act {
+        /// Alarm id or name of a rule.
+        target: String,
+        /// What.
+        act: Act,
         /// Who.
         by: String,
+        /// Why.
+        note: Option<String>,
     },
     /// Other documents hold from now on. Names are the identity: alarms, delays, silences, windows and what was told go on under them, and what is gone
     /// closes. The firmware of devices is to be told anew, [`Event::Identified`], before their next poll.
@@ -86,6 +93,10 @@ pub struct Core {
     attention: Attention,
     vigil: Vigil,
     times: Times,
+    /// The gateway's point that says whether there is a flood, and its device.
+    flood_point: Option<(PointId, DeviceId)>,
+    /// What that point said last.
+    flood: bool,
 }
 
 /// What turns raw numbers of a device into readings.
@@ -109,6 +120,8 @@ impl Core {
             attention: Attention::new(site),
             vigil: Vigil::new(site),
             times: Times::default(),
+            flood_point: site.catalog.find("gateway.flood").map(|point| (point.id, point.device)),
+            flood: false,
         }
     }
 
@@ -148,14 +161,15 @@ impl Core {
             Event::Acknowledge { id, seen, by, note } => {
                 self.engine.ack(&id, seen, &by, note.as_deref(), now)
             }
-            Event::Reset { id, by } => self.engine.reset(&id, &by, now),
             Event::Reloaded(site) => {
                 self.reloaded(&site, now);
                 effects.dense = Some(BTreeSet::new());
                 Ok(())
             }
+            Event::Act { target, act, by, note } => self.engine.act(&target, act, &by, note.as_deref(), now),
             Event::ClockStepped(_) | Event::Tick => Ok(()),
         };
+        effects.batches.extend(self.flood(now));
         effects.refused = done.err().map(|refusal: Refusal| refusal.to_string());
         effects.transitions = self.engine.drain();
         effects.states = self.engine.dirty();
@@ -174,6 +188,23 @@ impl Core {
     /// Alarms that are not closed.
     pub fn alarms(&self) -> Vec<Alarm> {
         self.engine.alarms()
+    }
+
+    /// What lies over rules, by rule name.
+    pub fn overlays(&self) -> BTreeMap<String, Overlay> {
+        let states = self.engine.states().into_iter().map(|(rule, state)| (rule, state.overlay));
+        states.filter(|(_, overlay)| !overlay.is_empty()).collect()
+    }
+
+    /// How many alarms reach a person.
+    pub fn load(&self, now: Timestamp) -> load::Figures {
+        self.engine.load().figures(now)
+    }
+
+    /// Counts the transitions of the last day, as the journal has them.
+    pub fn recount(&mut self, transitions: &[Transition], now: Timestamp) {
+        self.engine.recount(transitions, now);
+        self.flood = self.engine.load().flood().is_some();
     }
 
     /// The devices that are to be polled denser.
@@ -224,6 +255,17 @@ impl Core {
         (self.catalog, self.devices) = (fresh.catalog, fresh.devices);
         (self.derived, self.attention) = (fresh.derived, fresh.attention);
         self.vigil = fresh.vigil;
+        self.flood_point = fresh.flood_point;
+    }
+
+    /// A reading of the flood's own point when a flood begins or ends.
+    fn flood(&mut self, now: Timestamp) -> Vec<Batch> {
+        let is = self.engine.load().flood().is_some();
+        let Some((point, device)) = self.flood_point.filter(|_| is != self.flood) else { return Vec::new() };
+        self.flood = is;
+        let sample = Sample::Good(f64::from(u8::from(is)));
+        let readings = vec![Reading { point, at: now, sample }];
+        self.read(Batch { device, start: now, end: now, readings }, now)
     }
 
     /// Readings of one poll; none for a device that these documents do not have.
@@ -282,10 +324,10 @@ mod tests {
     use crate::alarm::{Change, Condition, Direction, Kind, Level, Rule, RuleId};
     use crate::decode::Raw;
     use crate::derive::Settings;
-    use crate::point::{Device, Point, PointId};
+    use crate::point::{Device, Point};
     use crate::profile::firmware::Firmware;
     use crate::profile::{Field, Limits, Profile};
-    use crate::reading::{Doubt, Reason, Sample};
+    use crate::reading::{Doubt, Reason};
     use crate::{bus, journal, profile};
 
     fn at(seconds: i64) -> Timestamp {
@@ -348,6 +390,8 @@ mod tests {
             advice: String::new(),
             basis: String::new(),
             latched: false,
+            guide: Default::default(),
+            bonds: Default::default(),
         };
         vec![rule(0, "twice-high", 1, Kind::Process, high), rule(1, "gauge-stale", 0, Kind::Sensor, stale)]
     }
@@ -483,7 +527,7 @@ mod tests {
         assert_eq!(refused.as_deref(), Some("changed: the severity has risen since"));
         let effects = core.apply(ack(Severity::Yellow), at(63), true);
         assert_eq!((effects.refused, effects.transitions.len()), (None, 1));
-        let reset = Event::Reset { id: raised.id, by: "duty".into() };
+        let reset = Event::Act { target: raised.id, act: Act::Reset, by: "duty".into(), note: None };
         assert!(core.apply(reset, at(64), true).refused.is_some());
     }
 

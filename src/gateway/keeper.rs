@@ -181,6 +181,9 @@ impl Keeper {
         if let Some(dense) = effects.dense.take() {
             self.outlets.dense.send_replace(dense);
         }
+        if !effects.transitions.is_empty() {
+            self.board.load(self.core.load(now));
+        }
         for transition in &effects.transitions {
             let alarm = &transition.alarm;
             let severity = format!("{:?}", alarm.severity).to_lowercase();
@@ -322,6 +325,7 @@ impl Keeper {
         let now = self.clock.now();
         self.own_at = now.plus(OWN_EVERY);
         self.own_read = Some(now);
+        self.board.load(self.core.load(now));
         let Some(own) = &self.own else { return };
         let reading = |point: PointId, bad: bool| {
             let sample = Sample::Good(if bad { 1.0 } else { 0.0 });

@@ -97,6 +97,7 @@ pub async fn run(
     let begun = start::begin(&site, &clock)?;
     let (commands_to, commands) = mpsc::channel(64);
     let board = Arc::new(Board::new(&site, begun.core.alarms(), commands_to, clock.now()));
+    board.overlays(begun.core.overlays());
     let (polled_to, polled) = mpsc::channel(1024);
     let (confirmed_to, confirmed) = mpsc::channel(256);
     let (seq_to, seq) = watch::channel(begun.last);

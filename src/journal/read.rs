@@ -312,8 +312,9 @@ impl Inner {
         let mut rows = query.query_map([rule], |row| Ok(text_row::<Transition>(row, 0).1))?;
         let last = rows.find_map(|row| row.transpose()).transpose()?;
         Ok(last.map(|transition| {
+            let overlay = transition.alarm.overlay.clone();
             let alarm = Some(transition.alarm).filter(|alarm| alarm.state != Base::Normal);
-            RuleState { alarm, ..RuleState::default() }
+            RuleState { alarm, overlay, ..RuleState::default() }
         }))
     }
 }

@@ -12,6 +12,7 @@ pub mod kit;
 pub mod library;
 mod dial_in;
 mod firmware;
+mod guide;
 mod links;
 mod profiles;
 mod risk;

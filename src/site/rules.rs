@@ -9,10 +9,10 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::alarm::condition::measure::Measure;
-use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId};
+use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
 use crate::point::PointId;
 use crate::site::section::{Section, nearest, number};
-use crate::site::{conditions, grades};
+use crate::site::{conditions, grades, guide};
 use crate::unit::Unit;
 
 /// A point that rules and expressions may name.
@@ -25,6 +25,8 @@ pub(crate) struct Known {
     pub(crate) range: Option<(f64, f64)>,
     /// The zero that a level is counted from.
     pub(crate) datum: Option<String>,
+    /// Class of its device.
+    pub(crate) class: String,
     /// Names of its states.
     pub(crate) states: Vec<(i64, String)>,
 }
@@ -83,7 +85,9 @@ pub(crate) fn rule(section: &Section<'_>, points: Points<'_>) -> Option<Rule> {
     } else {
         threshold(section, points)
     };
-    let latched = section.flag("latched").unwrap_or(false);
+    let of = question.as_ref().and_then(|asked| points.known.iter().find(|known| known.id == asked.point));
+    let red = question.as_ref().is_some_and(|asked| reaches_red(&asked.condition));
+    let (latched, bonds) = guide::bonds(section, points, of, red);
     let kind = match section.word("kind", &["process", "sensor"]) {
         Some("sensor") => Some(Kind::Sensor),
         Some(_) => Some(Kind::Process),
@@ -91,6 +95,7 @@ pub(crate) fn rule(section: &Section<'_>, points: Points<'_>) -> Option<Rule> {
     };
     let (basis, advice) = (words(section, "basis"), words(section, "advice"));
     let datum = section.text("datum");
+    let guide = guide::guide(section, &basis);
     section.finish();
     let (name, Question { condition, point, kind: usual, version }) = (name?, question?);
     if let Some(point) = points.known.iter().find(|known| known.id == point && is_level(&condition)) {
@@ -98,7 +103,18 @@ pub(crate) fn rule(section: &Section<'_>, points: Points<'_>) -> Option<Rule> {
     }
     let version = hash(&format!("{name} {version} {latched}"));
     let kind = kind.unwrap_or(usual);
-    Some(Rule { id: RuleId(0), name, version, point, kind, condition, advice, basis, latched })
+    let id = RuleId(0);
+    Some(Rule { id, name, version, point, kind, condition, advice, basis, latched, guide, bonds })
+}
+
+/// Whether the rule has a red level.
+fn reaches_red(condition: &Condition) -> bool {
+    let red = |levels: &[Level]| levels.iter().any(|level| level.severity == Severity::Red);
+    match condition {
+        Condition::Threshold { levels, .. } => red(levels),
+        Condition::Measured { measured, .. } => red(&measured.levels),
+        Condition::Stale { severity, .. } => *severity == Severity::Red,
+    }
 }
 
 /// Whether thresholds are numbers of the point itself.

@@ -159,6 +159,10 @@ mod tests {
             unit: Some("kPa".into()),
             advice: "关阀".into(),
             acknowledged: None,
+            overlay: Default::default(),
+            guide: Default::default(),
+            trend: None,
+            marks: Default::default(),
         }
     }
 

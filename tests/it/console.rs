@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 
+use lifeline_gateway::alarm::desk::Act;
 use lifeline_gateway::alarm::{Alarm, Base, Kind, Severity};
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::console::{rows::Format, serve};
@@ -79,6 +80,10 @@ pub(crate) fn alarm(id: &str, severity: Severity, state: Base) -> Alarm {
         unit: Some("kPa".to_owned()),
         advice: "close valve V-3 <script>alert(1)</script>".to_owned(),
         acknowledged: None,
+        overlay: Default::default(),
+        guide: Default::default(),
+        trend: None,
+        marks: Default::default(),
     }
 }
 
@@ -90,6 +95,8 @@ fn picture() -> Picture {
         alarm("0000000000000003", Severity::Red, Base::ReturnedUnacknowledged),
     ];
     Picture {
+        overlays: BTreeMap::new(),
+        load: Default::default(),
         started: at("2026-11-23T06:00:00.000Z"),
         now: at(NOW),
         latest: vec![
@@ -239,7 +246,7 @@ async fn alarms_have_the_promised_shape_and_the_worst_first() {
     let golden = r#"{"id":"0000000000000002","kind":"process","rule":"outlet-pressure-high","rule_version":"aa",
         "point":"regulator-3.pressure","risk_point":"500108-GA-0031-A","town":"南坪街道","severity":"red",
         "state":"active-unacknowledged","shelved":false,"suppressed":false,"out_of_service":false,"unverified":false,
-        "since":"2026-11-23T08:00:00.000Z","value":3.31,"threshold":3.2,"unit":"kPa","advice":"close valve V-3 <script>alert(1)</script>"}"#;
+        "since":"2026-11-23T08:00:00.000Z","value":3.31,"threshold":3.2,"unit":"kPa","advice":"close valve V-3 <script>alert(1)</script>","#;
     assert!(body.starts_with(&format!("[{}", golden.replace("\n        ", ""))), "{body}");
 }
 
@@ -336,7 +343,10 @@ async fn an_acknowledgement_goes_to_the_core_and_back() {
     let (event, (status, _)) =
         tokio::join!(core_answers(&mut commands, None), post(&served, path, Some(TOKEN), r#"{"by":"x"}"#));
     assert_eq!(status, 200);
-    assert_eq!(event, Event::Reset { id: "0000000000000002".to_owned(), by: "x".to_owned() });
+    assert_eq!(
+        event,
+        Event::Act { target: "0000000000000002".to_owned(), act: Act::Reset, by: "x".to_owned(), note: None }
+    );
 }
 
 #[tokio::test]
@@ -350,7 +360,17 @@ async fn acts_that_are_not_in_order_never_reach_the_core() {
         (path, Some("wrong"), ACK, 401),
         (path, Some(&TOKEN[1..]), ACK, 401),
         ("/api/v1/alarms/nobody/ack", Some(TOKEN), ACK, 404),
-        ("/api/v1/alarms/0000000000000002/shelve", Some(TOKEN), ACK, 404),
+        ("/api/v1/alarms/0000000000000002/silence", Some(TOKEN), r#"{"by":"x"}"#, 404),
+        ("/api/v1/alarms/nobody/shelve", Some(TOKEN), r#"{"by":"x","reason":"y","seconds":60}"#, 404),
+        ("/api/v1/alarms/0000000000000002/shelve", Some(TOKEN), r#"{"by":"x","seconds":60}"#, 422),
+        ("/api/v1/alarms/0000000000000002/shelve", Some(TOKEN), r#"{"by":"x","reason":"y"}"#, 422),
+        ("/api/v1/alarms/0000000000000002/raise", Some(TOKEN), r#"{"by":"x","reason":"y","seconds":9}"#, 422),
+        (
+            "/api/v1/alarms/0000000000000002/out-of-service",
+            Some(TOKEN),
+            r#"{"by":"x","permit":"7","to":"soon","responsible":"z"}"#,
+            422,
+        ),
         ("/api/v1/status", Some(TOKEN), ACK, 405),
         (path, Some(TOKEN), "{", 422),
         (path, Some(TOKEN), r#"{"severity":"red"}"#, 422),

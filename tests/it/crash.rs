@@ -120,6 +120,10 @@ fn transition(dice: &mut Dice, seq: u64, number: u64) -> Transition {
         unit: None,
         advice: "x".repeat(usize::try_from(dice.roll(3000)).unwrap()),
         acknowledged: None,
+        overlay: Default::default(),
+        guide: Default::default(),
+        trend: None,
+        marks: Default::default(),
     };
     Transition { alarm, change: Change::Raised, at: now(seq), by: None, note: None }
 }

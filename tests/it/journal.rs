@@ -80,6 +80,10 @@ fn transition(rule: &str, ms: i64, state: Base) -> Transition {
         unit: Some("kPa".to_owned()),
         advice: "close \"V-3\"".to_owned(),
         acknowledged: None,
+        overlay: Default::default(),
+        guide: Default::default(),
+        trend: None,
+        marks: Default::default(),
     };
     Transition { alarm, change: Change::Raised, at: at(ms), by: None, note: None }
 }

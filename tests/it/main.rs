@@ -25,6 +25,7 @@ mod coverage;
 mod dial_in;
 mod pipeline;
 mod power;
+mod overlay;
 mod profiles;
 mod profile_needs;
 mod reference;

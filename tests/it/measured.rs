@@ -129,6 +129,8 @@ fn rule(threshold: f64) -> Rule {
         advice: String::new(),
         basis: String::new(),
         latched: false,
+        guide: Default::default(),
+        bonds: Default::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 #[test]
 fn the_alarm_page_is_the_lifecycle() {
-    check("docs/reference/alarm.md", &lifeline_gateway::alarm::lifecycle::reference());
+    check("docs/reference/alarm.md", &lifeline_gateway::alarm::reference::page());
 }
 
 #[test]

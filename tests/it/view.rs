@@ -93,6 +93,10 @@ fn alarm(rule: &str, point: &str, severity: Severity, value: Option<f64>, thresh
         unit: Some("cm".to_owned()),
         advice: "封闭下穿道，交巡警双向拦车".to_owned(),
         acknowledged: None,
+        overlay: Default::default(),
+        guide: Default::default(),
+        trend: None,
+        marks: Default::default(),
     }
 }
 
@@ -107,6 +111,8 @@ fn rule(name: &str, point: u32, condition: Condition) -> Rule {
         advice: String::new(),
         basis: String::new(),
         latched: false,
+        guide: Default::default(),
+        bonds: Default::default(),
     }
 }
 
@@ -156,6 +162,8 @@ fn picture() -> Picture {
     };
     let fine = DeviceStatus { polls: 15, ..DeviceStatus::default() };
     Picture {
+        overlays: BTreeMap::new(),
+        load: Default::default(),
         started: at(0),
         now: at(15),
         latest: vec![

@@ -232,6 +232,10 @@ fn transition(at: Timestamp, state: Base) -> Transition {
         unit: Some("kPa".into()),
         advice: "close valve V-3".into(),
         acknowledged: None,
+        overlay: Default::default(),
+        guide: Default::default(),
+        trend: None,
+        marks: Default::default(),
     };
     let change = if state == Base::Normal { Change::Closed } else { Change::Raised };
     Transition { alarm, change, at, by: None, note: None }

@@ -124,6 +124,10 @@ fn transition(at: Timestamp) -> Transition {
         unit: None,
         advice: String::new(),
         acknowledged: None,
+        overlay: Default::default(),
+        guide: Default::default(),
+        trend: None,
+        marks: Default::default(),
     };
     Transition { alarm, change: Change::Raised, at, by: None, note: None }
 }

@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+use crate::alarm::tell::{OverlayView, Tell};
 use crate::alarm::{Base, Change, Severity};
 use crate::forward::line_protocol::kind;
 use crate::forward::sink::{Parcel, Refused, Told};
@@ -153,9 +154,8 @@ struct AlarmView<'a> {
     town: Option<&'a str>,
     severity: Severity,
     state: Base,
-    shelved: bool,
-    suppressed: bool,
-    out_of_service: bool,
+    #[serde(flatten)]
+    overlay: OverlayView,
     unverified: bool,
     since: String,
     value: Option<f64>,
@@ -165,6 +165,10 @@ struct AlarmView<'a> {
     change: Change,
     at: String,
     by: Option<&'a str>,
+    note: Option<&'a str>,
+    notify: bool,
+    #[serde(flatten)]
+    tell: Tell,
 }
 
 fn reading_view<'a>(reading: &Reading, catalog: &'a Catalog) -> Option<ReadingView<'a>> {
@@ -201,9 +205,7 @@ fn alarm_view(told: &Told) -> AlarmView<'_> {
         town: alarm.town.as_deref(),
         severity: alarm.severity,
         state: alarm.state,
-        shelved: false,
-        suppressed: false,
-        out_of_service: false,
+        overlay: OverlayView::of(alarm),
         unverified: alarm.unverified,
         since: alarm.since.to_string(),
         value: alarm.value.and_then(finite),
@@ -213,6 +215,9 @@ fn alarm_view(told: &Told) -> AlarmView<'_> {
         change: transition.change,
         at: transition.at.to_string(),
         by: transition.by.as_deref(),
+        note: transition.note.as_deref(),
+        notify: transition.notifies(),
+        tell: Tell::new(alarm),
     }
 }
 

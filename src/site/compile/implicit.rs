@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::alarm::guide::{Bonds, Guide};
 use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
 use crate::point::PointId;
 use crate::site::compile::Build;
@@ -35,6 +36,11 @@ impl Build<'_> {
                 "旧记录已移到 damaged-* 目录，检查存储盘 the damaged journal stands in damaged-*; check the disk",
             ),
             ("clock".to_owned(), Severity::Yellow, "校时 set the box's clock (NTP)"),
+            (
+                "flood".to_owned(),
+                Severity::Yellow,
+                "报警泛滥：先处理红色，再按点位处理 alarm flood: red ones first, then point by point",
+            ),
         ];
         for line in &self.lines {
             own.push((
@@ -46,8 +52,11 @@ impl Build<'_> {
         for (short, severity, advice) in own {
             let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
             let point = self.point(device, "gateway", &short, None, 0, states);
-            let on_delay =
-                Duration::from_secs(if matches!(short.as_str(), "disk" | "journal") { 0 } else { 10 });
+            let on_delay = Duration::from_secs(if matches!(short.as_str(), "disk" | "journal" | "flood") {
+                0
+            } else {
+                10
+            });
             let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
             let max_gap = Duration::from_secs(30);
             let condition =
@@ -79,5 +88,6 @@ pub(crate) fn implicit_rule(
         Condition::Threshold { .. } | Condition::Measured { .. } => hash(&format!("{name} {condition:?}")),
     };
     let (advice, basis) = (advice.to_owned(), IMPLICIT.to_owned());
-    Rule { id: RuleId(0), name, version, point, kind, condition, advice, basis, latched: false }
+    let (guide, bonds) = (Guide::default(), Bonds::default());
+    Rule { id: RuleId(0), name, version, point, kind, condition, advice, basis, latched: false, guide, bonds }
 }

@@ -18,6 +18,7 @@ use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
 use crate::risk::RiskPoint;
 use crate::site::devices::{self, DeviceDraft, LineDraft};
+use crate::site::guide;
 use crate::site::profiles::{self, Model};
 use crate::site::risk::{self, Calendar};
 use crate::site::rules::{self, Known, hash};
@@ -197,9 +198,41 @@ impl<'a> Build<'a> {
         self.check_denser();
         self.implicit();
         self.watch_risk_points();
+        self.bind(&each("rule"));
         self.check_reserved(&each("rule"));
         for top in &tops {
             top.finish();
+        }
+    }
+
+    /// Numbers the rules, puts alarms below the ones that explain them, and tells each rule its place.
+    fn bind(&mut self, written: &[Section<'_>]) {
+        for (index, rule) in (0..).zip(&mut self.rules) {
+            rule.id = RuleId(index);
+        }
+        let devices = |index: usize| self.drafts.iter().filter(move |draft| draft.line == index);
+        let names = |index| devices(index).map(|draft| draft.name.clone()).collect::<Vec<_>>();
+        let lines =
+            self.lines.iter().enumerate().map(|(index, line)| (line.settings.name.clone(), names(index)));
+        let lines: Vec<(String, Vec<String>)> = lines.collect();
+        let id = |rules: &[Rule], name: &str| rules.iter().find(|rule| rule.name == name).map(|rule| rule.id);
+        for (line, devices) in &lines {
+            let Some(cause) = id(&self.rules, &format!("gateway-line-{line}")) else { continue };
+            let silent = |rule: &&mut Rule| {
+                let device = rule.name.strip_suffix("-stale").filter(|_| rule.basis == implicit::IMPLICIT);
+                device.is_some_and(|device| devices.iter().any(|known| known == device))
+            };
+            self.rules.iter_mut().filter(silent).for_each(|rule| rule.bonds.causes.push(cause));
+        }
+        guide::causes(written, &mut self.rules, &lines);
+        for rule in &mut self.rules {
+            let device = self.catalog.point(rule.point).and_then(|point| self.catalog.device(point.device));
+            let Some(device) = device else { continue };
+            let place = device.risk_point.as_ref();
+            let place = place.and_then(|code| self.risk_points.iter().find(|point| point.code == *code));
+            rule.guide.hazard = place.map_or_else(|| device.class.clone(), |place| place.class.clone());
+            rule.guide.place = place.and_then(|place| place.name.clone());
+            rule.guide.basis.clone_from(&rule.basis);
         }
     }
 
@@ -286,7 +319,8 @@ impl<'a> Build<'a> {
         let Some(point) = self.catalog.point(id) else { return };
         let datum = datum.filter(|_| point.unit.is_some_and(|unit| unit.quantity() == "length"));
         let (name, unit, states) = (point.name.clone(), point.unit, point.states.clone());
-        self.known.push(Known { id, name, unit, every, range, datum, states });
+        let class = self.catalog.device(point.device).map(|device| device.class.clone()).unwrap_or_default();
+        self.known.push(Known { id, name, unit, every, range, datum, states, class });
     }
 
     fn derived(&mut self, section: &Section<'_>, names: &mut Names) {
@@ -321,9 +355,6 @@ impl<'a> Build<'a> {
     }
 
     fn finish(mut self, documents: Vec<(String, String)>) -> Site {
-        for (index, rule) in (0..).zip(&mut self.rules) {
-            rule.id = RuleId(index);
-        }
         let text: String = documents.iter().map(|(name, text)| format!("{name}\0{text}\0")).collect();
         self.catalog.version = hash(&format!("{text}{:?}{:?}", self.catalog, self.options.lines));
         let lines = self.lines.iter().enumerate().map(|(index, line)| {

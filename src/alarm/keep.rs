@@ -1,0 +1,128 @@
+//! What a rule at work carries over: a restart, other documents, a step of the wall clock.
+//!
+//! In: a [`RuleState`], or the watch before it. Out: a watch that goes on.
+//! Invariant: nothing here raises or clears; an alarm is closed only when its rule looks at another point.
+//! Source: DESIGN section 7, after a restart.
+
+use crate::alarm::watch::{Gauge, Watch};
+use crate::alarm::{Base, Condition, RuleState, Transition};
+use crate::clock::Timestamp;
+
+impl Watch {
+    /// Takes back what an earlier run kept.
+    pub(crate) fn restore(
+        &mut self,
+        state: RuleState,
+        last: Option<Timestamp>,
+        now: Timestamp,
+        out: &mut Vec<Transition>,
+    ) {
+        let version = state.alarm.as_ref().map_or("", |alarm| &alarm.rule_version);
+        let same = if state.version.is_empty() { version } else { &state.version } == self.rule.version;
+        self.alarm = state.alarm.clone().filter(|alarm| alarm.state != Base::Normal);
+        self.returned = state.returned.filter(|&returned| returned <= now);
+        self.overlay = state.overlay.clone();
+        self.chatter = state.chatter.clone();
+        self.unverified = state.unverified.filter(|_| self.is_active());
+        self.shelved = state.shelved;
+        self.release(now);
+        self.changed |= state.version != self.rule.version && state != RuleState::default();
+        let moved = self.alarm.as_ref().is_some_and(|alarm| alarm.point != self.point);
+        if moved {
+            self.close("the rule looks at another point", now, out);
+        }
+        let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active()).map(|alarm| alarm.severity);
+        match &mut self.gauge {
+            Gauge::Threshold(gauge) => gauge.restore(&state, active, same && !moved, last, now),
+            Gauge::Measured(gauge) => gauge.restore(&state, active, same && !moved, last, now),
+            Gauge::Stale(gauge) => gauge.raised = active.is_some(),
+        }
+        // What was given up here must not come back with the next restart.
+        let saved = self.save();
+        self.changed |=
+            (saved.raising, saved.clearing, saved.reached) != (state.raising, state.clearing, state.reached);
+    }
+
+    /// Goes on for `old`, the rule of the same name in the documents before. The same question of the same point is the same rule at work, whatever else is
+    /// written of it now. Another question keeps the alarm, and those delays whose thresholds are as they were.
+    pub(crate) fn succeed(&mut self, old: Self, now: Timestamp, out: &mut Vec<Transition>) {
+        if old.rule.version == self.rule.version && old.point == self.point {
+            let new = std::mem::replace(self, old);
+            self.rule = new.rule;
+            (self.risk_point, self.town, self.unit) = (new.risk_point, new.town, new.unit);
+            (self.suppressor, self.registered) = (new.suppressor, None);
+            self.release(now);
+            return;
+        }
+        self.restore(old.save(), Some(now), now, out);
+        if old.point == self.point {
+            match (&mut self.gauge, &old.gauge) {
+                (Gauge::Threshold(gauge), Gauge::Threshold(old)) => gauge.succeed(old),
+                (Gauge::Stale(gauge), Gauge::Stale(old)) => gauge.succeed(old),
+                (Gauge::Measured(gauge), Gauge::Measured(old)) => gauge.succeed(old),
+                _ => {}
+            }
+        }
+        self.changed = true;
+    }
+
+    /// Ends what hides the alarm and stands in no document any more.
+    fn release(&mut self, now: Timestamp) {
+        let bonds = &self.rule.bonds;
+        let gone = [
+            (&mut self.overlay.design, bonds.suppress.is_none()),
+            (&mut self.overlay.cause, bonds.causes.is_empty()),
+        ];
+        for (one, _) in gone.into_iter().filter(|(_, gone)| *gone) {
+            if let Some(one) = one {
+                one.ends.get_or_insert(now);
+            }
+        }
+    }
+
+    /// What is kept over a restart.
+    pub(crate) fn save(&self) -> RuleState {
+        let mut state = RuleState {
+            alarm: self.alarm.clone(),
+            returned: self.returned,
+            version: self.rule.version.clone(),
+            overlay: self.overlay.clone(),
+            chatter: self.chatter.clone(),
+            unverified: self.unverified,
+            shelved: self.shelved,
+            ..RuleState::default()
+        };
+        match &self.gauge {
+            Gauge::Threshold(gauge) => gauge.save(&mut state),
+            Gauge::Measured(gauge) => gauge.gauge.save(&mut state),
+            Gauge::Stale(gauge) => gauge.save(&mut state),
+        }
+        state
+    }
+
+    /// Moves all times by a step of the wall clock; those in the alarm are history and stay.
+    pub(crate) fn shift(&mut self, by_ms: i64) {
+        self.returned = self.returned.map(|at| at.shifted(by_ms));
+        self.unverified = self.unverified.map(|at| at.shifted(by_ms));
+        self.overlay.shift(by_ms);
+        self.chatter.shift(by_ms);
+        self.trend.forget();
+        let busy = match &mut self.gauge {
+            Gauge::Threshold(gauge) => {
+                gauge.shift(by_ms);
+                !gauge.is_calm()
+            }
+            Gauge::Measured(gauge) => {
+                if let Condition::Measured { measured, .. } = &self.rule.condition {
+                    gauge.shift(by_ms, measured);
+                }
+                !gauge.gauge.is_calm()
+            }
+            Gauge::Stale(gauge) => {
+                gauge.shift(by_ms);
+                gauge.raised
+            }
+        };
+        self.changed |= busy || self.alarm.is_some() || !self.overlay.is_empty() || !self.chatter.is_empty();
+    }
+}

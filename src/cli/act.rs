@@ -1,0 +1,160 @@
+//! `lifeline alarms ...`: what a person does to an alarm or a rule.
+//!
+//! In: arguments. Out: the alarm, or what lies over the rule, as it is once that is committed; exit code 1 when the gateway refuses.
+//! Invariant: nothing is done without a name, and nothing is hidden or raised without a reason.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use crate::alarm::Severity;
+use crate::cli::ask::{self, Ask};
+use crate::cli::{duration, severity};
+use crate::console::view::ActView;
+
+/// Acts on alarms.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum AlarmsAct {
+    /// Acknowledge an alarm: you have seen it at this severity.
+    Ack {
+        /// The alarm's id.
+        id: String,
+        /// The severity that you saw: blue, yellow, orange or red. After a rise the acknowledgement is refused.
+        #[arg(long, value_parser = severity)]
+        severity: Severity,
+        /// Who acknowledges.
+        #[arg(long, env = "USER", default_value = "operator")]
+        by: String,
+        /// A note for the log.
+        #[arg(long)]
+        note: Option<String>,
+    },
+    /// End a latched alarm whose condition is gone, or a drill.
+    Reset {
+        /// The alarm's id.
+        id: String,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Hide an alarm for a while, 8 h at most; never a red one. A rise in severity ends it.
+    Shelve {
+        /// The alarm's id, or a rule's name.
+        target: String,
+        /// How long, such as 30m or 2h.
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        span: Duration,
+        /// The severity that you saw; after a rise it is refused.
+        #[arg(long, value_parser = severity)]
+        severity: Option<Severity>,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// End a shelf: an alarm that is still active tells people again.
+    Unshelve {
+        /// The alarm's id, or the rule's name.
+        target: String,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Take an alarm's rule out of service under a permit, 24 h at most.
+    OutOfService {
+        /// The alarm's id, or the rule's name.
+        target: String,
+        /// Number of the permit to work.
+        #[arg(long)]
+        permit: String,
+        /// The person responsible for the work.
+        #[arg(long)]
+        responsible: String,
+        /// Begin, RFC 3339; now when left out.
+        #[arg(long)]
+        from: Option<String>,
+        /// End, RFC 3339.
+        #[arg(long)]
+        to: String,
+        /// What watches the place meanwhile; needed where the rule has a red level.
+        #[arg(long)]
+        substitute: Option<String>,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Put a rule back into service, or give up a permit that has not begun.
+    Return {
+        /// The alarm's id, or the rule's name.
+        target: String,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Raise the severity of an active alarm by hand (提级响应).
+    Raise {
+        /// The alarm's id.
+        target: String,
+        /// The severity that it is to have.
+        #[arg(long, value_parser = severity)]
+        severity: Severity,
+        /// How long, 24 h at most.
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        span: Duration,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Begin a drill (演练) of a rule: an alarm of its own, marked everywhere; `reset` ends it.
+    Drill {
+        /// The rule's name.
+        target: String,
+        /// The severity of the exercise.
+        #[arg(long, value_parser = severity)]
+        severity: Severity,
+        /// How long, 24 h at most.
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        span: Duration,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Rules over which something lies: shelved, out of service, suppressed.
+    Hidden,
+}
+
+/// Who does it, and why.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Who {
+    /// Who does it.
+    #[arg(long, env = "USER", default_value = "operator")]
+    by: String,
+    /// Why.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Does it.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub(crate) async fn act(place: &Ask, act: AlarmsAct, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let of = |who: Who| ActView { by: who.by, reason: who.reason, ..ActView::default() };
+    let seconds = |span: Duration| Some(span.as_secs().max(1));
+    let (target, what, view) = match act {
+        AlarmsAct::Ack { id, severity, by, note } => {
+            return ask::ack(place, &ask::Ack { id, severity, by, note }, out).await;
+        }
+        AlarmsAct::Hidden => return ask::hidden(place, out).await,
+        AlarmsAct::Reset { id, who } => (id, "reset", of(who)),
+        AlarmsAct::Unshelve { target, who } => (target, "unshelve", of(who)),
+        AlarmsAct::Return { target, who } => (target, "return", of(who)),
+        AlarmsAct::Shelve { target, span, severity, who } => {
+            (target, "shelve", ActView { severity, seconds: seconds(span), ..of(who) })
+        }
+        AlarmsAct::Raise { target, severity, span, who } => {
+            (target, "raise", ActView { severity: Some(severity), seconds: seconds(span), ..of(who) })
+        }
+        AlarmsAct::Drill { target, severity, span, who } => {
+            (target, "drill", ActView { severity: Some(severity), seconds: seconds(span), ..of(who) })
+        }
+        AlarmsAct::OutOfService { target, permit, responsible, from, to, substitute, who } => {
+            let (permit, to, responsible) = (Some(permit), Some(to), Some(responsible));
+            (target, "out-of-service", ActView { permit, from, to, responsible, substitute, ..of(who) })
+        }
+    };
+    ask::other(place, &target, what, &view, out).await
+}

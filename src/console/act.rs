@@ -1,0 +1,141 @@
+//! What persons do to alarms and rules over HTTP, beside acknowledging: shelve, take out of service, raise by hand, reset, drill.
+//!
+//! In: `POST /api/v1/alarms/{alarm or rule}/{act}` with an [`ActView`]. Out: an act for the core, answered once it is committed.
+//! Invariant: an act is answered with 200 only when the core says that it is done; a reason is never empty.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use tokio::sync::oneshot;
+
+use crate::alarm::desk::Act;
+use crate::clock::Timestamp;
+use crate::console::api::{CORE_MAX, NAME_MAX, NOTE_MAX, Refused, json, parse, refuse, text};
+use crate::console::state::Console;
+use crate::console::view::{ActView, AlarmView, RuleView};
+use crate::gateway::board::Command;
+use crate::gateway::core::Event;
+
+/// Long names are no names of ours.
+const TARGET_MAX: usize = 200;
+
+/// Rules over which something lies, whether they have an alarm or not.
+pub(crate) async fn overlays(State(console): State<Arc<Console>>) -> Response {
+    let rules = console.look(|picture| picture.overlays.clone());
+    let views: Vec<RuleView> = rules.iter().map(|(rule, overlay)| RuleView::new(rule, overlay)).collect();
+    json(StatusCode::OK, &views)
+}
+
+pub(crate) async fn act(
+    State(console): State<Arc<Console>>,
+    Path((target, what)): Path<(String, String)>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let checked = parse::<ActView>(body).and_then(|view| {
+        let by = text("by", &view.by, NAME_MAX)?;
+        let note = view.reason.as_deref().filter(|reason| !reason.trim().is_empty());
+        let note = note.map(|note| text("reason", note, NOTE_MAX)).transpose()?;
+        let act = wanted(&what, &view)?;
+        let reasoned = matches!(act, Act::Shelve { .. } | Act::Lift { .. } | Act::Drill { .. });
+        if reasoned && note.is_none() {
+            return Err(wrong(format!("{what} needs a reason")));
+        }
+        Ok(Event::Act { target: target.clone(), act, by, note })
+    });
+    match checked {
+        Ok(event) => send(&console, &target, event).await,
+        Err(Refused(status, why)) => refuse(status, why),
+    }
+}
+
+fn wrong(why: impl Into<String>) -> Refused {
+    Refused(StatusCode::UNPROCESSABLE_ENTITY, why.into())
+}
+
+/// The act that `what` and its keys mean.
+fn wanted(what: &str, view: &ActView) -> Result<Act, Refused> {
+    let span = || {
+        let seconds = view.seconds.filter(|seconds| *seconds > 0);
+        seconds.map(Duration::from_secs).ok_or_else(|| wrong(format!("{what} needs `seconds`, how long")))
+    };
+    let severity = || view.severity.ok_or_else(|| wrong(format!("{what} needs a severity")));
+    let time = |key: &str, given: &str| {
+        Timestamp::parse(given)
+            .map_err(|_| wrong(format!("{key} is no RFC 3339 time, such as 2026-11-23T18:00:00+08:00")))
+    };
+    let named = |key: &str, given: &Option<String>| match given {
+        Some(given) => text(key, given, NAME_MAX),
+        None => Err(wrong(format!("{what} needs `{key}`"))),
+    };
+    Ok(match what {
+        "reset" => Act::Reset,
+        "shelve" => Act::Shelve { seen: view.severity, span: span()? },
+        "unshelve" => Act::Unshelve,
+        "out-of-service" => Act::TakeOut {
+            number: named("permit", &view.permit)?,
+            from: view.from.as_deref().map(|from| time("from", from)).transpose()?,
+            to: time("to", &named("to", &view.to)?)?,
+            responsible: named("responsible", &view.responsible)?,
+            substitute: view
+                .substitute
+                .as_deref()
+                .map(|text_| text("substitute", text_, NOTE_MAX))
+                .transpose()?,
+        },
+        "return" => Act::PutBack,
+        "raise" => Act::Lift { severity: severity()?, span: span()? },
+        "drill" => Act::Drill { severity: severity()?, span: span()? },
+        _ => {
+            let why = format!(
+                "there is no act `{what}`: ack, reset, shelve, unshelve, out-of-service, return, raise, drill"
+            );
+            return Err(Refused(StatusCode::NOT_FOUND, why));
+        }
+    })
+}
+
+/// Gives `event` to the core and waits until it is on disk. The answer is the alarm as it is then, or what lies over the rule.
+pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Response {
+    let alarm = || {
+        let mine = |picture: &crate::gateway::board::Picture| {
+            let by_id = picture.alarms.get(target);
+            by_id.or_else(|| picture.alarms.values().find(|alarm| alarm.rule == target)).cloned()
+        };
+        console.look(mine)
+    };
+    let rule = console.board.rules.iter().any(|rule| rule.name == target);
+    let before = if target.len() > TARGET_MAX { None } else { alarm() };
+    if before.is_none() && !rule {
+        let shown: String = target.chars().take(TARGET_MAX).collect();
+        return refuse(
+            StatusCode::NOT_FOUND,
+            format!("no open alarm has the id {shown}, and no rule this name"),
+        );
+    }
+    let (answer, answered) = oneshot::channel();
+    if console.board.commands.try_send(Command { event, answer }).is_err() {
+        return refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the gateway takes no commands now; nothing was changed",
+        );
+    }
+    match tokio::time::timeout(CORE_MAX, answered).await {
+        Ok(Ok(None)) => match alarm().or(before) {
+            Some(alarm) => json(StatusCode::OK, &AlarmView::new(&alarm)),
+            None => {
+                let overlay = console.look(|picture| picture.overlays.get(target).cloned());
+                json(StatusCode::OK, &RuleView::new(target, &overlay.unwrap_or_default()))
+            }
+        },
+        Ok(Ok(Some(refused))) => refuse(StatusCode::CONFLICT, refused),
+        Ok(Err(_)) | Err(_) => {
+            let error = "the gateway did not confirm it; look at the alarm's state before you try again";
+            refuse(StatusCode::GATEWAY_TIMEOUT, error)
+        }
+    }
+}
