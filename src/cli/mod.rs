@@ -83,6 +83,12 @@ enum Command {
     Run(run::Run),
     /// Check all documents, the profiles' vectors and the lines' load.
     Check(check::Check),
+    /// The JSON Schema of a kind of document, for editors.
+    Schema {
+        /// site, profile or gateway.
+        #[arg(default_value = "site", value_parser = kind)]
+        kind: site::schema::Kind,
+    },
     /// Serve the site's devices on TCP ports and ptys, with scripted signals and faults.
     Simulate(simulate::Simulate),
     /// What the gateway is doing.
@@ -213,6 +219,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     let out = &mut std::io::stdout();
     match cli.command {
         Command::Check(args) => check::check(&documents, &args, out),
+        Command::Schema { kind } => {
+            writeln!(out, "{:#}", site::schema::schema(kind))?;
+            Ok(0)
+        }
         Command::Run(args) => runtime()?.block_on(run::run(&documents, &args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&documents, &args)),
         Command::Simulate(args) => runtime()?.block_on(simulate::simulate(&documents, &args)),
@@ -368,6 +378,11 @@ fn severity(text: &str) -> Result<Severity, String> {
 
 fn format(text: &str) -> Result<Format, String> {
     Format::parse(text).ok_or_else(|| "one of csv, jsonl, lp".to_owned())
+}
+
+fn kind(text: &str) -> Result<site::schema::Kind, String> {
+    let found = site::schema::Kind::ALL.into_iter().find(|kind| kind.name() == text);
+    found.ok_or_else(|| "one of site, profile, gateway".to_owned())
 }
 
 /// A duration as documents write it, `60s` or `2h`.

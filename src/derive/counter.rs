@@ -4,6 +4,8 @@
 //! Invariant: a step is never negative, and never more than the caller's limit.
 //! Source: a wrap is a short way over the top; a long one is a reset (power cut, service), because a counter rarely runs half its width between polls.
 
+use std::time::Duration;
+
 /// What a counter did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advance {
@@ -24,6 +26,35 @@ pub fn advance(before: u64, after: u64, width: u32, step_max: u64) -> Advance {
         (true, _) => Advance::By(way),
         (false, true) => Advance::Reset,
         (false, false) => Advance::Implausible,
+    }
+}
+
+/// What a counter's readings are taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// Its width, 1 to 64 bits.
+    pub bits: u32,
+    /// More than this in a minute is no counting.
+    pub per_minute: u32,
+}
+
+impl Counter {
+    /// How many were counted between two readings that lie `apart`: over the top within what it can count, from nothing after a reset.
+    /// `None`: more than it can have counted.
+    /// Source: step limit `max(1, per_minute x minutes)`; after a reset at least what it shows now was counted.
+    pub fn counted(self, before: u64, after: u64, apart: Duration) -> Option<u64> {
+        let limit = f64::from(self.per_minute) * apart.as_secs_f64() / 60.0;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative; a float saturates"
+        )]
+        let limit = (limit as u64).max(1);
+        match advance(before, after, self.bits, limit) {
+            Advance::By(count) => Some(count),
+            Advance::Reset => Some(after),
+            Advance::Implausible => None,
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! Source: cel-spec, language definition; no macros (`map`, `all`, `exists`, `filter`, `has`), because their cost is not bounded.
 //!
 //! Allowed: numbers (`2` is `2.0`), `true`, `false`, inputs, `+ - * /`, `== != < <= > >=`, `&& || !`, `a ? b : c`, parentheses, and the window calls
-//! `rate`, `sum`, `max`, `min`, `mean` of an input and a span (`'5m'`; ms, s, m, h, d).
+//! `rate`, `sum`, `max`, `min`, `mean`, `total` of an input and a span (`'5m'`; ms, s, m, h, d), and `tips(input, '1h', 16, 20)`: of a counter with so many
+//! bits that counts at most so many a minute.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use cel::IdedExpr;
 use cel::Program;
 use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
 
+use crate::derive::counter::Counter;
 use crate::derive::window::Function;
 use crate::point::PointId;
 use crate::unit::Unit;
@@ -41,6 +43,8 @@ pub struct Call {
     pub point: PointId,
     /// How far back.
     pub span: Duration,
+    /// What the point is taken for, for `tips`.
+    pub counter: Option<Counter>,
 }
 
 /// The variables of a compiled expression, by the names they have in it.
@@ -78,16 +82,18 @@ pub fn compile(value: &str, inputs: &[(String, PointId)]) -> Result<Compiled, St
     Ok(Compiled { expression, windows: checker.windows })
 }
 
-/// The unit of an expression that is nothing but an input or one window call; `None` for any other and where there is no such unit.
-pub fn own_unit(value: &str, inputs: &[(String, Option<Unit>)]) -> Option<Unit> {
+/// The unit of an expression that is nothing but an input or one window call, and the factor to it; `None` for any other and where there is no such unit.
+pub fn own_unit(value: &str, inputs: &[(String, Option<Unit>)]) -> Option<(Unit, f64)> {
     let unit = |name: &str| inputs.iter().find(|(known, _)| known == name).and_then(|(_, unit)| *unit);
     match parse(value).ok()?.expr {
-        Expr::Ident(name) => unit(&name),
+        Expr::Ident(name) => Some((unit(&name)?, 1.0)),
         Expr::Call(call) => {
             let Some(Expr::Ident(name)) = call.args.first().map(|arg| &arg.expr) else { return None };
             match Function::parse(&call.func_name)? {
-                Function::Rate => unit(name)?.per_minute(),
-                Function::Sum | Function::Max | Function::Min | Function::Mean => unit(name),
+                Function::Rate => Some((unit(name)?.per_minute()?, 1.0)),
+                Function::Sum | Function::Max | Function::Min | Function::Mean => Some((unit(name)?, 1.0)),
+                Function::Total => unit(name)?.over_minutes(),
+                Function::Tips => Some((Unit::parse("count")?, 1.0)),
             }
         }
         _ => None,
@@ -149,15 +155,30 @@ impl Checker<'_> {
     }
 
     fn window(&mut self, function: Function, call: &CallExpr) -> Result<usize, String> {
-        let usage = || format!("write {}(input, '5m')", function.name());
-        let [of, span] = call.args.as_slice() else { return Err(usage()) };
+        let usage = || match function {
+            Function::Tips => {
+                "write tips(input, '1h', 16, 20): bits of the counter, most counts a minute".to_owned()
+            }
+            _ => format!("write {}(input, '5m')", function.name()),
+        };
+        let (of, span, counter) = match (function, call.args.as_slice()) {
+            (Function::Tips, [of, span, bits, most]) => {
+                let counter =
+                    number(bits).zip(number(most)).map(|(bits, per_minute)| Counter { bits, per_minute });
+                let fits = |counter: &Counter| (1..=53).contains(&counter.bits) && counter.per_minute > 0;
+                (of, span, Some(counter.filter(fits).ok_or_else(usage)?))
+            }
+            (Function::Tips, _) => return Err(usage()),
+            (_, [of, span]) => (of, span, None),
+            _ => return Err(usage()),
+        };
         let (Expr::Ident(name), Expr::Literal(LiteralValue::String(span))) = (&of.expr, &span.expr) else {
             return Err(usage());
         };
         let span = duration(span.inner())
             .filter(|span| !span.is_zero() && *span <= SPAN_MAX)
             .ok_or_else(|| format!("no span {:?}: write '5m' (ms, s, m, h, d; at most 31d)", span.inner()))?;
-        let call = Call { function, point: self.input(name)?, span };
+        let call = Call { function, point: self.input(name)?, span, counter };
         if let Some(index) = self.windows.iter().position(|known| *known == call) {
             return Ok(index);
         }
@@ -201,10 +222,19 @@ impl Checker<'_> {
                 _,
             ) => Err(format!("{} between a number and a truth value", sign(name))),
             _ => Err(format!(
-                "unknown function or operator {}; windows are rate, sum, max, min, mean",
-                sign(name)
+                "unknown function or operator {}; windows are {}",
+                sign(name),
+                Function::ALL.map(Function::name).join(", ")
             )),
         }
+    }
+}
+
+/// A whole number that is written out.
+fn number(node: &IdedExpr) -> Option<u32> {
+    match &node.expr {
+        Expr::Literal(LiteralValue::Int(number)) => u32::try_from(*number.inner()).ok(),
+        _ => None,
     }
 }
 

@@ -11,7 +11,11 @@
 //! - Windows: `rate(name, '5m')` is the least-squares slope in canonical units **per minute** (cm/min for a level in cm); it needs 3 samples that span half the window,
 //!   or the result is bad with `input`. `sum`, `max`, `min` and `mean` take the samples in the window (`now - span < time <= now`, now being the newest sample's time). While the
 //!   samples span less than half the window a sum or maximum is at least what it says, and a minimum at most: they are `over-range` and `under-range` then, which may raise an
-//!   alarm in that direction and clears none; a mean is bad with `input`. A window lives on readings' time alone; a step back of it empties the window.
+//!   alarm in that direction and clears none; a mean is bad with `input`.
+//! - `total(flow, '1d')` is the integral over time (m3 for a flow in m3/h; of a unit without a time, units times minutes), and needs half the window as a mean does.
+//!   `tips(counter, '1h', 16, 20)` is how many a 16-bit counter counted that counts at most 20 a minute: over its top, from nothing after a reset, an implausible
+//!   step left out (the count is then at least what it says), a step over a gap longer than the window doubtful (`step`).
+//! - A window lives on readings' time alone; a step back of it empties the window.
 //!
 //! ```
 //! use lifeline_gateway::{derive::{Derived, Settings}, point::PointId};
@@ -95,7 +99,11 @@ impl Derived {
         let mut points = Vec::new();
         for settings in in_order(settings) {
             let Ok(compiled) = expression::compile(&settings.value, &settings.inputs) else { continue };
-            let ids = compiled.windows.iter().map(|call| windows.open(call.point, call.span)).collect();
+            let ids = compiled
+                .windows
+                .iter()
+                .map(|call| windows.open(call.point, call.span, call.counter))
+                .collect();
             let inputs = settings.inputs.iter().map(|(_, point)| *point).collect();
             points.push(Formula {
                 point: settings.point,
@@ -261,13 +269,14 @@ pub fn factor(
 ) -> Result<f64, String> {
     let Some(unit) = unit else { return Ok(1.0) };
     let own = expression::own_unit(value, inputs);
-    if let Some(own) = own
+    if let Some((own, _)) = own
         && own.to(unit).is_none()
     {
         return Err(format!("{value} is in {}, which {} can't express", own.name(), unit.name()));
     }
-    match own.unwrap_or(unit).to(unit.canonical_for(class)) {
-        Some((factor, 0.0)) => Ok(factor),
+    let (from, times) = own.unwrap_or((unit, 1.0));
+    match from.to(unit.canonical_for(class)) {
+        Some((factor, 0.0)) => Ok(factor * times),
         _ => Err(format!("{} has an offset: compute in {}", unit.name(), unit.canonical().name())),
     }
 }

@@ -156,6 +156,100 @@ fn derived_points_of_derived_points_in_any_order() {
     assert_eq!(feed(&mut derived, &[(1, 1, Good(3.0))]), [(8, 1, Good(4.0)), (9, 1, Good(8.0))]);
 }
 
+/// `vectors.json`: `tips` and `rolling_1h` of the detection numbers.
+#[test]
+fn tips_wrap_and_reset() {
+    let mut derived = derived(vec![
+        settings(8, &[("rain", 1)], "tips(rain, '1h', 16, 20)"),
+        settings(9, &[("rain", 1)], "tips(rain, '1m', 16, 20)"),
+    ]);
+    let counts = [65_530, 4, 9, 9, 3, 5];
+    let steps = [0.0, 10.0, 5.0, 0.0, 3.0, 2.0];
+    let mut total = 0.0;
+    for (minute, (count, step)) in (0_i64..).zip(counts.into_iter().zip(steps)) {
+        total += step;
+        let got = feed(&mut derived, &[(1, minute * 60, Good(f64::from(count)))]);
+        assert_eq!(got[0].2, Uncertain(total, Doubt::OverRange), "half an hour is not seen yet");
+        assert_eq!(got[1].2.value(), Some(step), "minute {minute}");
+    }
+    assert!((total * 0.2 - 4.0_f64).abs() < 1e-12, "20 tips are 4.0 mm");
+}
+
+#[test]
+fn implausible_steps_are_left_out_and_long_gaps_are_doubtful() {
+    let mut derived = derived(vec![settings(9, &[("rain", 1)], "tips(rain, '2m', 16, 20)")]);
+    for (second, count) in [(0, 100.0), (60, 100.0)] {
+        feed(&mut derived, &[(1, second, Good(count))]);
+    }
+    let got = feed(&mut derived, &[(1, 120, Good(200.0))]);
+    assert_eq!(got[0].2, Uncertain(0.0, Doubt::OverRange), "100 in a minute are no rain");
+    let got = feed(&mut derived, &[(1, 420, Good(210.0))]);
+    assert_eq!(got[0].2, Uncertain(10.0, Doubt::Step), "5 minutes of rain in a window of 2");
+    feed(&mut derived, &[(1, 480, Good(211.0))]);
+    let got = feed(&mut derived, &[(1, 500, Good(212.0))]);
+    assert_eq!(got[0].2, Uncertain(12.0, Doubt::Step), "5 minutes of rain in a window of 2");
+    assert_eq!(feed(&mut derived, &[(1, 600, Good(213.0))])[0].2, Good(2.0));
+}
+
+#[test]
+fn an_hour_of_tips_rolls() {
+    let mut derived = derived(vec![settings(9, &[("rain", 1)], "tips(rain, '1h', 32, 20) * 0.2")]);
+    for (second, count) in
+        (0_i64..).zip([0, 5, 5, 17, 20, 20, 22, 30]).map(|(step, count)| (step * 600, count))
+    {
+        let (.., sample) = feed(&mut derived, &[(1, second, Good(f64::from(count)))]).remove(0);
+        let want = match second {
+            3600 => 4.4,
+            4200 => 5.0,
+            _ => continue,
+        };
+        assert!((sample.value().unwrap() - want).abs() < 1e-9, "{sample:?} at {second}");
+    }
+}
+
+#[test]
+fn a_total_is_the_area_under_the_flow() {
+    let mut derived = derived(vec![settings(9, &[("flow", 1)], "total(flow, '1h')")]);
+    for (minute, flow) in [(0_i64, 6.0), (10, 6.0), (20, 12.0)] {
+        let got = feed(&mut derived, &[(1, minute * 60, Good(flow))]);
+        assert_eq!(got[0].2, Bad(Reason::Input(PointId(1))), "half the window is not seen at {minute}");
+    }
+    let got = feed(&mut derived, &[(1, 1800, Good(12.0))]);
+    assert_eq!(got[0].2, Good(60.0 + 90.0 + 120.0), "in m3/h times minutes");
+    let inputs = [("flow".to_owned(), Unit::parse("m3/h"))];
+    let factor = super::factor("total(flow, '1h')", &inputs, Unit::parse("m3"), "gas-flow").unwrap();
+    assert!((270.0 * factor - 4.5).abs() < 1e-12, "{factor}");
+    let litres = super::factor("total(flow, '1h')", &inputs, Unit::parse("L"), "gas-flow").unwrap();
+    assert!((litres - factor).abs() < 1e-15, "kept in m3 whatever is said");
+    assert!(
+        super::factor("total(flow, '1h')", &inputs, Unit::parse("mm"), "rain").unwrap_err().contains("m3")
+    );
+    let slow = [("rain".to_owned(), Unit::parse("mm/h"))];
+    let factor = super::factor("total(rain, '1h')", &slow, Unit::parse("mm"), "rain").unwrap();
+    assert!((factor - 1.0 / 60.0).abs() < 1e-15, "{factor}");
+}
+
+proptest! {
+    #[test]
+    fn tips_are_never_negative_and_count_what_was_counted(
+        steps in prop::collection::vec(0_u32..20, 2..60),
+        start in 0_u32..65_536,
+        bits in prop::sample::select(vec![16_u32, 24, 32]),
+    ) {
+        let mut derived = derived(vec![settings(9, &[("rain", 1)], &format!("tips(rain, '1d', {bits}, 20)"))]);
+        let (mut count, mut last) = (u64::from(start), 0.0);
+        feed(&mut derived, &[(1, 0, Good(f64::from(start)))]);
+        for (minute, step) in (1_i64..).zip(&steps) {
+            count = (count + u64::from(*step)) % (1 << bits);
+            let shown = Good(f64::from(u32::try_from(count).unwrap()));
+            let value = feed(&mut derived, &[(1, minute * 60, shown)])[0].2.value().unwrap();
+            prop_assert!(value >= last);
+            last = value;
+        }
+        prop_assert!((last - f64::from(steps.iter().sum::<u32>())).abs() < 1e-9);
+    }
+}
+
 #[test]
 fn mistakes_are_found_when_documents_load() {
     for (value, want) in [
@@ -171,6 +265,10 @@ fn mistakes_are_found_when_documents_load() {
         ("rate(level, '5 m')", "no span"),
         ("rate(level, '0s')", "no span"),
         ("rate(levle, '5m')", "unknown name levle"),
+        ("tips(level, '1h')", "bits of the counter"),
+        ("tips(level, '1h', 0, 20)", "bits of the counter"),
+        ("tips(level, '1h', 16, 0.5)", "bits of the counter"),
+        ("total(level)", "write total(input, '5m')"),
         ("level && true", "write `input == 1`"),
         ("level + true", "between a number and a truth value"),
         ("level ? 1 : 2", "write `input == 1`"),

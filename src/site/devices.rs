@@ -58,11 +58,8 @@ pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Opt
     let carries_text = text_over_tcp.is_some();
     let dial_in = dial_in::dial_in(section, name.as_deref().unwrap_or_default());
     let tls = dial_in::tls(section);
-    let ways = ["serial", "tcp", "rtu_over_tcp", "ascii_over_tcp", "text_over_tcp", "dial_in", "tls"]
-        .iter()
-        .filter(|key| section.place(key) != section.place(""))
-        .count();
-    if ways != 1 {
+    let ways = ["serial", "tcp", "rtu_over_tcp", "ascii_over_tcp", "text_over_tcp", "dial_in", "tls"];
+    if section.ways(&ways) != 1 {
         let help = Some("serial = { path = \"/dev/ttyUSB0\", speed = \"9600 8N1\" }, tcp = \"10.0.0.5:502\", rtu_over_tcp = \"...\", dial_in = { ... } or tls = { ... }".to_owned());
         section.error(
             "name",

@@ -19,6 +19,7 @@ mod risk;
 mod grades;
 mod conditions;
 mod rules;
+pub mod schema;
 mod section;
 mod serial;
 mod settings;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::diagnostic::Place;
+use crate::site::schema::shape::{self, Shape};
 use crate::site::tree::{Document, Entry, Node, Report, Value};
 use crate::unit::Unit;
 
@@ -17,6 +18,8 @@ pub(crate) struct Section<'a> {
     pub(crate) document: &'a Document,
     pub(crate) report: &'a Report,
     what: String,
+    /// Where in the kind of document it stands, when what is asked is written down.
+    path: Option<String>,
     span: (usize, usize),
     entries: &'a [Entry],
     known: RefCell<BTreeSet<&'static str>>,
@@ -27,6 +30,19 @@ pub(crate) struct Section<'a> {
 impl<'a> Section<'a> {
     /// `node` as a table called `what`; anything else is reported and read as empty.
     pub(crate) fn new(document: &'a Document, report: &'a Report, what: &str, node: &'a Node) -> Self {
+        Self::under(document, report, what, node, report.records().then(String::new))
+    }
+
+    fn under(
+        document: &'a Document,
+        report: &'a Report,
+        what: &str,
+        node: &'a Node,
+        path: Option<String>,
+    ) -> Self {
+        if let Some(path) = &path {
+            report.note(|asked| asked.visit(path, node.span));
+        }
         let entries: &[Entry] = if let Value::Table(entries) = &node.value {
             entries
         } else {
@@ -39,10 +55,12 @@ impl<'a> Section<'a> {
             );
             &[]
         };
+        let what = what.to_owned();
         Self {
             document,
             report,
-            what: what.to_owned(),
+            what,
+            path,
             span: node.span,
             entries,
             known: RefCell::default(),
@@ -53,7 +71,26 @@ impl<'a> Section<'a> {
     /// The value of `key`, which is a known key from now on.
     pub(crate) fn node(&self, key: &'static str) -> Option<&'a Node> {
         self.known.borrow_mut().insert(key);
-        self.entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node)
+        let found = self.entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node);
+        if let Some(path) = &self.path {
+            self.report.note(|asked| asked.key(path, key, None, found));
+        }
+        found
+    }
+
+    /// Writes down what `key` takes.
+    fn takes(&self, key: &str, shape: impl FnOnce() -> Shape) {
+        if let Some(path) = &self.path {
+            self.report.note(|asked| asked.key(path, key, Some(shape()), None));
+        }
+    }
+
+    /// How many of these keys, of which a table has exactly one, it has.
+    pub(crate) fn ways(&self, keys: &[&'static str]) -> usize {
+        if let Some(path) = &self.path {
+            self.report.note(|asked| asked.one_of(path, keys));
+        }
+        keys.iter().filter(|key| self.node(key).is_some()).count()
     }
 
     /// Whether `key` is written; that makes it no known key.
@@ -73,6 +110,11 @@ impl<'a> Section<'a> {
 
     /// All entries, for tables whose keys are names; all are known then.
     pub(crate) fn all(&self) -> &'a [Entry] {
+        if let Some(path) = &self.path {
+            let known = self.known.borrow();
+            let names = self.entries.iter().filter(|(name, ..)| !known.contains(name.as_str()));
+            self.report.note(|asked| asked.open(path, names.map(|(.., node)| node)));
+        }
         self.entries
     }
 
@@ -114,6 +156,9 @@ impl<'a> Section<'a> {
 
     /// Reports that `key` is missing when there is nothing.
     pub(crate) fn need<T>(&self, key: &'static str, value: Option<T>) -> Option<T> {
+        if let Some(path) = &self.path {
+            self.report.note(|asked| asked.need(path, key, self.span));
+        }
         if value.is_none() && self.node(key).is_none() {
             self.error(key, "missing-key", format!("{} needs `{key}`", self.what), None);
         }
@@ -121,6 +166,7 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn text(&self, key: &'static str) -> Option<String> {
+        self.takes(key, || Shape::Text);
         let node = self.node(key)?;
         match &node.value {
             Value::Text(text) => Some(text.clone()),
@@ -129,11 +175,13 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn float(&self, key: &'static str) -> Option<f64> {
+        self.takes(key, || Shape::Number);
         let node = self.node(key)?;
         number(node).or_else(|| self.wrong(key, node, "a number"))
     }
 
     pub(crate) fn flag(&self, key: &'static str) -> Option<bool> {
+        self.takes(key, || Shape::Flag);
         let node = self.node(key)?;
         match node.value {
             Value::Bool(holds) => Some(holds),
@@ -143,6 +191,7 @@ impl<'a> Section<'a> {
 
     /// An integer of a range.
     pub(crate) fn int<T: TryFrom<i64>>(&self, key: &'static str, low: i64, high: i64) -> Option<T> {
+        self.takes(key, || Shape::Int(low, high));
         let node = self.node(key)?;
         let Value::Int(value) = node.value else { return self.wrong(key, node, "an integer") };
         let inside = (low..=high).contains(&value).then(|| T::try_from(value).ok()).flatten();
@@ -158,6 +207,7 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
+        self.takes(key, || Shape::Duration);
         let text = self.text(key)?;
         let found = crate::site::duration(&text);
         if found.is_none() {
@@ -169,6 +219,7 @@ impl<'a> Section<'a> {
 
     /// A TOML date as the moment of its midnight in UTC.
     pub(crate) fn date(&self, key: &'static str) -> Option<Timestamp> {
+        self.takes(key, || Shape::Date);
         let node = self.node(key)?;
         let text = match &node.value {
             Value::Date(text) | Value::Text(text) => text,
@@ -179,6 +230,7 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn unit(&self, key: &'static str) -> Option<Unit> {
+        self.takes(key, || Shape::Unit);
         let text = self.text(key)?;
         let unit = Unit::parse(&text);
         if unit.is_none() {
@@ -194,6 +246,7 @@ impl<'a> Section<'a> {
 
     /// A kebab-case name.
     pub(crate) fn name(&self, key: &'static str) -> Option<String> {
+        self.takes(key, || Shape::Name);
         let text = self.need(key, self.text(key))?;
         let kebab = kebab(&text);
         if kebab != text || text.is_empty() {
@@ -205,6 +258,7 @@ impl<'a> Section<'a> {
 
     /// One of the words of a closed list.
     pub(crate) fn word(&self, key: &'static str, words: &[&'static str]) -> Option<&'static str> {
+        self.takes(key, || Shape::Word(words.to_vec()));
         let text = self.text(key)?;
         let found = words.iter().find(|word| **word == text).copied();
         if found.is_none() {
@@ -224,6 +278,7 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn texts(&self, key: &'static str) -> Vec<(String, Place)> {
+        self.takes(key, || Shape::List(vec![Shape::Text]));
         let text = |node: &Node| match &node.value {
             Value::Text(text) => Some((text.clone(), self.document.place(node.span))),
             _ => self.wrong(key, node, "a list of texts"),
@@ -233,14 +288,19 @@ impl<'a> Section<'a> {
 
     /// The table under `key`.
     pub(crate) fn section(&self, key: &'static str) -> Option<Section<'a>> {
+        self.takes(key, || Shape::Table);
         let node = self.node(key)?;
-        Some(Section::new(self.document, self.report, &format!("`{key}`"), node))
+        let path = self.path.as_ref().map(|path| shape::path(path, key));
+        Some(Section::under(self.document, self.report, &format!("`{key}`"), node, path))
     }
 
     /// The tables of the list under `key`.
     pub(crate) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+        self.takes(key, || Shape::Tables);
         let what = format!("[[{key}]]");
-        self.list(key).iter().map(|node| Section::new(self.document, self.report, &what, node)).collect()
+        let path = self.path.as_ref().map(|path| shape::path(path, key));
+        let section = |node| Section::under(self.document, self.report, &what, node, path.clone());
+        self.list(key).iter().map(section).collect()
     }
 
     /// Reports the keys that nobody asked for.

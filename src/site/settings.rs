@@ -264,5 +264,9 @@ fn secret(section: &Section<'_>, key: &'static str) -> Option<Secret> {
         }
         _ => {}
     }
-    found.need("file", secret)
+    if secret.is_none() && found.ways(&["env", "file"]) == 0 {
+        let help = Some("{ file = \"/etc/lifeline/NAME\" } or { env = \"NAME\" }".to_owned());
+        section.error(key, "missing-key", format!("`{key}` needs `file` or `env`"), help);
+    }
+    secret
 }

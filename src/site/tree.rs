@@ -9,6 +9,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostics, Place};
+use crate::site::schema::shape::Asked;
 
 /// No document of a site is larger.
 const BYTES_MAX: u64 = 4_000_000;
@@ -22,9 +23,39 @@ const FINDINGS_MAX: usize = 1000;
 pub(crate) struct Report {
     found: RefCell<Diagnostics>,
     more: RefCell<usize>,
+    /// What readers ask for, when somebody wants to know.
+    asked: Option<RefCell<Asked>>,
 }
 
 impl Report {
+    /// A report that also writes down what the readers ask for.
+    pub(crate) fn recording() -> Self {
+        Self { asked: Some(RefCell::default()), ..Self::default() }
+    }
+
+    /// Whether it writes down.
+    pub(crate) fn records(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Writes down.
+    pub(crate) fn note(&self, what: impl FnOnce(&mut Asked)) {
+        if let Some(asked) = &self.asked {
+            what(&mut asked.borrow_mut());
+        }
+    }
+
+    /// The next of several documents of one kind is read.
+    pub(crate) fn document(&self, number: usize) {
+        self.note(|asked| asked.document = number);
+    }
+
+    /// Everything found, and everything asked for.
+    pub(crate) fn finish_recording(mut self) -> (Diagnostics, Asked) {
+        let asked = self.asked.take().map(RefCell::into_inner).unwrap_or_default();
+        (self.finish(), asked)
+    }
+
     pub(crate) fn error(
         &self,
         place: &Place,

@@ -99,6 +99,20 @@ impl Unit {
         Self::parse(&format!("{}/min", self.name()))
     }
 
+    /// The unit of the integral over time, and the factor to it from this unit times minutes: m3 and 1/60 for m3/h, what `total(...)` of a derived point
+    /// gives. `None` for a unit that is not per time.
+    pub fn over_minutes(self) -> Option<(Self, f64)> {
+        let (of, time) = self.name().rsplit_once('/')?;
+        let factor = match time {
+            "s" => 60.0,
+            "min" => 1.0,
+            "h" => 1.0 / 60.0,
+            "d" => 1.0 / 1440.0,
+            _ => return None,
+        };
+        Self::parse(of).map(|unit| (unit, factor))
+    }
+
     /// All unit names.
     pub fn names() -> impl Iterator<Item = &'static str> {
         TABLE.iter().map(|row| row.name)

@@ -182,3 +182,26 @@ pub static CANONICAL: &[(&str, &[&str], &str)] = &[
     ("flow", &["water-flow", "water-level", "rain"], "m3/s"),
     ("current", &["power", "elevator"], "A"),
 ];
+
+/// The reference page of all units.
+pub fn reference() -> String {
+    use std::fmt::Write as _;
+    let mut page = "# Units\n\n\
+        Units of one quantity convert into each other, and into no other quantity.\n\
+        Readings are kept in the first unit of their quantity, or in the one that the sensor's class has in the second table; documents may use any.\n\
+        Kept = value x factor (+ offset). The UCUM code is what other systems are told.\n\
+        Generated from `src/unit/table.rs`.\n\n\
+        | quantity | unit | factor | offset | UCUM |\n| --- | --- | --- | --- | --- |\n"
+        .to_owned();
+    for row in TABLE {
+        let (factor, offset) = (row.times / row.per, row.offset);
+        let offset = if offset.abs() > 0.0 { offset.to_string() } else { String::new() };
+        let _ =
+            writeln!(page, "| {} | `{}` | {factor} | {offset} | `{}` |", row.quantity, row.name, row.ucum);
+    }
+    page += "\n| quantity | of sensors of class | kept in |\n| --- | --- | --- |\n";
+    for (quantity, classes, unit) in CANONICAL {
+        let _ = writeln!(page, "| {quantity} | {} | `{unit}` |", classes.join(", "));
+    }
+    page
+}

@@ -33,6 +33,7 @@ mod reload;
 mod refused;
 mod replay;
 mod running;
+mod schema;
 mod serial;
 mod shared;
 mod traffic;

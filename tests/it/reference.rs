@@ -21,6 +21,19 @@ fn the_page_of_diagnostics_is_the_table_of_codes() {
     check("docs/reference/diagnostics.md", &lifeline_gateway::diagnostic::codes::reference());
 }
 
+#[test]
+fn the_pages_of_documents_are_what_the_readers_ask_for() {
+    use lifeline_gateway::site::schema::{Kind, page};
+    for kind in Kind::ALL {
+        check(&format!("docs/reference/{}.md", kind.name()), &page(kind));
+    }
+}
+
+#[test]
+fn the_page_of_units_is_the_table() {
+    check("docs/reference/units.md", &lifeline_gateway::unit::table::reference());
+}
+
 /// Every code that a reader of documents writes has a row, and every row is written by one.
 #[test]
 fn every_code_has_a_row() {

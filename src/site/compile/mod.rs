@@ -125,7 +125,7 @@ pub(crate) struct Build<'a> {
 }
 
 impl<'a> Build<'a> {
-    fn new(options: &'a Options, settings: settings::Settings, report: &'a Report) -> Self {
+    pub(crate) fn new(options: &'a Options, settings: settings::Settings, report: &'a Report) -> Self {
         let catalog = Catalog { site: settings.name.clone(), ..Catalog::default() };
         Self {
             options,
@@ -146,7 +146,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn read(&mut self, documents: &[Document], roots: &[Node], models: &BTreeMap<String, Model>) {
+    pub(crate) fn read(&mut self, documents: &[Document], roots: &[Node], models: &BTreeMap<String, Model>) {
         let tops: Vec<Section<'_>> = documents
             .iter()
             .zip(roots)

@@ -1,0 +1,176 @@
+//! Schemas and reference pages of the documents that people write.
+//!
+//! In: the readers of documents, and specimens that show each key with a comment. Out: JSON Schema (draft 2020-12), pages.
+//! Invariant: what a key takes, and whether a table can do without it, is what the reader asked for while it read the specimens; a comment above
+//! a key is its description, its value an example. So a key that the reader knows and the specimens don't is a failing test, and never a gap.
+
+mod page;
+pub(crate) mod shape;
+mod specimen;
+
+use serde_json::{Map, Value, json};
+
+use crate::site::schema::shape::{Asked, Shape, path};
+use crate::site::schema::specimen::Specimens;
+use crate::unit::Unit;
+
+/// A kind of document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A site's document, `devices/*.toml`.
+    Site,
+    /// A device model, `firmware-profiles/*.toml`.
+    Profile,
+    /// `gateway.toml`.
+    Gateway,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Site, Self::Profile, Self::Gateway];
+
+    /// `site`, `profile` or `gateway`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Site => "site",
+            Self::Profile => "profile",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Site => "A site of lifeline: lines, devices, risk points, rules",
+            Self::Profile => "A device model of lifeline",
+            Self::Gateway => "The settings of a lifeline gateway",
+        }
+    }
+}
+
+/// Tables with branches that no specimen shows: their other keys are let through by the schema and checked by the reader alone.
+const OPEN: [&str; 4] = ["rule", "risk_point", "device", "site"];
+
+/// Asked for only to say that it stands in the wrong place.
+const MISPLACED: &str = "line.speed";
+/// Needed by every rule that a specimen shows, and not by others.
+const SHOWN: &str = "rule.point";
+
+fn is_open(at: &str) -> bool {
+    OPEN.iter().any(|open| at.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+/// The JSON Schema of a kind of document, for editors with a TOML language server.
+pub fn schema(kind: Kind) -> Value {
+    let specimens = Specimens::of(kind);
+    let asked = specimens.asked();
+    let mut root = table(&asked, &specimens, "");
+    let head = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": kind.title(),
+        "$defs": { "unit": { "type": "string", "enum": Unit::names().collect::<Vec<_>>() } },
+    });
+    if let (Some(root), Value::Object(head)) = (root.as_object_mut(), head) {
+        root.extend(head);
+    }
+    root
+}
+
+/// The reference page of a kind of document.
+pub fn page(kind: Kind) -> String {
+    let specimens = Specimens::of(kind);
+    page::page(kind, &specimens.asked(), &specimens)
+}
+
+/// What stands against the pages being whole: keys that no specimen describes or shows, faults of the specimens themselves.
+pub fn gaps(kind: Kind) -> Vec<String> {
+    let specimens = Specimens::of(kind);
+    let asked = specimens.asked();
+    let mut gaps = specimens.faults();
+    for (of, table) in asked.tables().filter(|(of, _)| !is_open(of)) {
+        for key in &table.keys {
+            let at = path(of, &key.name);
+            if at == MISPLACED {
+                continue;
+            }
+            let described = specimens.described(of, &key.name);
+            let tables = key.shapes().iter().any(|shape| matches!(shape, Shape::Table | Shape::Tables));
+            if key.shapes().is_empty() {
+                gaps.push(format!("nobody knows what `{at}` takes: no {} specimen shows it", kind.name()));
+            } else if described.text.is_empty() {
+                gaps.push(format!("`{at}` stands in no {} specimen with a comment above it", kind.name()));
+            } else if tables
+                && asked.table(&at).is_none_or(|table| table.keys.is_empty() && table.open.is_none())
+            {
+                gaps.push(format!("`{at}` is a table, and no {} specimen shows its keys", kind.name()));
+            }
+        }
+    }
+    gaps
+}
+
+fn table(asked: &Asked, specimens: &Specimens, of: &str) -> Value {
+    let Some(table) = asked.table(of) else { return json!({ "type": "object" }) };
+    let mut properties = Map::new();
+    for key in &table.keys {
+        let shapes: Vec<Value> =
+            key.shapes().iter().map(|shape| emit(asked, specimens, shape, &path(of, &key.name))).collect();
+        let mut one = match <[Value; 1]>::try_from(shapes) {
+            Ok([only]) => only,
+            Err(several) => json!({ "anyOf": several }),
+        };
+        let described = specimens.described(of, &key.name);
+        if let Some(one) = one.as_object_mut() {
+            one.insert("description".to_owned(), json!(described.text));
+            let examples: Vec<&Value> = described.examples.iter().map(|(_, value)| value).collect();
+            if !examples.is_empty() && !one.contains_key("items") && !one.contains_key("properties") {
+                one.insert("examples".to_owned(), json!(examples));
+            }
+        }
+        properties.insert(key.name.clone(), one);
+    }
+    let required: Vec<&str> = table
+        .keys
+        .iter()
+        .filter(|key| table.needs(key) && path(of, &key.name) != SHOWN)
+        .map(|key| key.name.as_str())
+        .collect();
+    let shown = if is_open(of) { Value::Bool(true) } else { Value::Bool(false) };
+    let others = table.open.as_ref().map_or(shown, |shapes| any_of(asked, specimens, shapes));
+    let mut object = json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": others });
+    if !table.one_of.is_empty() {
+        let ways: Vec<Value> = table.one_of.iter().map(|key| json!({ "required": [key] })).collect();
+        object["oneOf"] = json!(ways);
+    }
+    object
+}
+
+fn emit(asked: &Asked, specimens: &Specimens, shape: &Shape, at: &str) -> Value {
+    match shape {
+        Shape::Text => json!({ "type": "string" }),
+        Shape::Name => json!({ "type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$" }),
+        Shape::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
+        // A TOML date reaches a validator as text.
+        Shape::Date => json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}" }),
+        Shape::Unit => json!({ "$ref": "#/$defs/unit" }),
+        Shape::Number => json!({ "type": "number" }),
+        Shape::Int(i64::MIN, i64::MAX) => json!({ "type": "integer" }),
+        Shape::Int(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
+        Shape::Flag => json!({ "type": "boolean" }),
+        Shape::Word(words) => json!({ "type": "string", "enum": words }),
+        Shape::Table => table(asked, specimens, at),
+        Shape::Tables => json!({ "type": "array", "items": table(asked, specimens, at) }),
+        Shape::List(items) => json!({ "type": "array", "items": any_of(asked, specimens, items) }),
+        Shape::Map(values) => {
+            json!({ "type": "object", "additionalProperties": any_of(asked, specimens, values) })
+        }
+    }
+}
+
+fn any_of(asked: &Asked, specimens: &Specimens, shapes: &[Shape]) -> Value {
+    let mut found: Vec<Value> = shapes.iter().map(|shape| emit(asked, specimens, shape, "")).collect();
+    match found.len() {
+        0 => Value::Bool(true),
+        1 => found.remove(0),
+        _ => json!({ "anyOf": found }),
+    }
+}
