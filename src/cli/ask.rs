@@ -72,6 +72,8 @@ pub struct History {
     pub until: Option<String>,
     /// Readings at most.
     pub limit: Option<u64>,
+    /// About so many rows that look the same; all when left out.
+    pub most: Option<u32>,
 }
 
 /// An answer that is no, with its exit code.
@@ -332,6 +334,8 @@ async fn history_of_gateway(
     query.extend(question.since.as_deref().map(|since| ("since", since)));
     query.extend(question.until.as_deref().map(|until| ("until", until)));
     query.extend(limit.as_deref().map(|limit| ("limit", limit)));
+    let most = question.most.map(|most| most.to_string());
+    query.extend(most.as_deref().map(|most| ("most", most)));
     let path = ["api", "v1", "history"];
     if args.json {
         return client.stream(&path, &query, &mut |piece| Ok(out.write_all(piece)?)).await;
@@ -360,7 +364,7 @@ fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Wr
     let mut left = question.limit.unwrap_or(u64::MAX);
     let mut any = false;
     let mut written = Ok(());
-    disk.history(std::slice::from_ref(&question.point), window, &mut |catalog, reading| {
+    let mut each = |catalog: &crate::point::Catalog, reading: &crate::reading::Reading| {
         any = true;
         let Some(fewer) = left.checked_sub(1) else { return false };
         left = fewer;
@@ -369,7 +373,11 @@ fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Wr
         written =
             if args.json { line(out, &view) } else { answers::reading(&view, point.as_ref(), &zone, out) };
         written.is_ok()
-    })?;
+    };
+    match question.most {
+        Some(most) => disk.drawn(&question.point, window, most, &mut each)?,
+        None => disk.history(std::slice::from_ref(&question.point), window, &mut each)?,
+    }
     written?;
     if any { Ok(()) } else { Err(disk.unknown(&question.point)?.into()) }
 }

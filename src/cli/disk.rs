@@ -109,6 +109,17 @@ impl Disk {
         Ok(Vec::new())
     }
 
+    /// Calls `each` for about `most` readings of the point that look like all of them.
+    pub(crate) fn drawn(
+        &self,
+        point: &str,
+        window: crate::console::window::Window,
+        most: u32,
+        each: &mut dyn FnMut(&crate::point::Catalog, &crate::reading::Reading) -> bool,
+    ) -> anyhow::Result<()> {
+        self.reader.drawn(point, (window.from, window.to), most, each).context("cannot read the history")
+    }
+
     /// Calls `each` for all readings of the points in `from..to`.
     pub(crate) fn history(
         &self,

@@ -15,6 +15,7 @@ pub mod demo;
 mod disk;
 mod findings;
 pub mod export;
+pub mod journal;
 pub mod run;
 pub mod screen;
 pub mod simulate;
@@ -113,6 +114,8 @@ enum Command {
     History(HistoryArgs),
     /// Readings as CSV, JSON lines or line protocol.
     Export(ExportArgs),
+    /// Check, copy or repair the journal on disk.
+    Journal(journal::JournalArgs),
 }
 
 /// Whom to ask.
@@ -176,6 +179,9 @@ struct HistoryArgs {
     /// Until: RFC 3339 or a duration back from now.
     #[arg(long)]
     until: Option<String>,
+    /// About so many rows that look like all of them: no extreme is lost.
+    #[arg(long, value_name = "ROWS")]
+    most: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -263,9 +269,19 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;
-            let question =
-                ask::History { point: args.point, since: Some(args.since), until: args.until, limit: None };
+            let question = ask::History {
+                point: args.point,
+                since: Some(args.since),
+                until: args.until,
+                limit: None,
+                most: args.most,
+            };
             one_thread()?.block_on(ask::history(&place, &question, out))
+        }
+        Command::Journal(args) => {
+            let settings =
+                site::journal_settings(&options(&documents, Purpose::Run)).map_err(anyhow::Error::msg)?;
+            journal::journal(&settings, &args, out)
         }
         Command::Export(args) => {
             let place = asked(&documents, &args.place)?;

@@ -25,6 +25,8 @@ use crate::console::state::Console;
 use crate::console::view::RefusalView;
 use crate::console::window::{Window, nearest};
 use crate::journal::Reader;
+use crate::point::Catalog;
+use crate::reading::Reading;
 
 /// A piece is sent when it is this long.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -48,6 +50,8 @@ pub(crate) struct Question {
     until: Option<String>,
     /// Rows at most.
     limit: Option<u64>,
+    /// About so many rows of one point that look the same: no extreme is lost.
+    most: Option<u32>,
     format: Option<String>,
 }
 
@@ -57,6 +61,7 @@ struct Job {
     points: Vec<String>,
     window: Window,
     rows_max: u64,
+    most: Option<u32>,
     format: Format,
     _place: OwnedSemaphorePermit,
 }
@@ -113,10 +118,21 @@ fn understand(
     if points.len() > POINTS_MAX {
         return Err(format!("at most {POINTS_MAX} points in one question"));
     }
+    if question.most.is_some() && points.len() != 1 {
+        return Err("most goes with one point".to_owned());
+    }
     let format = question.format.as_deref().unwrap_or("jsonl");
     let format =
         Format::parse(format).ok_or_else(|| format!("format is \"{format}\"; write csv, jsonl or lp"))?;
-    Ok(Job { journal, points, window, rows_max: question.limit.unwrap_or(u64::MAX), format, _place: place })
+    Ok(Job {
+        journal,
+        points,
+        window,
+        rows_max: question.limit.unwrap_or(u64::MAX),
+        most: question.most,
+        format,
+        _place: place,
+    })
 }
 
 /// A point that is not in today's documents may still have history; only without any is it unknown.
@@ -168,7 +184,7 @@ fn gather(job: &Job, send: &dyn Fn(Piece) -> bool) -> Result<Option<Vec<u8>>, Bo
     let mut piece = Vec::new();
     let mut left = job.rows_max;
     let mut taken = true;
-    reader.history(&job.points, job.window.from, job.window.to, &mut |catalog, reading| {
+    let mut each = |catalog: &Catalog, reading: &Reading| {
         let Some(fewer) = left.checked_sub(1) else { return false };
         left = fewer;
         job.format.emit(catalog, reading, &mut piece);
@@ -176,7 +192,11 @@ fn gather(job: &Job, send: &dyn Fn(Piece) -> bool) -> Result<Option<Vec<u8>>, Bo
             taken = send(Piece::Rows(std::mem::take(&mut piece)));
         }
         taken
-    })?;
+    };
+    match (job.most, job.points.as_slice()) {
+        (Some(most), [point]) => reader.drawn(point, (job.window.from, job.window.to), most, &mut each)?,
+        _ => reader.history(&job.points, job.window.from, job.window.to, &mut each)?,
+    }
     Ok(taken.then_some(piece))
 }
 

@@ -23,6 +23,7 @@ mod own;
 mod pending;
 mod pipe;
 mod polling;
+mod seal;
 mod start;
 mod text_line;
 mod times;
@@ -126,6 +127,7 @@ pub async fn run(
         spawn(&mut beside, task(Arc::clone(&board), stop.clone()));
     }
 
+    let _sealing = seal::start(&site.journal, seq, Arc::clone(&begun.sealed), Arc::clone(&clock))?;
     let outlets = keeper::Outlets { committed: seq_to, dense: dense_to };
     let keeper = keeper::Keeper::new(&site, begun, Arc::clone(&board), Arc::clone(&clock), outlets);
     let (last_to, last) = watch::channel(false);

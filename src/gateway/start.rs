@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::clock::Clock;
 use crate::gateway::RunError;
@@ -18,6 +19,8 @@ pub(crate) struct Begun {
     pub(crate) writer: Writer,
     pub(crate) progress: BTreeMap<String, Progress>,
     pub(crate) last: Seq,
+    /// The last commit that is in the history, for who seals and who removes.
+    pub(crate) sealed: Arc<AtomicU64>,
     /// A damaged journal was moved aside, or a part of its log was lost.
     pub(crate) set_aside: bool,
 }
@@ -70,17 +73,19 @@ fn without_journal(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunErro
     let entries = registry::entries(&site.risk_points, &site.catalog.version, clock.now(), &state.memories);
     let (catalog, documents) = (Arc::clone(&site.catalog), site.documents.clone());
     let names: Vec<String> = site.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let times = Arc::clone(clock);
+    let (times, sealed) = (Arc::clone(clock), Arc::new(AtomicU64::new(0)));
+    let follows = Arc::clone(&sealed);
     let open = move || {
         let mut journal = Journal::open(&settings).map_err(OpenError::into_store)?;
         journal.keep_site(&catalog, &documents, times.now())?;
         journal.remember(&entries)?;
         journal.keep_sinks(&names)?;
+        journal.follow(Arc::clone(&follows));
         Ok(journal)
     };
     let writer = writer::start(Store::Closed(Box::new(open)), Arc::clone(clock))?;
     let last = state.last.map_or(Seq(0), |(seq, _)| seq);
-    Ok(Begun { core, writer, progress: state.progress, last, set_aside: false })
+    Ok(Begun { core, writer, progress: state.progress, last, sealed, set_aside: false })
 }
 
 fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Result<Begun, RunError> {
@@ -110,8 +115,10 @@ fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Resu
     }
     let progress = reader.progress()?;
     drop(reader);
+    let sealed = Arc::new(AtomicU64::new(0));
+    journal.follow(Arc::clone(&sealed));
     let writer = writer::start(Store::Open(Box::new(journal)), Arc::clone(clock))?;
-    Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), set_aside })
+    Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), sealed, set_aside })
 }
 
 /// The error with its causes, in one line.

@@ -161,7 +161,7 @@ fn emit_reason<'a>(reason: &'a Reason, names: &mut HashMap<&'a str, u64>, out: &
     }
 }
 
-fn doubt_code(doubt: Doubt) -> u8 {
+pub(crate) fn doubt_code(doubt: Doubt) -> u8 {
     match doubt {
         Doubt::Clock => 1,
         Doubt::Calibration => 2,
@@ -170,6 +170,11 @@ fn doubt_code(doubt: Doubt) -> u8 {
         Doubt::Spike => 5,
         Doubt::Step => 6,
     }
+}
+
+/// The doubt of a code from 1 on.
+pub(crate) fn doubt_of(code: u8) -> Option<Doubt> {
+    Doubt::ALL.into_iter().find(|doubt| doubt_code(*doubt) == code)
 }
 
 /// The batches in `bytes`; `None` when they are damaged or belong to another commit.
@@ -182,7 +187,7 @@ pub(crate) fn parse(key: Key, bytes: &[u8]) -> Option<Vec<Batch>> {
 }
 
 fn parse_body(now: i64, body: &[u8]) -> Option<Vec<Batch>> {
-    let mut input = Input { rest: body, names: Vec::new() };
+    let mut input = Input::new(body);
     if input.byte()? != VERSION {
         return None;
     }
@@ -207,13 +212,28 @@ fn parse_body(now: i64, body: &[u8]) -> Option<Vec<Batch>> {
     input.rest.is_empty().then_some(batches)
 }
 
-struct Input<'a> {
+/// What is not read yet.
+pub(crate) struct Input<'a> {
     rest: &'a [u8],
     names: Vec<Arc<str>>,
 }
 
-impl Input<'_> {
-    fn byte(&mut self) -> Option<u8> {
+impl<'a> Input<'a> {
+    pub(crate) const fn new(rest: &'a [u8]) -> Self {
+        Self { rest, names: Vec::new() }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (first, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(first)
+    }
+
+    pub(crate) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(*first)
@@ -225,7 +245,7 @@ impl Input<'_> {
         Some(*first)
     }
 
-    fn number(&mut self) -> Option<u64> {
+    pub(crate) fn number(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -242,7 +262,7 @@ impl Input<'_> {
     }
 
     /// A count of things that take a byte each at least, so never more than what is left.
-    fn count(&mut self) -> Option<usize> {
+    pub(crate) fn count(&mut self) -> Option<usize> {
         usize::try_from(self.number()?).ok().filter(|count| *count <= self.rest.len())
     }
 
@@ -264,10 +284,7 @@ impl Input<'_> {
         let sample = match tag >> 4 & 7 {
             0 => Sample::Good(self.value(form)?),
             BAD => Sample::Bad(self.reason(form)?),
-            code => {
-                let doubt = Doubt::ALL.into_iter().find(|doubt| doubt_code(*doubt) == code)?;
-                Sample::Uncertain(self.value(form)?, doubt)
-            }
+            code => Sample::Uncertain(self.value(form)?, doubt_of(code)?),
         };
         Some(Reading { point: PointId(*point), at: Timestamp::from_millis(*at), sample })
     }
@@ -328,7 +345,7 @@ fn check_sum(key: Key, body: &[u8]) -> u32 {
 }
 
 /// LEB128: seven bits a byte, lowest first.
-fn put(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
     loop {
         let [low, ..] = number.to_le_bytes();
         number >>= 7;
@@ -346,7 +363,7 @@ fn put_step(out: &mut Vec<u8>, from: i64, to: i64) {
     put(out, (step << 1 ^ step >> 63).cast_unsigned());
 }
 
-fn wide(count: usize) -> u64 {
+pub(crate) fn wide(count: usize) -> u64 {
     u64::try_from(count).expect("no count in memory exceeds 64 bits")
 }
 

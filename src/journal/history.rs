@@ -7,15 +7,17 @@
 //! in it; blocks are read by their earliest time, and a reading waits until no later block can hold an earlier one.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use rusqlite::params;
 
 use crate::clock::Timestamp;
+use crate::journal::chunks::History;
+use crate::journal::extremes::Extremes;
 use crate::journal::read::{Commit, Inner};
 use crate::journal::write::BLOCK;
-use crate::journal::{Reader, StoreError, Stored};
+use crate::journal::{Reader, Seq, StoreError, Stored};
 use crate::point::{Catalog, PointId};
 use crate::reading::Reading;
 
@@ -50,16 +52,114 @@ impl Reader {
         to: Timestamp,
         each: &mut dyn FnMut(&Catalog, &Reading) -> bool,
     ) -> Result<(), StoreError> {
+        let Some(history) = History::open(self.path(), &self.id()?) else {
+            return self.recent(points, (from, to), Seq(0), each);
+        };
+        let after = history.sealed();
+        let all = if points.is_empty() { history.names() } else { points.to_vec() };
+        if let [point] = all.as_slice() {
+            return self.merged(&history, point, (from, to), each);
+        }
+        for point in &all {
+            let read = history.read(point, (from, to), &mut |catalog, reading| each(catalog, &reading))?;
+            let Some(damaged) = read else { return Ok(()) };
+            self.count_damaged(damaged);
+        }
+        self.recent(points, (from, to), after, each)
+    }
+
+    /// The same of one point, but about `rows` readings that look the same: no extreme is lost (see [`Extremes`]).
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn drawn(
+        &self,
+        point: &str,
+        (from, to): (Timestamp, Timestamp),
+        rows: u32,
+        each: &mut dyn FnMut(&Catalog, &Reading) -> bool,
+    ) -> Result<(), StoreError> {
+        let oldest = self.content()?.oldest.unwrap_or(from);
+        let newest = self.last()?.map_or(to, |(_, at)| at.shifted(1));
+        let mut extremes = Extremes::rows(from.max(oldest), to.min(newest), rows);
+        let mut site: Option<Catalog> = None;
+        let mut on = true;
+        self.history(&[point.to_owned()], from, to, &mut |catalog, reading| {
+            // A point may have another number in another version of the site.
+            if let Some(before) = site.take_if(|before| before.version != catalog.version) {
+                on = extremes.finish().iter().all(|reading| each(&before, reading));
+            }
+            let site = site.get_or_insert_with(|| catalog.clone());
+            on = on && extremes.push(reading).iter().all(|reading| each(site, reading));
+            on
+        })?;
+        if let Some(site) = site
+            && on
+        {
+            let _ = extremes.finish().iter().all(|reading| each(&site, reading));
+        }
+        Ok(())
+    }
+
+    /// One point: what is sealed and what is not yet, in order of time.
+    fn merged(
+        &self,
+        history: &History,
+        point: &str,
+        (from, to): (Timestamp, Timestamp),
+        each: &mut dyn FnMut(&Catalog, &Reading) -> bool,
+    ) -> Result<(), StoreError> {
+        // About an hour of one point.
+        let mut fresh: VecDeque<(Arc<Catalog>, Reading)> = VecDeque::new();
+        let mut versions: HashMap<String, Arc<Catalog>> = HashMap::new();
+        self.recent(&[point.to_owned()], (from, to), history.sealed(), &mut |catalog, reading| {
+            let version =
+                versions.entry(catalog.version.clone()).or_insert_with(|| Arc::new(catalog.clone()));
+            fresh.push_back((Arc::clone(version), reading.clone()));
+            true
+        })?;
+        let mut on = true;
+        let read = history.read(point, (from, to), &mut |catalog, reading| {
+            while on && fresh.front().is_some_and(|(_, next)| next.at < reading.at) {
+                let next = fresh.pop_front();
+                on = next.is_none_or(|(catalog, next)| each(&catalog, &next));
+            }
+            on = on && each(catalog, &reading);
+            on
+        })?;
+        let Some(damaged) = read else { return Ok(()) };
+        self.count_damaged(damaged);
+        for (catalog, reading) in fresh {
+            if !each(&catalog, &reading) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_damaged(&self, damaged: u64) {
+        let mut inner = self.inner();
+        inner.damaged = inner.damaged.saturating_add(damaged);
+    }
+
+    /// The same of the commits above `after`.
+    fn recent(
+        &self,
+        points: &[String],
+        (from, to): (Timestamp, Timestamp),
+        after: Seq,
+        each: &mut dyn FnMut(&Catalog, &Reading) -> bool,
+    ) -> Result<(), StoreError> {
         let mut wanted = Wanted { points, from, to, ids: HashMap::new() };
         let mut held = BinaryHeap::new();
         let mut order = 0;
         // The lock is taken for a page at a time: `each` may use this reader too.
-        let blocks = self.inner().blocks(from, to)?;
+        let blocks = self.inner().blocks(from, to, after)?;
         for block in blocks {
             if !give_out(&mut held, Timestamp::from_millis(block.earliest), HELD_MAX, each) {
                 return Ok(());
             }
-            let commits = self.inner().commits(&block, from, to)?;
+            let commits = self.inner().commits(&block, from, to, after)?;
             for commit in commits {
                 let stored = self.inner().stored(commit)?;
                 wanted.gather(stored, &mut order, &mut held);
@@ -123,28 +223,36 @@ impl Wanted<'_> {
 
 impl Inner {
     /// Blocks that may hold readings of `from..to`, by their earliest reading; the last one may be unfinished.
-    fn blocks(&self, from: Timestamp, to: Timestamp) -> rusqlite::Result<Vec<Block>> {
+    fn blocks(&self, from: Timestamp, to: Timestamp, after: Seq) -> rusqlite::Result<Vec<Block>> {
         let mut query = self.db.prepare_cached(
-            "SELECT earliest, block * ?3, (block + 1) * ?3 FROM blocks WHERE latest >= ?1 AND earliest < ?2
+            "SELECT earliest, block * ?3, (block + 1) * ?3 FROM blocks
+             WHERE latest >= ?1 AND earliest < ?2 AND block >= ?4 / ?3
              UNION ALL
              SELECT min(earliest), min(seq), max(seq) + 1 FROM commits
              WHERE seq >= (SELECT coalesce(max(block) + 1, 0) * ?3 FROM blocks)
              HAVING max(latest) >= ?1 AND min(earliest) < ?2
              ORDER BY 1, 2",
         )?;
-        let rows = query.query_map(params![from.as_millis(), to.as_millis(), BLOCK], |row| {
+        let after = after.0.cast_signed();
+        let rows = query.query_map(params![from.as_millis(), to.as_millis(), BLOCK, after], |row| {
             Ok(Block { earliest: row.get(0)?, from: row.get(1)?, to: row.get(2)? })
         })?;
         rows.collect()
     }
 
-    fn commits(&self, block: &Block, from: Timestamp, to: Timestamp) -> rusqlite::Result<Vec<Commit>> {
+    fn commits(
+        &self,
+        block: &Block,
+        from: Timestamp,
+        to: Timestamp,
+        after: Seq,
+    ) -> rusqlite::Result<Vec<Commit>> {
+        let first = block.from.max(after.0.cast_signed().saturating_add(1));
         let mut query = self.db.prepare_cached(
             "SELECT seq, now, site, readings, blob FROM commits
              WHERE seq >= ?1 AND seq < ?2 AND latest >= ?3 AND earliest < ?4 ORDER BY seq",
         )?;
-        let rows =
-            query.query_map([block.from, block.to, from.as_millis(), to.as_millis()], Commit::from_row)?;
+        let rows = query.query_map([first, block.to, from.as_millis(), to.as_millis()], Commit::from_row)?;
         rows.collect()
     }
 }

@@ -28,13 +28,20 @@ mod figures;
 mod trim;
 mod write;
 
+// The history.
+mod chunk;
+pub mod chunks;
+pub mod extremes;
+
 // The readers.
+pub mod care;
 mod history;
 mod read;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -224,6 +231,8 @@ pub struct Journal {
     hidden: u64,
     /// What this run wrote.
     wear: Wear,
+    /// The last commit that is in the history; `None` without one.
+    sealed: Option<Arc<AtomicU64>>,
     /// There may be readings whose time is not known.
     undated: bool,
     /// Records found damaged that nobody was told of.
@@ -250,6 +259,17 @@ pub struct Figures {
     pub bytes_per_hour: f64,
     /// Hours until readings that a sink does not have must go, if it takes nothing from now on; absent while unknown.
     pub hours_left: Option<f64>,
+}
+
+/// What a journal holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Commits.
+    pub commits: u64,
+    /// Readings in them and in the history.
+    pub readings: u64,
+    /// Time of the oldest.
+    pub oldest: Option<Timestamp>,
 }
 
 /// A read-only view with its own connection; many at once, also of a journal that no gateway holds.

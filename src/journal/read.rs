@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 
 use crate::alarm::{Base, RuleState, Transition};
 use crate::clock::Timestamp;
-use crate::journal::store::{bytes, last, open_alone, open_read, text_sum};
-use crate::journal::{Audit, OpenError, Progress, Reader, Seq, Span, StoreError, Stored, blob};
+use crate::journal::chunks::History;
+use crate::journal::store::{bytes, id, last, open_alone, open_read, text_sum};
+use crate::journal::{Audit, Content, OpenError, Progress, Reader, Seq, Span, StoreError, Stored, blob};
 use crate::point::Catalog;
 
 /// Commits that one call of `groups` looks at, at most.
@@ -154,6 +155,53 @@ impl Reader {
         };
         let end = if done || next >= to { span.to } else { Seq(next.cast_unsigned()) };
         Ok((groups, end, inner.damaged.saturating_sub(before)))
+    }
+
+    /// The commits from `from` to `to` that hold about `readings_max` readings: one past the last, and their readings.
+    pub(crate) fn part(&self, from: Seq, to: Seq, readings_max: u64) -> Result<(Seq, u64), StoreError> {
+        let inner = self.inner();
+        let mut query = inner
+            .db
+            .prepare_cached("SELECT seq, readings FROM commits WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq")?;
+        let mut rows = query.query([from.0.cast_signed(), to.0.cast_signed()])?;
+        let (mut end, mut sum) = (from, 0_u64);
+        while let Some(row) = rows.next()? {
+            let (seq, readings): (i64, i64) = (row.get(0)?, row.get(1)?);
+            end = Seq(seq.cast_unsigned().saturating_add(1));
+            sum = sum.saturating_add(u64::try_from(readings).unwrap_or(0));
+            if sum >= readings_max {
+                break;
+            }
+        }
+        Ok((end, sum))
+    }
+
+    /// What the journal and its history hold.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn content(&self) -> Result<Content, StoreError> {
+        let history = History::open(&self.path, &self.id()?);
+        let sealed = history.as_ref().map_or(0, |history| history.sealed().0);
+        let (in_chunks, first) = history.map_or((0, None), |history| history.content());
+        let inner = self.inner();
+        let query =
+            "SELECT count(*), coalesce(sum(readings) FILTER (WHERE seq > ?1), 0), min(earliest) FROM commits";
+        let (commits, readings, oldest): (u64, u64, Option<i64>) =
+            inner.db.query_row(query, [sealed.cast_signed()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let oldest = oldest.into_iter().chain(first).min().map(Timestamp::from_millis);
+        Ok(Content { commits, readings: readings.saturating_add(in_chunks), oldest })
+    }
+
+    /// The journal's own name.
+    pub(crate) fn id(&self) -> Result<String, StoreError> {
+        Ok(id(&self.inner().db)?)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Transitions numbered above `after`, oldest first, at most `max`. Damaged ones are skipped and counted in [`Reader::damaged`].

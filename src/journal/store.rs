@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::clock::Timestamp;
 use crate::journal::write::BLOCK;
-use crate::journal::{Journal, OpenError, Settings, StoreError, Wear, mend};
+use crate::journal::{Journal, OpenError, Settings, StoreError, Wear, chunks, mend};
 
 /// Name of the database in the journal's folder.
 pub(crate) const FILE: &str = "journal.db";
@@ -119,6 +119,7 @@ impl Journal {
             grown: 0,
             hidden,
             wear: Wear::default(),
+            sealed: None,
             undated: true,
             damaged: hidden,
         })
@@ -243,6 +244,9 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES.cast_signed(), |_| Ok(()))?;
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if (1..FORMAT).contains(&found) {
+        keep_old(&db, file, found);
+    }
     if found < FORMAT {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if found == 0 {
@@ -253,10 +257,35 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
             tx.execute_batch(AUDITS)?;
         }
         tx.execute_batch(UNDATED)?;
+        // The history beside it knows by this whose numbers it has sealed.
+        tx.execute("INSERT OR IGNORE INTO meta VALUES ('id', lower(hex(randomblob(8))))", [])?;
         tx.pragma_update(None, "user_version", FORMAT)?;
         tx.commit()?;
     }
     Ok(db)
+}
+
+/// A copy of a file of an older format, as it was. Where there is no room for it there is none: the change is one transaction.
+fn keep_old(db: &Connection, file: &Path, format: i64) {
+    let copy = file.with_file_name(format!("before-format-{FORMAT}.db"));
+    if copy.exists() {
+        return;
+    }
+    match db.execute("VACUUM INTO ?1", [copy.to_string_lossy()]) {
+        Ok(_) => {
+            tracing::info!(from = format, to = FORMAT, copy = %copy.display(), "the journal's format is changed")
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no copy of the journal in its old format can be kept");
+            let _ = fs::remove_file(copy);
+        }
+    }
+}
+
+/// The journal's own name; empty for a file of an older format.
+pub(crate) fn id(db: &Connection) -> rusqlite::Result<String> {
+    let query = "SELECT value FROM meta WHERE key = 'id'";
+    Ok(db.query_row(query, [], |row| row.get(0)).optional()?.unwrap_or_default())
 }
 
 /// Number and `now` of the last commit.
@@ -272,8 +301,9 @@ fn sites(db: &Connection) -> rusqlite::Result<HashMap<String, i64>> {
     rows.collect()
 }
 
-/// Bytes of all files of the journal in folder `path`.
+/// Bytes of all files of the journal in folder `path`, its history included.
 pub(crate) fn bytes(path: &Path) -> u64 {
     let length = |name: String| fs::metadata(path.join(name)).map_or(0, |found| found.len());
-    ["", "-wal", "-shm"].into_iter().map(|suffix| length(format!("{FILE}{suffix}"))).sum()
+    let own: u64 = ["", "-wal", "-shm"].into_iter().map(|suffix| length(format!("{FILE}{suffix}"))).sum();
+    own.saturating_add(chunks::bytes(path))
 }

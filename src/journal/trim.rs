@@ -6,6 +6,9 @@
 //! Source: faults ST-42 to ST-45.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rusqlite::{Transaction, params};
 
@@ -13,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::journal::read::progress_rows;
 use crate::journal::store::WAL_BYTES;
 use crate::journal::write::{BLOCK, JUMP_MS, PAGE_BYTES, ROW_BYTES, write};
-use crate::journal::{Journal, Progress, Seq, Span, StoreError, mend};
+use crate::journal::{Journal, Progress, Seq, Span, StoreError, chunks, mend};
 
 /// Rows that one transaction removes at most.
 const SLICE: i64 = 1000;
@@ -21,6 +24,11 @@ const SLICE: i64 = 1000;
 const SLICES_MAX: u32 = 16;
 /// Pages that one transaction gives back to the file system at most.
 const VACUUM: u32 = 256;
+
+/// What is sealed and delivered stays this long: the newest history is read from one place.
+const SEALED_KEEP: Duration = Duration::from_secs(6 * 3600);
+/// The history's name among those who wait for readings.
+const HISTORY: &str = "history";
 
 /// A commit that may be removed.
 struct Row {
@@ -45,12 +53,21 @@ impl Journal {
         let mut sinks = Sinks(Vec::new());
         let rows = progress_rows(&self.db, true)?;
         sinks.0.extend(rows.into_iter().map(|(name, progress)| (name, progress.unwrap_or_default())));
+        // The history is one more who waits for readings.
+        if let Some(sealed) = self.sealed.as_ref().map(|sealed| Seq(sealed.load(Ordering::Relaxed))) {
+            let progress = Progress { alarms: u64::MAX, live: sealed, gaps: Vec::new() };
+            sinks.0.push((HISTORY.to_owned(), progress));
+        }
         self.grown = 0;
         let mut slices = SLICES_MAX;
         if let Some(cutoff) = self.age_limit(now) {
             self.cut_old(cutoff, &sinks, &mut slices)?;
             self.cut_transitions(cutoff, &sinks, &mut slices)?;
             self.cut_audits(cutoff, &mut slices)?;
+        }
+        if let Some(sealed_by) = self.sealed.is_some().then(|| self.age_limit_of(now, SEALED_KEEP)).flatten()
+        {
+            self.cut_sealed(sealed_by, &sinks, &mut slices)?;
         }
         self.cut_delivered(&sinks, &mut slices)?;
         self.cut_oldest(&sinks, &mut slices)?;
@@ -65,8 +82,36 @@ impl Journal {
 
     /// What is before this moment is over age; `None` while the clock is in doubt.
     fn age_limit(&self, now: Timestamp) -> Option<Timestamp> {
+        self.age_limit_of(now, self.settings.keep)
+    }
+
+    fn age_limit_of(&self, now: Timestamp, keep: Duration) -> Option<Timestamp> {
         let even = now.as_millis().abs_diff(self.last_now?.as_millis()) <= JUMP_MS.unsigned_abs();
-        (even && now >= self.steady_from).then(|| now.minus(self.settings.keep))
+        (even && now >= self.steady_from).then(|| now.minus(keep))
+    }
+
+    /// Follows the history: what it has sealed needs no place here after some hours.
+    pub fn follow(&mut self, sealed: Arc<AtomicU64>) {
+        self.sealed = Some(sealed);
+    }
+
+    /// Removes what every sink has and the history too.
+    fn cut_sealed(&mut self, cutoff: Timestamp, sinks: &Sinks, slices: &mut u32) -> Result<(), StoreError> {
+        for span in sinks.delivered(self.last) {
+            let mut from = span.from.0.cast_signed();
+            while *slices > 0 {
+                let mut rows = self.oldest(from, span.to.0.cast_signed())?;
+                let all = rows.len();
+                rows.truncate(rows.iter().position(|row| row.now >= cutoff.as_millis()).unwrap_or(all));
+                self.cut(&rows, sinks)?;
+                *slices -= 1;
+                match rows.last() {
+                    Some(last) if rows.len() == all => from = last.seq.saturating_add(1),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
     }
 
     fn cut_old(&mut self, cutoff: Timestamp, sinks: &Sinks, slices: &mut u32) -> Result<(), StoreError> {
@@ -246,7 +291,7 @@ impl Journal {
 
     fn bytes_max(&self) -> u64 {
         let max = self.settings.max_bytes;
-        max.saturating_sub(WAL_BYTES.min(max / 2))
+        max.saturating_sub(WAL_BYTES.min(max / 2)).saturating_sub(chunks::bytes(&self.settings.path))
     }
 
     fn pragma(&self, name: &str) -> Result<u64, StoreError> {

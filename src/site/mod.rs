@@ -140,6 +140,19 @@ pub fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, Strin
 /// # Errors
 /// A settings file that is named and has mistakes.
 pub fn console_and_journal(options: &Options) -> Result<(String, PathBuf), String> {
+    let settings = leniently(options)?;
+    Ok((format!("http://{}", settings.listen), settings.journal.path))
+}
+
+/// The journal's settings, read leniently, for the commands that care for it.
+///
+/// # Errors
+/// A settings file that is named and has mistakes.
+pub fn journal_settings(options: &Options) -> Result<journal::Settings, String> {
+    leniently(options).map(|settings| settings.journal)
+}
+
+fn leniently(options: &Options) -> Result<settings::Settings, String> {
     let report = tree::Report::default();
     let document =
         options.config.as_ref().map(|path| tree::Document::read(path, &report).unwrap_or_default());
@@ -148,7 +161,7 @@ pub fn console_and_journal(options: &Options) -> Result<(String, PathBuf), Strin
     if let Some(first) = found.0.first().filter(|_| found.errors() > 0) {
         return Err(format!("{}:{}: {}", first.place.file, first.place.line, first.message));
     }
-    Ok((format!("http://{}", settings.listen), settings.journal.path))
+    Ok(settings)
 }
 
 /// A duration as documents write it: a number and `ms`, `s`, `m`, `h` or `d`; at most ten years.

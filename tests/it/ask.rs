@@ -83,8 +83,13 @@ fn nobody() -> String {
 
 async fn history(ask: &Ask, point: &str, since: &str) -> (u8, String) {
     let mut out = Vec::new();
-    let question =
-        History { point: point.to_owned(), since: Some(since.to_owned()), until: None, limit: Some(1000) };
+    let question = History {
+        point: point.to_owned(),
+        since: Some(since.to_owned()),
+        until: None,
+        limit: Some(1000),
+        most: None,
+    };
     let code = ask::history(ask, &question, &mut out).await.unwrap();
     (code, String::from_utf8(out).unwrap())
 }

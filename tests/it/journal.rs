@@ -14,28 +14,28 @@ use lifeline_gateway::reading::{Batch, Doubt, Reading, Reason, Sample};
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-const ALL: Span = Span { from: Seq(1), to: Seq(u64::MAX) };
-const START: i64 = 1_700_000_000_000;
-const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const ALL: Span = Span { from: Seq(1), to: Seq(u64::MAX) };
+pub(crate) const START: i64 = 1_700_000_000_000;
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
-fn settings(path: &Path) -> Settings {
+pub(crate) fn settings(path: &Path) -> Settings {
     Settings { path: path.into(), commit_every: DAY, keep: 400 * DAY, max_bytes: 8 << 30 }
 }
 
-fn open(path: &Path) -> Journal {
+pub(crate) fn open(path: &Path) -> Journal {
     Journal::open(&settings(path)).unwrap()
 }
 
-fn read(path: &Path) -> (Vec<Stored>, Seq, u64) {
+pub(crate) fn read(path: &Path) -> (Vec<Stored>, Seq, u64) {
     Reader::open(path).unwrap().groups(ALL, usize::MAX).unwrap()
 }
 
-fn at(ms: i64) -> Timestamp {
+pub(crate) fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(ms)
 }
 
 /// One batch of `count` readings of the points 0.., all at `ms`.
-fn batch(ms: i64, count: u32) -> Batch {
+pub(crate) fn batch(ms: i64, count: u32) -> Batch {
     let number =
         |point: u32| Sample::Good(f64::from(point) + f64::from(i32::try_from(ms % 997).unwrap()) / 10.0);
     let readings =
@@ -43,11 +43,11 @@ fn batch(ms: i64, count: u32) -> Batch {
     Batch { device: DeviceId(0), start: at(ms - 30), end: at(ms), readings: readings.collect() }
 }
 
-fn group(ms: i64, count: u32) -> Group {
+pub(crate) fn group(ms: i64, count: u32) -> Group {
     Group { now: at(ms), version: "v1".to_owned(), batches: vec![batch(ms, count)], ..Group::default() }
 }
 
-fn catalog(version: &str, names: &[&str]) -> Catalog {
+pub(crate) fn catalog(version: &str, names: &[&str]) -> Catalog {
     let point = |(id, name): (u32, &&str)| Point {
         id: PointId(id),
         name: (*name).to_owned(),
@@ -61,7 +61,7 @@ fn catalog(version: &str, names: &[&str]) -> Catalog {
     Catalog { site: "nanan-01".to_owned(), version: version.to_owned(), points, ..Catalog::default() }
 }
 
-fn transition(rule: &str, ms: i64, state: Base) -> Transition {
+pub(crate) fn transition(rule: &str, ms: i64, state: Base) -> Transition {
     let alarm = Alarm {
         id: "00112233445566aa".to_owned(),
         kind: Kind::Process,
@@ -99,7 +99,7 @@ fn state(transition: &Transition) -> RuleState {
     }
 }
 
-fn progress(alarms: u64, live: u64, gaps: &[(u64, u64)]) -> Progress {
+pub(crate) fn progress(alarms: u64, live: u64, gaps: &[(u64, u64)]) -> Progress {
     let gaps = gaps.iter().map(|&(from, to)| Span { from: Seq(from), to: Seq(to) }).collect();
     Progress { alarms, live: Seq(live), gaps }
 }

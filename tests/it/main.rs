@@ -11,6 +11,8 @@ mod damaged;
 mod faults;
 mod foreign;
 mod installer;
+mod history;
+mod care;
 mod firmware;
 mod journal;
 mod measured;
