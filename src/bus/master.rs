@@ -30,6 +30,8 @@ mod pipeline;
 #[path = "settle.rs"]
 mod settle;
 
+pub use exchange::Written;
+
 /// Timeouts in a row after which a connection counts as dead, although nobody closed it.
 const SILENT_MAX: u32 = 3;
 /// No answer is worth more time than this.
@@ -57,6 +59,8 @@ pub struct Master {
     /// Of a serial port of this box.
     fine: Option<Fine>,
     line: Line,
+    /// Answered requests that only told late answers apart, and that nobody has counted yet.
+    fenced: Vec<Exchange>,
     backoff: Backoff,
     /// Silence before each request.
     pause: Duration,
@@ -114,6 +118,7 @@ impl Master {
             stream: None,
             fine: None,
             line,
+            fenced: Vec::new(),
             backoff: Backoff::new(seed),
             pause: pause + settings.quiet.min(TIMEOUT_MAX),
             late_answers: settings.late_answers,

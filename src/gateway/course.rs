@@ -88,6 +88,7 @@ impl Polling {
             let Some((planned, parent)) = open.pop_front() else { break };
             let wait = self.wait(planned.read, course.patience, course.said.answered, clock);
             let exchange = master.read(self.slave, planned.read, wait, losses).await;
+            master.take_fenced().iter().for_each(&mut *record);
             record(&exchange);
             course.said.answered |= self.hear(&planned, &exchange, exchange.sent, course.patience);
             if let Some(wake) = self.asleep(&course, &exchange) {
@@ -229,7 +230,7 @@ impl Polling {
             let patience = self.wait(a_register(), course.patience, course.said.answered, clock);
             let device = (self.slave, self.name.as_str());
             let (written, audit) = fire(&allowed, device, patience, master, clock, losses).await;
-            course.said.audits.push(audit);
+            course.said.audits.extend(audit);
             match written {
                 Ok(at) => {
                     course.said.answered = true;

@@ -62,6 +62,7 @@ impl Polling {
             reads.iter().map(|(_, read)| self.wait(*read, course.patience, course.said.answered, clock));
         let Some(wait) = waits.max() else { return };
         let exchanges = master.read_many(&reads, wait, losses).await;
+        master.take_fenced().iter().for_each(&mut *record);
         let ends: Vec<Instant> = exchanges.iter().map(|exchange| exchange.ended).collect();
         let any_answer = exchanges.iter().any(|exchange| exchange.outcome.is_ok());
         let any_silence = exchanges.iter().any(|exchange| exchange.outcome == Err(Failure::Timeout));

@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::bus::ask::Write;
-use crate::bus::master::Master;
+use crate::bus::master::{Master, Written};
 use crate::bus::{Failure, Slave};
 use crate::clock::{Clock, Timestamp};
 use crate::journal::{Audit, Deed};
 use crate::loss::Losses;
 use crate::profile::trigger::{Act, Allowed};
 
-/// Writes; what came of it, with its audit.
+/// Writes; what came of it, with its audit, unless nothing went out.
 pub(crate) async fn fire(
     allowed: &Allowed,
     (slave, device): (Slave, &str),
@@ -25,12 +25,12 @@ pub(crate) async fn fire(
     master: &mut Master,
     clock: &dyn Clock,
     losses: &mut Losses,
-) -> (Result<Instant, Failure>, Audit) {
+) -> (Result<Instant, Failure>, Option<Audit>) {
     let trigger = allowed.trigger();
-    let outcome = master.write(slave, &write(&trigger.act), timeout, losses).await;
+    let Written { outcome, went_out } = master.write(slave, &write(&trigger.act), timeout, losses).await;
     // The wait counts from the confirmation: the write came before it.
     let written = clock.instant();
-    let audit = audit(allowed, device, clock.at(written), outcome.err());
+    let audit = went_out.then(|| audit(allowed, device, clock.at(written), outcome.err()));
     (outcome.map(|()| written), audit)
 }
 

@@ -570,7 +570,7 @@ async fn ask(
         (slave, Asked::Read(read)) => master.read(slave, read, timeout, losses).await,
         (slave, Asked::Write(write)) => {
             let sent = now();
-            let outcome = master.write(slave, &write, timeout, losses).await.map(|()| Vec::new());
+            let outcome = master.write(slave, &write, timeout, losses).await.outcome.map(|()| Vec::new());
             Exchange { outcome, sent, ended: now() }
         }
     }
