@@ -111,6 +111,7 @@ fn site(count: u32, condition: impl Fn(u32) -> Condition) -> (Vec<Rule>, Catalog
         unit: None,
         decimals: 1,
         states: vec![],
+        tags: std::collections::BTreeMap::new(),
     };
     let device = |id: u32| Device {
         id: DeviceId(id),
@@ -119,6 +120,7 @@ fn site(count: u32, condition: impl Fn(u32) -> Condition) -> (Vec<Rule>, Catalog
         class: "io".into(),
         risk_point: None,
         town: None,
+        tags: std::collections::BTreeMap::new(),
     };
     let rule = |id: u32| {
         let mut condition = condition(id);

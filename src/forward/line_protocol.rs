@@ -68,6 +68,7 @@ impl Lines {
         tag(&mut self.text, "risk_point", device.risk_point.as_deref().unwrap_or_default());
         tag(&mut self.text, "site", &catalog.site);
         tag(&mut self.text, "unit", point.unit.map_or("", |unit| unit.name()));
+        device.tags.iter().chain(&point.tags).for_each(|(key, value)| tag(&mut self.text, key, value));
         let quality = match reading.sample.quality() {
             Quality::Good => 0,
             Quality::Uncertain => 1,
@@ -222,7 +223,15 @@ mod tests {
     fn catalog(device: &str, class: &str, short: &str) -> Arc<Catalog> {
         let risk_point = Some("500108-GA-0031-A".to_owned());
         let (id, town) = (DeviceId(0), Some("南坪街道".to_owned()));
-        let device = Device { id, name: device.into(), line: None, class: class.into(), risk_point, town };
+        let device = Device {
+            id,
+            name: device.into(),
+            line: None,
+            class: class.into(),
+            risk_point,
+            town,
+            tags: std::collections::BTreeMap::new(),
+        };
         let point = Point {
             id: PointId(0),
             name: format!("{}.{short}", device.name),
@@ -231,6 +240,7 @@ mod tests {
             unit: Unit::parse("kPa"),
             decimals: 2,
             states: Vec::new(),
+            tags: std::collections::BTreeMap::new(),
         };
         let (devices, points) = (vec![device], vec![point]);
         Arc::new(Catalog { site: "nanan-01".into(), devices, points, ..Catalog::default() })

@@ -224,6 +224,12 @@ impl Board {
     }
 
     /// Takes how many alarms reach a person.
+    /// How the sink of this name does.
+    pub(crate) fn sink(&self, name: &str) -> Option<forward::Status> {
+        let (_, status) = self.sinks.iter().find(|(known, _)| known == name)?;
+        Some(status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
+    }
+
     pub(crate) fn load(&self, figures: load::Figures) {
         self.change(|picture| picture.load = figures);
     }

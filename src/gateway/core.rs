@@ -405,6 +405,7 @@ mod tests {
             unit: None,
             decimals: 1,
             states: vec![],
+            tags: std::collections::BTreeMap::new(),
         };
         let device = |id: u32, name: &str| Device {
             id: DeviceId(id),
@@ -413,6 +414,7 @@ mod tests {
             class: "waterlogging".into(),
             risk_point: None,
             town: None,
+            tags: std::collections::BTreeMap::new(),
         };
         Catalog {
             site: "test".into(),

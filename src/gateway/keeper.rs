@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::gateway::board::{Board, Command, Unjournaled};
 use crate::gateway::core::{Core, Effects, Event};
 use crate::gateway::firmware::Known;
+use crate::gateway::health::Health;
 use crate::gateway::line::Polled;
 use crate::gateway::notify::{Alive, watchdog};
 use crate::gateway::own::{Own, own_points};
@@ -73,6 +74,7 @@ pub(crate) struct Keeper {
     answers_in_flight: Vec<oneshot::Sender<Option<String>>>,
     losses: Losses,
     own: Option<Own>,
+    health: Health,
     own_at: Timestamp,
     own_read: Option<Timestamp>,
     /// A damaged journal was moved aside, and nobody was told yet.
@@ -110,6 +112,7 @@ impl Keeper {
             answers_in_flight: Vec::new(),
             losses: Losses::default(),
             own: own_points(site),
+            health: Health::of(site),
             own_at: now,
             own_read: None,
             set_aside: begun.set_aside,
@@ -341,6 +344,9 @@ impl Keeper {
         let batch = Batch { device: own.device, start: now, end: now, readings };
         self.apply(Event::Read(batch));
         self.look_at_risk_points(now);
+        for batch in self.health.readings(&self.board.look(), |name| self.board.sink(name), now) {
+            self.apply(Event::Read(batch));
+        }
     }
 
     /// Tells how the risk points stand.

@@ -18,6 +18,7 @@ pub mod core;
 pub mod replay;
 pub mod keeper;
 pub mod line;
+mod health;
 mod notify;
 mod own;
 mod pending;

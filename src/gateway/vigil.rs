@@ -11,7 +11,7 @@ use crate::alarm::Kind;
 use crate::clock::Timestamp;
 use crate::point::{DeviceId, PointId};
 use crate::reading::{Batch, Reading, Sample};
-use crate::risk::coverage::{CLASS, Rung, SENSOR};
+use crate::risk::coverage::{CLASS, NEED, Rung, SENSOR};
 use crate::risk::ladder::{self, Guard, Standing};
 use crate::risk::seen::{self, Seen};
 use crate::risk::{RiskPoint, Sensor, Windows};
@@ -53,6 +53,8 @@ struct Watched {
     rung: PointId,
     blind: PointId,
     sensors: Vec<(Sensor, DeviceId, PointId)>,
+    /// How many sensors each need asks for.
+    needs: Vec<(usize, PointId)>,
     /// Numbers told last: rung, blind, sensors.
     last: Vec<u8>,
 }
@@ -69,6 +71,10 @@ impl Watched {
         numbers.extend(
             self.sensors.iter().map(|(sensor, _, point)| (*point, Rung::number(rung_of(&sensor.name)))),
         );
+        numbers.extend(self.needs.iter().map(|(index, point)| {
+            let need = self.point.needs.get(*index).filter(|need| need.span.holds(now));
+            (*point, need.map_or(0, |need| u8::try_from(need.min).unwrap_or(u8::MAX)))
+        }));
         let last = std::mem::replace(&mut self.last, numbers.iter().map(|(_, number)| *number).collect());
         numbers
             .into_iter()
@@ -126,6 +132,9 @@ impl Vigil {
                 rung: of("rung")?,
                 blind: of("blind")?,
                 sensors: sensors.collect(),
+                needs: (0..point.needs.len())
+                    .filter_map(|index| Some((index, of(&format!("{NEED}{index}"))?)))
+                    .collect(),
                 last: Vec::new(),
             };
             Some((point.code.clone(), watched))

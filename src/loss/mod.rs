@@ -37,6 +37,14 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// Whether readings or alarms are gone with it, and not just bytes or turns.
+    pub const fn is_data(self) -> bool {
+        matches!(
+            self,
+            Self::UnjournaledReading | Self::CutBeforeSent | Self::RejectedRecord | Self::DamagedRecord
+        )
+    }
+
     /// The snake_case name in metrics.
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@
 //! Invariant: `catalog.points[i].id == PointId(i)` and the same for devices and lines; a catalog never changes, a reload
 //! makes a new one with another `version`, and the journal keeps each version that its records refer to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ pub struct Point {
     pub decimals: u8,
     /// Names of states by value, for a point that is a state (`[(0, "open"), (1, "closed")]`).
     pub states: Vec<(i64, String)>,
+    /// What a time-series store gets beside the names, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A field device, or the group of points that a derived point's name starts with.
@@ -56,6 +59,9 @@ pub struct Device {
     pub risk_point: Option<String>,
     /// Town of that risk point.
     pub town: Option<String>,
+    /// What a time-series store gets beside the names, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A line by name.

@@ -12,6 +12,7 @@ use crate::bus::LineSettings;
 use crate::point::{Catalog, Device, Point, PointId};
 use crate::profile::Profile;
 use crate::site::compile::implicit::IMPLICIT;
+use crate::site::health::measures;
 use crate::site::{DeviceSpec, LineSpec, Site};
 
 /// What became of a thing. The signs are those of [`Display`].
@@ -216,7 +217,10 @@ struct Whole<'a> {
 
 fn wholes(site: &Site) -> BTreeMap<String, Whole<'_>> {
     let specs: BTreeMap<_, &DeviceSpec> = site.devices.iter().map(|spec| (spec.id, spec)).collect();
-    let written = |named: &&Device| named.line.is_some() || named.name != "gateway";
+    // What tells of the gateway and of its work comes and goes with what it tells of.
+    let written = |named: &&Device| {
+        named.line.is_some() || (named.name != "gateway" && measures(&named.class).is_empty())
+    };
     let whole = |named: &Device| (named.id, named.name.clone());
     let names: Vec<_> = site.catalog.devices.iter().filter(written).map(whole).collect();
     let found = names.into_iter().filter_map(|(id, name)| {

@@ -8,6 +8,7 @@ mod compile;
 mod derived;
 mod devices;
 pub mod diff;
+pub mod health;
 pub mod kit;
 pub mod library;
 mod dial_in;

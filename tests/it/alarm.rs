@@ -36,6 +36,7 @@ pub(crate) fn catalog() -> Catalog {
         unit: Unit::parse("kPa"),
         decimals: 1,
         states: vec![],
+        tags: std::collections::BTreeMap::new(),
     };
     let device = Device {
         id: DeviceId(0),
@@ -44,6 +45,7 @@ pub(crate) fn catalog() -> Catalog {
         class: "gas-pressure".into(),
         risk_point: Some("500108-GA-0031-A".into()),
         town: Some("南坪街道".into()),
+        tags: std::collections::BTreeMap::new(),
     };
     Catalog {
         site: "nanan-01".into(),

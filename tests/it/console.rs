@@ -35,6 +35,7 @@ pub(crate) fn catalog() -> Catalog {
         class: class.to_owned(),
         risk_point: town.map(|_| "500108-GA-0031-A".to_owned()),
         town: town.map(str::to_owned),
+        tags: std::collections::BTreeMap::new(),
     };
     let point = |id, device, name: &str, unit: Option<Unit>, states: &[(i64, &str)]| Point {
         id: PointId(id),
@@ -44,6 +45,7 @@ pub(crate) fn catalog() -> Catalog {
         unit,
         decimals: 2,
         states: states.iter().map(|(value, name)| (*value, (*name).to_owned())).collect(),
+        tags: std::collections::BTreeMap::new(),
     };
     Catalog {
         site: "nanan-01".to_owned(),

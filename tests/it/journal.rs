@@ -56,6 +56,7 @@ pub(crate) fn catalog(version: &str, names: &[&str]) -> Catalog {
         unit: None,
         decimals: 1,
         states: vec![(0, "open".to_owned())],
+        tags: std::collections::BTreeMap::new(),
     };
     let points = (0..).zip(names).map(point).collect();
     Catalog { site: "nanan-01".to_owned(), version: version.to_owned(), points, ..Catalog::default() }

@@ -143,6 +143,7 @@ fn catalog() -> Catalog {
         unit: Unit::parse("mm"),
         decimals: 0,
         states: vec![],
+        tags: std::collections::BTreeMap::new(),
     };
     let device = Device {
         id: DeviceId(0),
@@ -151,6 +152,7 @@ fn catalog() -> Catalog {
         class: "water-level".into(),
         risk_point: None,
         town: None,
+        tags: std::collections::BTreeMap::new(),
     };
     Catalog { site: "measured".into(), devices: vec![device], points: vec![point], ..Catalog::default() }
 }

@@ -372,6 +372,7 @@ fn site(lines: Vec<Address>, devices: Vec<(&str, u8, Profile)>) -> Site {
         class: profile.class.clone(),
         risk_point: None,
         town: None,
+        tags: std::collections::BTreeMap::new(),
     });
     let catalog = Catalog {
         site: "test".to_owned(),

@@ -44,6 +44,7 @@ fn point(id: u32, device: u32, short: &str, unit: Option<&str>, decimals: u8) ->
         unit: unit.map(|unit| Unit::parse(unit).unwrap()),
         decimals,
         states: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
     }
 }
 
@@ -55,6 +56,7 @@ fn catalog() -> Catalog {
         class: (*class).to_owned(),
         risk_point: None,
         town: Some((*town).to_owned()).filter(|town| !town.is_empty()),
+        tags: std::collections::BTreeMap::new(),
     });
     let door = Point {
         states: vec![(0, "open".to_owned()), (1, "closed".to_owned())],

@@ -200,6 +200,7 @@ fn catalog() -> Catalog {
         class: "gas-pressure".into(),
         risk_point: Some("500108-GA-0031-A".into()),
         town: Some("南坪街道".into()),
+        tags: std::collections::BTreeMap::new(),
     };
     let point = |id| Point {
         id: PointId(id),
@@ -209,6 +210,7 @@ fn catalog() -> Catalog {
         unit: Unit::parse("kPa"),
         decimals: 2,
         states: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
     };
     let (site, version, lines) = ("nanan-01".into(), "v1".into(), Vec::new());
     Catalog { site, version, lines, devices: vec![device], points: (0..POINTS).map(point).collect() }

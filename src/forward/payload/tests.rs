@@ -16,6 +16,7 @@ fn group(count: u32) -> Stored {
         class: "gas-pressure".into(),
         risk_point: None,
         town: None,
+        tags: std::collections::BTreeMap::new(),
     };
     let point = |id| Point {
         id: PointId(id),
@@ -25,6 +26,7 @@ fn group(count: u32) -> Stored {
         unit: Unit::parse("kPa"),
         decimals: 2,
         states: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
     };
     let catalog =
         Catalog { devices: vec![device], points: (0..count).map(point).collect(), ..Catalog::default() };

@@ -21,6 +21,8 @@ pub const CLASS: &str = "coverage";
 
 /// What a point that tells a sensor's rung is called: this, and the sensor's name.
 pub const SENSOR: &str = "sensor-";
+/// Points of a carrier that say how many sensors a need asks for begin so.
+pub const NEED: &str = "need-";
 
 /// The rungs of the ladder, each above the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! documents give the same site.
 
 mod checks;
+mod health;
 pub(crate) mod implicit;
 pub(crate) mod watched;
 
@@ -198,6 +199,7 @@ impl<'a> Build<'a> {
         self.check_denser();
         self.implicit();
         self.watch_risk_points();
+        self.tell_of_work();
         self.bind(&each("rule"));
         self.check_reserved(&each("rule"));
         for top in &tops {
@@ -296,7 +298,15 @@ impl<'a> Build<'a> {
             .and_then(|code| self.risk_points.iter().find(|point| point.code == *code))
             .map(|point| point.town.clone());
         let (name, class) = (name.to_owned(), class.to_owned());
-        self.catalog.devices.push(Device { id, name, line, class, risk_point: risk_point.cloned(), town });
+        self.catalog.devices.push(Device {
+            id,
+            name,
+            line,
+            class,
+            risk_point: risk_point.cloned(),
+            town,
+            tags: std::collections::BTreeMap::new(),
+        });
         id
     }
 
@@ -311,7 +321,16 @@ impl<'a> Build<'a> {
     ) -> PointId {
         let id = PointId(u32::try_from(self.catalog.points.len()).unwrap_or(u32::MAX));
         let name = format!("{device_name}.{short}");
-        self.catalog.points.push(Point { id, name, short: short.to_owned(), device, unit, decimals, states });
+        self.catalog.points.push(Point {
+            id,
+            name,
+            short: short.to_owned(),
+            device,
+            unit,
+            decimals,
+            states,
+            tags: std::collections::BTreeMap::new(),
+        });
         id
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::alarm::{Condition, Direction, Kind, Level, Severity};
 use crate::bus::Address;
-use crate::risk::coverage::{CLASS, Rung, SENSOR};
+use crate::point::PointId;
+use crate::risk::coverage::{CLASS, NEED, Rung, SENSOR};
 use crate::risk::{RiskPoint, Sensor};
 use crate::site::compile::Build;
 use crate::site::compile::implicit::implicit_rule;
@@ -45,12 +46,26 @@ impl Build<'_> {
         self.drafts.iter().flat_map(each).collect()
     }
 
+    fn tag(&mut self, id: PointId, tags: [(&str, Option<String>); 2]) {
+        let Some(point) = self.catalog.points.get_mut(id.0 as usize) else { return };
+        point.tags = tags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+    }
+
     /// The devices that carry rungs, and the rules of points that go blind.
     pub(crate) fn watch_risk_points(&mut self) {
         let sensors = self.sensors();
         for (number, point) in self.risk_points.clone().iter().enumerate() {
             let name = carrier(point, number);
             let device = self.device(&name, CLASS, None, Some(&point.code));
+            if let Some(device) = self.catalog.devices.last_mut() {
+                let tags = [
+                    ("class", &point.class),
+                    ("grade", &point.grade.to_string()),
+                    ("supervisor", &point.supervisor),
+                    ("town", &point.town),
+                ];
+                device.tags = tags.map(|(key, value)| (key.to_owned(), value.clone())).into();
+            }
             let rungs: Vec<(i64, String)> = std::iter::once((0, "none".to_owned()))
                 .chain(Rung::ALL.map(|rung| (i64::from(Rung::number(Some(rung))), rung.name().to_owned())))
                 .collect();
@@ -58,7 +73,17 @@ impl Build<'_> {
             let states = vec![(0, "watched".to_owned()), (1, "blind".to_owned())];
             let blind = self.point(device, &name, "blind", None, 0, states);
             for sensor in sensors.iter().filter(|sensor| sensor.code == point.code) {
-                self.point(device, &name, &format!("{SENSOR}{}", sensor.name), None, 0, rungs.clone());
+                let told =
+                    self.point(device, &name, &format!("{SENSOR}{}", sensor.name), None, 0, rungs.clone());
+                let need = point.needs.iter().position(|need| need.takes(&sensor.role));
+                self.tag(
+                    told,
+                    [("sensor", Some(sensor.name.clone())), ("need", need.map(|n| n.to_string()))],
+                );
+            }
+            for (number, need) in point.needs.iter().enumerate() {
+                let told = self.point(device, &name, &format!("{NEED}{number}"), None, 0, Vec::new());
+                self.tag(told, [("role", Some(need.role.clone())), ("need", Some(number.to_string()))]);
             }
             let severity = if point.grade >= 3 { Severity::Orange } else { Severity::Yellow };
             let on_delay = point.blind_after;
