@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::alarm::desk::Act;
 use crate::alarm::engine::Engine;
@@ -97,6 +98,8 @@ pub struct Core {
     flood_point: Option<(PointId, DeviceId)>,
     /// What that point said last.
     flood: bool,
+    /// When that was told last: its point's time never goes back.
+    flood_told: Option<Timestamp>,
 }
 
 /// What turns raw numbers of a device into readings.
@@ -122,6 +125,7 @@ impl Core {
             times: Times::default(),
             flood_point: site.catalog.find("gateway.flood").map(|point| (point.id, point.device)),
             flood: false,
+            flood_told: None,
         }
     }
 
@@ -145,6 +149,12 @@ impl Core {
         self.times.trusted = clock_trusted;
         self.engine.tick(now);
         let mut effects = Effects::default();
+        // A flood begins with the reading that brings it: what is recorded tells no other time.
+        let heard = match &event {
+            Event::Polled(raw) => raw.end.min(now),
+            Event::Read(batch) => batch.end.min(now),
+            _ => now,
+        };
         let done = match event {
             Event::Polled(raw) => {
                 effects.batches = self.polled(&raw, now, clock_trusted);
@@ -169,7 +179,7 @@ impl Core {
             Event::Act { target, act, by, note } => self.engine.act(&target, act, &by, note.as_deref(), now),
             Event::ClockStepped(_) | Event::Tick => Ok(()),
         };
-        effects.batches.extend(self.flood(now));
+        effects.batches.extend(self.flood(heard, now));
         effects.refused = done.err().map(|refusal: Refusal| refusal.to_string());
         effects.transitions = self.engine.drain();
         effects.states = self.engine.dirty();
@@ -259,13 +269,15 @@ impl Core {
     }
 
     /// A reading of the flood's own point when a flood begins or ends.
-    fn flood(&mut self, now: Timestamp) -> Vec<Batch> {
+    fn flood(&mut self, heard: Timestamp, now: Timestamp) -> Vec<Batch> {
         let is = self.engine.load().flood().is_some();
         let Some((point, device)) = self.flood_point.filter(|_| is != self.flood) else { return Vec::new() };
         self.flood = is;
+        let at = self.flood_told.map_or(heard, |told| heard.max(told.plus(Duration::from_millis(1))));
+        self.flood_told = Some(at);
         let sample = Sample::Good(f64::from(u8::from(is)));
-        let readings = vec![Reading { point, at: now, sample }];
-        self.read(Batch { device, start: now, end: now, readings }, now)
+        let readings = vec![Reading { point, at, sample }];
+        self.read(Batch { device, start: at, end: at, readings }, now)
     }
 
     /// Readings of one poll; none for a device that these documents do not have.

@@ -40,7 +40,8 @@ impl Replay {
                 }
             });
         }
-        let derived = site.derived.iter().map(|derived| derived.point).collect();
+        let flood = site.catalog.find("gateway.flood").map(|point| point.id);
+        let derived = site.derived.iter().map(|derived| derived.point).chain(flood).collect();
         Self { core: Core::new(&site), site, derived, now: None, transitions: Vec::new() }
     }
 
