@@ -17,7 +17,6 @@
 #[path = "../tests/it/wire.rs"]
 mod wire;
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use std::time::Duration;
 use lifeline_gateway::bus::master::Master;
 use lifeline_gateway::bus::{Address, Read, Slave, Table};
 use lifeline_gateway::clock::SystemClock;
-use lifeline_gateway::gateway::line::{LineTask, Ports};
+use lifeline_gateway::gateway::line::{LineTask, Orders, Ports};
 use lifeline_gateway::loss::Losses;
 use lifeline_gateway::site::{self, Site};
 use tokio::sync::{mpsc, watch};
@@ -105,11 +104,12 @@ fn site(baud: u32, devices: u8, blocks: &[u16], every: Duration) -> Site {
 /// Runs the gateway's task on the line; the polls without a failure after a minute.
 async fn run(site: &Site, wire: &Wire, time: Duration) -> usize {
     let (polled_to, mut polled) = mpsc::channel(1_000_000);
-    let (_dense_to, dense) = watch::channel(BTreeSet::new());
+    let told = Orders::of(site);
+    let (_orders_to, orders) = watch::channel(told.clone());
     let spec = &site.lines[0];
     let master = Master::over(spec.settings.clone(), Box::new(wire.clone()));
-    let ports = Ports { clock: Arc::new(SystemClock::new()), polled: polled_to, dense };
-    let mut task = LineTask::over(master, spec, site, ports);
+    let ports = Ports { clock: Arc::new(SystemClock::new()), polled: polled_to, orders };
+    let mut task = LineTask::over(master, spec, &told.site, ports);
     let _ = tokio::time::timeout(Duration::from_secs(60), task.run()).await;
     while polled.try_recv().is_ok() {}
     wire.heard();

@@ -69,8 +69,9 @@ impl Watch {
     /// Ends what hides the alarm and stands in no document any more.
     fn release(&mut self, now: Timestamp) {
         let bonds = &self.rule.bonds;
+        let other = self.overlay.design.as_ref().is_some_and(|design| design.by != self.suppressor);
         let gone = [
-            (&mut self.overlay.design, bonds.suppress.is_none()),
+            (&mut self.overlay.design, other || bonds.suppress.is_none()),
             (&mut self.overlay.cause, bonds.causes.is_empty()),
         ];
         for (one, _) in gone.into_iter().filter(|(_, gone)| *gone) {

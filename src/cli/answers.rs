@@ -64,6 +64,9 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
     for trouble in &view.troubles {
         writeln!(out, "! {}", plain(trouble))?;
     }
+    if let Some(why) = &view.unapplied {
+        writeln!(out, "! changed documents were refused at {}", plain(why))?;
+    }
     writeln!(out, "alarms open: {}", view.alarms_open)?;
     let mut devices = Table::new(&["device", "line", "polls", "failed", "last answer", "trouble"]);
     for device in view.devices.iter().filter(|device| device.line.is_some()) {

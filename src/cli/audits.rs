@@ -1,4 +1,4 @@
-//! `lifeline audits`: what the gateway wrote to devices, what it learnt of their firmware, and what sinks will never get.
+//! `lifeline audits`: what the gateway wrote to devices, what it learnt of their firmware, which documents it took, and what sinks will never get.
 //!
 //! In: a journal on disk, also while a gateway writes it. Out: text for people, or JSON with one object a line.
 //! Invariant: only reads; each audit is shown once, oldest first.
@@ -72,8 +72,10 @@ pub(crate) fn audits(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyho
     if found {
         return Ok(GOOD);
     }
-    let text =
-        format!("nothing was written to a device, and nothing learnt of its firmware, since {}", window.from);
+    let text = format!(
+        "nothing was written to a device or learnt of its firmware, and no documents taken, since {}",
+        window.from
+    );
     Err(Refusal::new(NO, text).into())
 }
 
@@ -90,6 +92,8 @@ fn words(deed: &Deed) -> [String; 2] {
             let name = |version: &Option<String>| version.clone().unwrap_or_else(|| "unknown".to_owned());
             [format!("firmware {}, before {}", name(is), name(was)), note.clone().unwrap_or_default()]
         }
+        Deed::Reload { is, by, changes, .. } => [format!("documents {is}, by {by}"), changes.join("; ")],
+        Deed::Unapplied { by, why } => [format!("documents refused, by {by}"), why.clone()],
     }
 }
 

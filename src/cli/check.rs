@@ -3,15 +3,14 @@
 //! In: documents. Out: findings for a person, as JSON lines or as SARIF; with `--online` whether each sink takes a record.
 //! Invariant: with `--json` and `--format sarif` standard output holds nothing else.
 
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{Documents, Purpose, one_thread, options};
+use crate::cli::watch::files;
+use crate::cli::{Documents, Purpose, differ, one_thread, options, own_gateway};
 use crate::clock::SystemClock;
 use crate::diagnostic::{self, codes, sarif};
 use crate::forward::probe::probe;
@@ -35,6 +34,9 @@ pub struct Check {
     /// Check again whenever a document changes, until interrupted.
     #[arg(long)]
     watch: bool,
+    /// What is other than in the documents that the running gateway (or the journal of the settings) holds; nothing is changed.
+    #[arg(long, conflicts_with = "watch")]
+    diff: bool,
     /// What a code means and what to do, such as `wrong-unit`.
     #[arg(long, value_name = "CODE")]
     explain: Option<String>,
@@ -67,6 +69,12 @@ pub fn check(documents: &Documents, args: &Check, out: &mut dyn Write) -> anyhow
         return watch(&options, args, out);
     }
     let (refused, site) = once(&options, args, out)?;
+    if args.diff
+        && let Some(site) = &site
+    {
+        let ask = own_gateway(documents, args.json)?;
+        one_thread()?.block_on(differ::differ(&ask, &options, site, out))?;
+    }
     match site {
         Some(site) if args.online && !refused => one_thread()?.block_on(online(&site, args, out)),
         _ => Ok(u8::from(refused)),
@@ -154,33 +162,5 @@ fn watch(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result
             )]
             std::thread::sleep(LOOK_EVERY);
         }
-    }
-}
-
-/// All documents with what changes when somebody saves one. Polled, because editors write aside and rename, and network file systems tell nothing.
-fn files(options: &Options) -> BTreeMap<PathBuf, (Option<SystemTime>, u64)> {
-    let mut found = BTreeMap::new();
-    let folders = [Some(options.site.clone()), Some(options.site.join("profiles")), options.profiles.clone()];
-    for folder in folders.into_iter().flatten() {
-        collect(&folder, &mut found);
-    }
-    if let Some(config) = &options.config {
-        note(config, &mut found);
-    }
-    found
-}
-
-fn collect(folder: &Path, found: &mut BTreeMap<PathBuf, (Option<SystemTime>, u64)>) {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
-        if path.extension().is_some_and(|extension| extension == "toml" || extension == "csv") {
-            note(&path, found);
-        }
-    }
-}
-
-fn note(path: &Path, found: &mut BTreeMap<PathBuf, (Option<SystemTime>, u64)>) {
-    if let Ok(file) = std::fs::metadata(path) {
-        found.insert(path.to_owned(), (file.modified().ok(), file.len()));
     }
 }

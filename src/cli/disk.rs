@@ -12,7 +12,7 @@ use crate::alarm::Alarm;
 use crate::cli::ask::{NO, Refusal, UNREACHABLE};
 use crate::clock::Timestamp;
 use crate::console::window::nearest;
-use crate::journal::{Progress, Reader, Seq, Span};
+use crate::journal::{Kept, Progress, Reader, Seq, Span};
 
 /// A journal that was opened for reading.
 pub(crate) struct Disk {
@@ -56,6 +56,11 @@ impl Disk {
                 Err(Refusal::new(UNREACHABLE, text).into())
             }
         }
+    }
+
+    /// Version and texts of the documents that held last.
+    pub(crate) fn documents(&self) -> anyhow::Result<Option<Kept>> {
+        self.reader.documents().context("cannot read the documents")
     }
 
     pub(crate) fn status(&self) -> anyhow::Result<DiskView> {

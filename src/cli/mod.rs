@@ -11,11 +11,13 @@ mod audits;
 pub mod check;
 mod client;
 pub mod coverage;
+mod differ;
 pub mod demo;
 mod disk;
 mod findings;
 pub mod export;
 pub mod journal;
+pub mod reload;
 pub mod run;
 pub mod screen;
 pub mod simulate;
@@ -31,6 +33,7 @@ mod table;
 mod target;
 mod trace;
 pub mod view;
+mod watch;
 pub mod words;
 
 use std::io::Write;
@@ -92,6 +95,8 @@ enum Command {
     },
     /// Serve the site's devices on TCP ports and ptys, with scripted signals and faults.
     Simulate(simulate::Simulate),
+    /// Have the running gateway go on by its changed documents, without a restart.
+    Reload(Reloading),
     /// What the gateway is doing.
     Status(Where),
     /// Open alarms; `ack`, `shelve`, `out-of-service`, `raise`, `reset` and others act on them.
@@ -108,7 +113,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// How well rules would have done on recorded data: events met, lead, false alarms.
     Backtest(backtest::BacktestArgs),
-    /// What was written to devices, and what was learnt of their firmware: from the journal on disk.
+    /// What was written to devices, what was learnt of their firmware, and which documents were taken: from the journal on disk.
     Audits(audits::AuditsArgs),
     /// Readings of one point.
     History(HistoryArgs),
@@ -133,6 +138,14 @@ struct Where {
     /// One JSON object per line.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Reloading {
+    #[command(flatten)]
+    place: Where,
+    #[command(flatten)]
+    args: reload::ReloadArgs,
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +245,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Run(args) => runtime()?.block_on(run::run(&documents, &args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&documents, &args)),
         Command::Simulate(args) => runtime()?.block_on(simulate::simulate(&documents, &args)),
+        Command::Reload(reloading) => {
+            let place = asked(&documents, &reloading.place)?;
+            one_thread()?.block_on(reload::reload(&place, &reloading.args, out))
+        }
         Command::Status(place) => one_thread()?.block_on(ask::status(&asked(&documents, &place)?, out)),
         Command::Alarms(args) => {
             let place = asked(&documents, &args.place)?;

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::cli::{Documents, Purpose, load, options};
+use crate::cli::{Documents, Purpose, load, options, reload};
 use crate::clock::SystemClock;
 use crate::console;
 use crate::gateway::{self, ExtraTask};
@@ -24,6 +24,9 @@ pub struct Run {
     /// What to log, as `info` or `lifeline_gateway::bus=trace` (also `LIFELINE_LOG`).
     #[arg(long, env = "LIFELINE_LOG", default_value = "info")]
     log_filter: String,
+    /// Go on by the documents whenever they have changed, as with `lifeline reload`; faulty ones change nothing.
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Form of the log.
@@ -41,16 +44,17 @@ pub enum LogForm {
 /// Faulty documents, a journal that cannot be opened.
 pub async fn run(documents: &Documents, args: &Run) -> anyhow::Result<u8> {
     start_log(args.log, &args.log_filter)?;
-    let site = load(&options(documents, Purpose::Run))?;
+    let options = options(documents, Purpose::Run);
+    let site = load(&options)?;
     let (stop_to, stop) = watch::channel(false);
     let mut signals = Signals::new()?;
-    let mut extra: Vec<ExtraTask> = Vec::new();
+    let mut extra: Vec<ExtraTask> = vec![reload::triggers(&options, args.watch)?];
     if let Some(console) = console_task(&site, bind(&[site.listen]).await)? {
         extra.push(console);
     }
     tracing::info!(site = %site.catalog.site, devices = site.devices.len(), points = site.catalog.points.len(), rules = site.rules.len(), journal = %site.journal.path.display(), "lifeline starts");
     let clock = Arc::new(SystemClock::trusting(site.trust));
-    let gateway = gateway::run(site, clock, extra, stop);
+    let gateway = gateway::run_with(site, Some(reload::loader(&options)), clock, extra, stop);
     let wait = async {
         signals.wait().await;
         tracing::info!("stopping");

@@ -73,7 +73,8 @@ fn snapshot(board: &Board) -> (Picture, Vec<(String, forward::Status)>) {
     let status = |status: &std::sync::Mutex<forward::Status>| {
         status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     };
-    (picture, board.sinks.iter().map(|(name, shared)| (name.clone(), status(shared))).collect())
+    let sinks = picture.shown.sinks.iter().map(|(name, shared)| (name.clone(), status(shared))).collect();
+    (picture, sinks)
 }
 
 // ---- on a terminal
@@ -94,7 +95,7 @@ async fn picture(
     control: Option<&Control>,
 ) -> io::Result<()> {
     let mut terminal = Screen(ratatui::try_init()?);
-    let zone = words::zone(&board.timezone);
+    let zone = words::zone(&board.shown().timezone);
     let mut selected = 0;
     let mut frames = tokio::time::interval(FRAME);
     loop {
@@ -107,14 +108,14 @@ async fn picture(
             }
         }
         let (picture, sinks) = snapshot(board);
-        let names = screen::rows(&board.catalog).map(|device| device.name.clone());
+        let names = screen::rows(&picture.shown.catalog).map(|device| device.name.clone());
         let killed: Vec<String> =
             names.filter(|name| control.is_some_and(|control| control.killed(name))).collect();
         let shown = Shown {
-            catalog: &board.catalog,
+            catalog: &picture.shown.catalog,
             picture: &picture,
             sinks: &sinks,
-            rules: &board.rules,
+            rules: &picture.shown.rules,
             zone: &zone,
             address,
             left: ends.map(|at| at.saturating_duration_since(now())),
@@ -131,7 +132,8 @@ fn pressed(key: KeyEvent, board: &Board, control: Option<&Control>, selected: &m
     if key.kind == KeyEventKind::Release {
         return false;
     }
-    let last = screen::rows(&board.catalog).count().saturating_sub(1);
+    let documents = board.shown();
+    let last = screen::rows(&documents.catalog).count().saturating_sub(1);
     match key.code {
         KeyCode::Char('q') | KeyCode::Esc => return true,
         // A terminal in raw mode sends the interrupt as a key.
@@ -139,7 +141,8 @@ fn pressed(key: KeyEvent, board: &Board, control: Option<&Control>, selected: &m
         KeyCode::Up => *selected = selected.saturating_sub(1),
         KeyCode::Down => *selected = selected.saturating_add(1).min(last),
         KeyCode::Char('k') => {
-            if let (Some(control), Some(device)) = (control, screen::rows(&board.catalog).nth(*selected)) {
+            if let (Some(control), Some(device)) = (control, screen::rows(&documents.catalog).nth(*selected))
+            {
                 toggle(control, &device.name);
             }
         }
@@ -155,18 +158,18 @@ fn toggle(control: &Control, device: &str) {
 // ---- in a pipe
 
 async fn plain(board: &Board, address: &str, out: &mut impl Write) -> io::Result<()> {
-    let zone = words::zone(&board.timezone);
+    let zone = words::zone(&board.shown().timezone);
     let mut changed = board.changed.subscribe();
     let mut figures = tokio::time::interval(PLAIN_EVERY);
     let mut before = BTreeMap::new();
-    writeln!(out, "lifeline {}  status page {address}", board.catalog.site)?;
+    writeln!(out, "lifeline {}  status page {address}", board.shown().catalog.site)?;
     loop {
         let now_figures = tokio::select! {
             _ = figures.tick() => true,
             alive = changed.changed() => { alive.map_err(io::Error::other)?; false }
         };
         let (picture, sinks) = snapshot(board);
-        for line in alarm_lines(board, &before, &picture, &zone) {
+        for line in alarm_lines(&before, &picture, &zone) {
             writeln!(out, "{line}")?;
         }
         before.clone_from(&picture.alarms);
@@ -178,15 +181,10 @@ async fn plain(board: &Board, address: &str, out: &mut impl Write) -> io::Result
 }
 
 /// One line for each alarm that changed: `08:00:12 ALARM red underpass-1-level raised 31.0 cm >= 30.0 cm`.
-pub fn alarm_lines(
-    board: &Board,
-    before: &BTreeMap<String, Alarm>,
-    picture: &Picture,
-    zone: &TimeZone,
-) -> Vec<String> {
+pub fn alarm_lines(before: &BTreeMap<String, Alarm>, picture: &Picture, zone: &TimeZone) -> Vec<String> {
     let at = words::time_of_day(picture.now, zone);
     let line = |alarm: &Alarm, what: &str| {
-        let compared = words::comparison(&board.catalog, &board.rules, alarm);
+        let compared = words::comparison(&picture.shown.catalog, &picture.shown.rules, alarm);
         format!("{at} ALARM {} {} {what} {compared}", words::severity(alarm.severity), alarm.rule)
     };
     let mut lines = Vec::new();

@@ -108,7 +108,7 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
         };
         console.look(mine)
     };
-    let rule = console.board.rules.iter().any(|rule| rule.name == target);
+    let rule = console.board.shown().rules.iter().any(|rule| rule.name == target);
     let before = if target.len() > TARGET_MAX { None } else { alarm() };
     if before.is_none() && !rule {
         let shown: String = target.chars().take(TARGET_MAX).collect();

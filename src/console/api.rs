@@ -46,7 +46,7 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 pub(crate) async fn unknown() -> Response {
     refuse(
         StatusCode::NOT_FOUND,
-        "there is nothing at this address; see /api/v1/status, points, alarms, coverage, history, events, lines/NAME/trace",
+        "there is nothing at this address; see /api/v1/status, points, alarms, coverage, history, events, documents, lines/NAME/trace",
     )
 }
 
@@ -64,18 +64,18 @@ pub(crate) async fn healthz(State(console): State<Arc<Console>>) -> Response {
 }
 
 pub(crate) async fn metrics(State(console): State<Arc<Console>>) -> Response {
-    let text = figures::emit(&console.board, &console.picture());
+    let text = figures::emit(&console.picture());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 pub(crate) async fn status(State(console): State<Arc<Console>>) -> Response {
-    let view = StatusView::new(&console.board, &console.picture(), console.still_for(), console.troubles());
+    let view = StatusView::new(&console.picture(), console.still_for(), console.troubles());
     json(StatusCode::OK, &view)
 }
 
 pub(crate) async fn points(State(console): State<Arc<Console>>) -> Response {
-    let latest = console.look(|picture| picture.latest.clone());
-    json(StatusCode::OK, &view::points(&console.board.catalog, &latest))
+    let (shown, latest) = console.look(|picture| (Arc::clone(&picture.shown), picture.latest.clone()));
+    json(StatusCode::OK, &view::points(&shown.catalog, &latest))
 }
 
 pub(crate) async fn alarms(State(console): State<Arc<Console>>) -> Response {

@@ -151,11 +151,11 @@ pub(crate) async fn coverage(
         Err(rejection) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, rejection.body_text()),
     };
     let (now, stands) = console.look(|picture| (picture.now, Arc::clone(&picture.stands)));
-    let site = console.board.catalog.site.clone();
+    let site = console.board.shown().catalog.site.clone();
     if question.at.is_none() && question.known_at.is_none() {
         let stands: Vec<_> =
             stands.iter().map(|(point, standing)| (point.as_ref().clone(), standing.clone())).collect();
-        let documents = console.board.catalog.version.clone();
+        let documents = console.board.shown().catalog.version.clone();
         return match view(&question, &site, &documents, &stands, now) {
             Ok(view) => json(StatusCode::OK, &view),
             Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, error),

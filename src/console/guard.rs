@@ -67,9 +67,9 @@ fn is_free(path: &str) -> bool {
     matches!(path, "/" | "/page.css" | "/page.js" | "/healthz")
 }
 
-/// What only a person with the token may see, on this box too: it costs the line's master work.
+/// What only a person with the token may see, on this box too: a trace costs the line's master work, documents hold addresses and thresholds.
 fn is_guarded(path: &str) -> bool {
-    path.ends_with("/trace")
+    path.ends_with("/trace") || path.ends_with("/documents")
 }
 
 fn host_of(request: &Request) -> Option<&str> {

@@ -91,7 +91,8 @@ pub(crate) async fn history(
         Ok(job) => job,
         Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
     };
-    let unknown = job.points.iter().find(|name| console.board.catalog.find(name).is_none()).cloned();
+    let shown = console.board.shown();
+    let unknown = job.points.iter().find(|name| shown.catalog.find(name).is_none()).cloned();
     let format = job.format;
     let (pieces, mut waiting) = mpsc::channel(PIECES_MAX);
     let runtime = tokio::runtime::Handle::current();
@@ -137,7 +138,8 @@ fn understand(
 
 /// A point that is not in today's documents may still have history; only without any is it unknown.
 fn no_such_point(console: &Console, name: &str) -> Response {
-    let known = console.board.catalog.points.iter().map(|point| point.name.as_str());
+    let shown = console.board.shown();
+    let known = shown.catalog.points.iter().map(|point| point.name.as_str());
     let nearest = nearest(name, known).map(str::to_owned);
     json(StatusCode::NOT_FOUND, &RefusalView { error: format!("there is no point {name}"), nearest })
 }

@@ -10,18 +10,18 @@ use crate::alarm::{Base, Severity};
 use crate::console::status;
 use crate::console::traffic;
 use crate::console::view::{is_active, is_unseen};
-use crate::gateway::board::{Board, DeviceStatus, Picture};
+use crate::gateway::board::{DeviceStatus, Picture};
 use crate::risk::coverage::{Coverage, Rung};
 
 /// All figures.
-pub(crate) fn emit(board: &Board, picture: &Picture) -> String {
+pub(crate) fn emit(picture: &Picture) -> String {
     let mut page = Page::default();
     page.family(
         "lifeline_build_info",
         "gauge",
         "Version of the program and of the site's documents; always 1.",
     );
-    let catalog = &board.catalog;
+    let catalog = &picture.shown.catalog;
     let version = env!("CARGO_PKG_VERSION");
     page.sample(&[("version", version), ("site", &catalog.site), ("documents", &catalog.version)], 1);
     page.family("lifeline_start_time_seconds", "gauge", "Start of the gateway, seconds since 1970.");
@@ -32,12 +32,12 @@ pub(crate) fn emit(board: &Board, picture: &Picture) -> String {
         "Time of the picture these figures come from, seconds since 1970.",
     );
     page.sample(&[], seconds(picture.now.as_millis()));
-    devices(&mut page, board, picture);
-    traffic::emit(&mut page, board, picture);
+    devices(&mut page, picture);
+    traffic::emit(&mut page, picture);
     alarms(&mut page, picture);
     risk_points(&mut page, picture);
     journal(&mut page, picture);
-    sinks(&mut page, board);
+    sinks(&mut page, picture);
     page.family("lifeline_losses_total", "counter", "What was given up since start, by reason and place.");
     for ((loss, place), count) in &picture.losses {
         page.sample(&[("reason", loss.name()), ("place", place)], count);
@@ -45,12 +45,18 @@ pub(crate) fn emit(board: &Board, picture: &Picture) -> String {
     page.text
 }
 
-fn devices(page: &mut Page, board: &Board, picture: &Picture) {
+fn devices(page: &mut Page, picture: &Picture) {
     let none = DeviceStatus::default();
     let status = picture.devices.iter().chain(std::iter::repeat(&none));
     // Devices of derived points hang on no line and are not polled.
-    let polled: Vec<_> =
-        board.catalog.devices.iter().zip(status).filter(|(device, _)| device.line.is_some()).collect();
+    let polled: Vec<_> = picture
+        .shown
+        .catalog
+        .devices
+        .iter()
+        .zip(status)
+        .filter(|(device, _)| device.line.is_some())
+        .collect();
     page.family("lifeline_polls_total", "counter", "Polls made since start.");
     for (device, status) in &polled {
         page.sample(&[("device", &device.name)], status.polls);
@@ -90,7 +96,7 @@ fn devices(page: &mut Page, board: &Board, picture: &Picture) {
         page.sample(&[("device", &device.name), ("version", version), ("by", known.by.name())], 1);
     }
     page.family("lifeline_line_up", "gauge", "1 when the line has no trouble.");
-    for line in status::lines(board, picture) {
+    for line in status::lines(picture) {
         page.sample(&[("line", &line.name)], flag(line.trouble.is_none()));
     }
 }
@@ -184,9 +190,9 @@ fn journal(page: &mut Page, picture: &Picture) {
     page.sample(&[], journal.waiting);
 }
 
-fn sinks(page: &mut Page, board: &Board) {
+fn sinks(page: &mut Page, picture: &Picture) {
     let sinks: Vec<_> =
-        board.sinks.iter().map(|(name, state)| (name.as_str(), status::lock(state))).collect();
+        picture.shown.sinks.iter().map(|(name, state)| (name.as_str(), status::lock(state))).collect();
     let mut family = |name, kind, help, figure: fn(&crate::forward::Status) -> u64| {
         page.family(name, kind, help);
         for (sink, status) in &sinks {

@@ -17,6 +17,7 @@ mod guard;
 mod history;
 mod metrics;
 mod page;
+pub mod reload;
 pub mod rows;
 mod state;
 pub mod status;
@@ -115,6 +116,8 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/coverage", get(coverage::coverage))
         .route("/api/v1/alarms/{id}/{act}", post(act::act))
         .route("/api/v1/overlays", get(act::overlays))
+        .route("/api/v1/reload", post(reload::reload))
+        .route("/api/v1/documents", get(reload::documents))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/lines/{name}/trace", get(trace::trace))
         .route("/api/v1/events", get(events::events))

@@ -128,7 +128,8 @@ impl Console {
 
     /// The longest time that a healthy site may pass without a single poll.
     fn quiet_max(&self) -> Duration {
-        let stale = self.board.rules.iter().filter_map(|rule| match rule.condition {
+        let shown = self.board.shown();
+        let stale = shown.rules.iter().filter_map(|rule| match rule.condition {
             Condition::Stale { after, .. } => Some(after),
             Condition::Threshold { .. } | Condition::Measured { .. } => None,
         });
@@ -148,16 +149,12 @@ mod tests {
     fn console() -> Console {
         let picture = Picture { devices: vec![DeviceStatus::default()], ..Picture::default() };
         let board = Board {
-            catalog: Arc::default(),
             picture: RwLock::new(picture),
-            sinks: Vec::new(),
             changed: watch::channel(0).0,
             unjournaled: tokio::sync::broadcast::Sender::new(1),
             commands: mpsc::channel(1).0,
+            reloads: mpsc::channel(1).0,
             journal: std::path::PathBuf::new(),
-            rules: Vec::new(),
-            timezone: String::new(),
-            taps: Vec::new(),
         };
         Console::new(Arc::new(board), String::new(), true, watch::channel(false).1)
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::Base;
 use crate::console::traffic::TrafficView;
 use crate::forward;
-use crate::gateway::board::{Board, Picture};
+use crate::gateway::board::Picture;
 use crate::point::{Catalog, Device, DeviceId, Line, Point};
 
 /// The gateway's own state.
@@ -23,6 +23,12 @@ pub struct StatusView {
     pub version: String,
     /// Version of the site's documents.
     pub documents: String,
+    /// When these documents were taken by a reload; absent when they are those of the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reloaded: Option<String>,
+    /// Why the documents on disk were refused by the last reload; absent when they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unapplied: Option<String>,
     /// IANA time zone for display.
     pub timezone: String,
     /// Start of the gateway.
@@ -202,8 +208,9 @@ pub struct LossView {
 
 impl StatusView {
     /// The shape of `picture`, which last changed `still` ago.
-    pub fn new(board: &Board, picture: &Picture, still: Duration, troubles: Vec<String>) -> Self {
-        let catalog = &board.catalog;
+    pub fn new(picture: &Picture, still: Duration, troubles: Vec<String>) -> Self {
+        let shown = &picture.shown;
+        let catalog = &shown.catalog;
         let mut points: Vec<Vec<PointView>> = vec![Vec::new(); catalog.devices.len()];
         for point in &catalog.points {
             if let Some(of_device) = points.get_mut(index(point.device)) {
@@ -220,17 +227,19 @@ impl StatusView {
             site: catalog.site.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             documents: catalog.version.clone(),
-            timezone: board.timezone.clone(),
+            reloaded: picture.reloaded.map(|at| at.to_string()),
+            unapplied: picture.unapplied.as_ref().map(|refused| format!("{}: {}", refused.at, refused.why)),
+            timezone: shown.timezone.clone(),
             started: picture.started.to_string(),
             now: picture.now.to_string(),
             uptime_s: picture.now.since(picture.started).as_secs(),
             still_ms: u64::try_from(still.as_millis()).unwrap_or(u64::MAX),
             troubles,
             alarms_open: picture.alarms.values().filter(|alarm| alarm.state != Base::Normal).count(),
-            lines: lines(board, picture),
+            lines: lines(picture),
             devices: devices.map(|(points, device)| device_view(catalog, picture, device, points)).collect(),
             journal: journal_view(picture),
-            sinks: board.sinks.iter().map(|(name, status)| sink_view(name, &lock(status))).collect(),
+            sinks: shown.sinks.iter().map(|(name, status)| sink_view(name, &lock(status))).collect(),
             losses: losses.collect(),
         }
     }
@@ -242,14 +251,14 @@ pub fn lock(status: &Mutex<forward::Status>) -> forward::Status {
 }
 
 /// Lines with their trouble, in the order of the catalog.
-pub fn lines(board: &Board, picture: &Picture) -> Vec<LineView> {
+pub fn lines(picture: &Picture) -> Vec<LineView> {
     let line = |(index, line): (usize, &Line)| LineView {
         name: line.name.clone(),
-        address: board.taps.get(index).map(|(address, _)| address.place().to_owned()),
+        address: picture.shown.taps.get(index).map(|(address, _)| address.place().to_owned()),
         trouble: picture.lines.get(index).cloned().flatten(),
         traffic: picture.traffic.get(index).map(TrafficView::of_line).unwrap_or_default(),
     };
-    board.catalog.lines.iter().enumerate().map(line).collect()
+    picture.shown.catalog.lines.iter().enumerate().map(line).collect()
 }
 
 fn index(id: DeviceId) -> usize {

@@ -119,9 +119,10 @@ struct Listening {
 }
 
 pub(crate) async fn trace(State(console): State<Arc<Console>>, Path(name): Path<String>) -> Response {
-    let catalog = &console.board.catalog;
+    let shown = console.board.shown();
+    let catalog = &shown.catalog;
     let found = catalog.lines.iter().position(|line| line.name == name);
-    let Some((address, listeners)) = found.and_then(|index| console.board.taps.get(index)) else {
+    let Some((address, listeners)) = found.and_then(|index| shown.taps.get(index)) else {
         let known = catalog.lines.iter().map(|line| line.name.clone());
         let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, &name));
         return json(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::console::metrics::Page;
-use crate::gateway::board::{Board, Picture};
+use crate::gateway::board::Picture;
 use crate::poll::stats::Figures;
 
 /// What requests came to since the start.
@@ -94,8 +94,8 @@ fn ms(time: Duration) -> f64 {
 }
 
 /// Lines' and devices' figures.
-pub(crate) fn emit(page: &mut Page, board: &Board, picture: &Picture) {
-    let catalog = &board.catalog;
+pub(crate) fn emit(page: &mut Page, picture: &Picture) {
+    let catalog = &picture.shown.catalog;
     let named = catalog.devices.iter().zip(&picture.devices);
     let devices: Vec<(&str, &str, &Figures)> = named
         .filter_map(|(device, status)| {
@@ -120,7 +120,7 @@ pub(crate) fn emit(page: &mut Page, board: &Board, picture: &Picture) {
         }
     }
     answer_times(page, &devices);
-    lines(page, board, picture);
+    lines(page, picture);
 }
 
 fn answer_times(page: &mut Page, devices: &[(&str, &str, &Figures)]) {
@@ -141,8 +141,8 @@ fn answer_times(page: &mut Page, devices: &[(&str, &str, &Figures)]) {
     }
 }
 
-fn lines(page: &mut Page, board: &Board, picture: &Picture) {
-    let lines: Vec<_> = board.catalog.lines.iter().zip(&picture.traffic).collect();
+fn lines(page: &mut Page, picture: &Picture) {
+    let lines: Vec<_> = picture.shown.catalog.lines.iter().zip(&picture.traffic).collect();
     page.family(
         "lifeline_line_busy_seconds_total",
         "counter",

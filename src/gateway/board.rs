@@ -4,7 +4,7 @@
 //! Invariant: readings and alarms shown are committed, or the journal's trouble is shown beside them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -17,13 +17,15 @@ use crate::clock::Timestamp;
 use crate::forward;
 use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
+use crate::gateway::seam::{Seam, moved};
 use crate::gateway::vigil::Stand;
 use crate::journal::{Figures as Size, Group, Seq, Wear};
 use crate::loss::{Loss, Losses};
-use crate::point::Catalog;
+use crate::point::{Catalog, DeviceId, LineId};
 use crate::poll::stats::Figures;
 use crate::reading::{Batch, Reading, Reason};
 use crate::site::Site;
+use crate::site::diff::Diff;
 
 /// What one device's polls came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,10 +88,41 @@ pub struct Unjournaled {
 
 /// Notices that a listener may be behind before it loses the oldest.
 const UNJOURNALED_MAX: usize = 256;
+/// What is shown of one version of the documents. Numbers in a picture are those of its catalog.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// Names.
+    pub catalog: Arc<Catalog>,
+    /// Advice and thresholds of each rule, for display.
+    pub rules: Vec<crate::alarm::Rule>,
+    /// IANA time zone for display.
+    pub timezone: String,
+    /// Sinks by name.
+    pub sinks: Vec<(String, Arc<Mutex<forward::Status>>)>,
+    /// Where each line leads and where to listen to it, by line number.
+    pub taps: Vec<(Address, Listeners)>,
+    /// The documents: name and text.
+    pub documents: Vec<(String, String)>,
+}
+
+/// Why the documents on disk are not the ones that hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unapplied {
+    /// When they were refused.
+    pub at: Timestamp,
+    /// Why, in a sentence.
+    pub why: String,
+}
 
 /// Everything that is shown. Committed states only, or marked otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
+    /// The documents that hold.
+    pub shown: Arc<Shown>,
+    /// The documents that were refused last, when no others were taken since.
+    pub unapplied: Option<Unapplied>,
+    /// When the documents that hold were taken, by a reload; `None` when by the start.
+    pub reloaded: Option<Timestamp>,
     /// Start of the gateway.
     pub started: Timestamp,
     /// Time of this picture.
@@ -129,58 +162,131 @@ pub struct Command {
     pub answer: oneshot::Sender<Option<String>>,
 }
 
+/// A person's wish, or a signal's, that the documents on disk hold from now on.
+#[derive(Debug)]
+pub struct Reload {
+    /// Who or what asks.
+    pub by: String,
+    /// What became of it.
+    pub answer: oneshot::Sender<Result<Reloaded, Refused>>,
+}
+
+/// Documents that were taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Their version.
+    pub version: String,
+    /// What is other than before.
+    pub diff: Diff,
+    /// Warnings, as `check` shows them.
+    pub warnings: String,
+}
+
+/// Documents that were refused: nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why, in a sentence.
+    pub why: String,
+    /// All findings, as `check` shows them.
+    pub report: String,
+}
+
 /// Shared by the gateway (writes) and its viewers (read).
 pub struct Board {
-    /// Names.
-    pub catalog: Arc<Catalog>,
     /// The picture; lock shortly, clone what is needed.
     pub picture: RwLock<Picture>,
-    /// Sinks by name.
-    pub sinks: Vec<(String, Arc<Mutex<forward::Status>>)>,
     /// Counts up at each change.
     pub changed: watch::Sender<u64>,
     /// What is not on disk because the disk refuses, once; see [`Unjournaled`].
     pub unjournaled: broadcast::Sender<Arc<Unjournaled>>,
     /// To the core; bounded.
     pub commands: mpsc::Sender<Command>,
+    /// To the supervisor; bounded.
+    pub reloads: mpsc::Sender<Reload>,
     /// Folder of the journal, for history.
     pub journal: std::path::PathBuf,
-    /// Advice and thresholds of each rule, for display.
-    pub rules: Vec<crate::alarm::Rule>,
-    /// IANA time zone for display.
-    pub timezone: String,
-    /// Where each line leads and where to listen to it, by line number.
-    pub taps: Vec<(Address, Listeners)>,
+}
+
+impl Shown {
+    /// What is shown of `site`; sinks and lines of a known name keep what they had.
+    fn new(site: &Site, before: &Self) -> Self {
+        let sink = |sink: &forward::Settings| {
+            let known = before.sinks.iter().find(|(name, _)| *name == sink.name);
+            let status = known.map(|(_, status)| Arc::clone(status));
+            (sink.name.clone(), status.unwrap_or_default())
+        };
+        let tap = |line: &crate::site::LineSpec| {
+            let known = before.catalog.lines.iter().position(|known| known.name == line.settings.name);
+            let listeners = known.and_then(|place| before.taps.get(place)).map(|(_, tap)| tap.clone());
+            (line.settings.address.clone(), listeners.unwrap_or_else(tap::listeners))
+        };
+        Self {
+            catalog: Arc::clone(&site.catalog),
+            rules: site.rules.clone(),
+            timezone: site.timezone.clone(),
+            sinks: site.sinks.iter().map(sink).collect(),
+            taps: site.lines.iter().map(tap).collect(),
+            documents: site.documents.clone(),
+        }
+    }
 }
 
 impl Board {
     /// An empty picture with the alarms of the last run.
-    pub fn new(site: &Site, alarms: Vec<Alarm>, commands: mpsc::Sender<Command>, now: Timestamp) -> Self {
-        let catalog = Arc::clone(&site.catalog);
+    pub fn new(
+        site: &Site,
+        alarms: Vec<Alarm>,
+        (commands, reloads): (mpsc::Sender<Command>, mpsc::Sender<Reload>),
+        now: Timestamp,
+    ) -> Self {
+        let shown = Shown::new(site, &Shown::default());
         let picture = Picture {
             started: now,
             now,
-            latest: vec![None; catalog.points.len()],
+            latest: vec![None; shown.catalog.points.len()],
             alarms: alarms.into_iter().map(|alarm| (alarm.id.clone(), alarm)).collect(),
-            devices: vec![DeviceStatus::default(); catalog.devices.len()],
-            lines: vec![None; catalog.lines.len()],
-            traffic: vec![Figures::default(); catalog.lines.len()],
+            devices: vec![DeviceStatus::default(); shown.catalog.devices.len()],
+            lines: vec![None; shown.catalog.lines.len()],
+            traffic: vec![Figures::default(); shown.catalog.lines.len()],
+            shown: Arc::new(shown),
             ..Picture::default()
         };
-        let status =
-            |sink: &forward::Settings| (sink.name.clone(), Arc::new(Mutex::new(forward::Status::default())));
         Self {
             picture: RwLock::new(picture),
-            sinks: site.sinks.iter().map(status).collect(),
             changed: watch::Sender::new(0),
             unjournaled: broadcast::Sender::new(UNJOURNALED_MAX),
             commands,
+            reloads,
             journal: site.journal.path.clone(),
-            rules: site.rules.clone(),
-            timezone: site.timezone.clone(),
-            taps: site.lines.iter().map(|line| (line.settings.address.clone(), tap::listeners())).collect(),
-            catalog,
         }
+    }
+
+    /// What is shown of the documents that hold now.
+    pub fn shown(&self) -> Arc<Shown> {
+        let picture = self.picture.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&picture.shown)
+    }
+
+    /// Shows other documents: what bears a name in both stays under it.
+    pub(crate) fn reload(&self, old: &Site, new: &Site, now: Timestamp) {
+        let seam = Seam::new(old, new);
+        let numbers = &seam.numbers;
+        self.change(|picture| {
+            picture.shown = Arc::new(Shown::new(new, &picture.shown));
+            (picture.unapplied, picture.reloaded) = (None, Some(now));
+            let readings = std::mem::replace(&mut picture.latest, vec![None; new.catalog.points.len()]);
+            readings.into_iter().flatten().for_each(|reading| picture.read(reading, Some(&seam)));
+            let places = |id: u32| numbers.device(DeviceId(id)).map(|id| id.0);
+            picture.devices = moved(&picture.devices, new.catalog.devices.len(), places);
+            let places = |id: u32| numbers.line(LineId(id)).map(|id| id.0);
+            picture.lines = moved(&picture.lines, new.catalog.lines.len(), places);
+            picture.traffic = moved(&picture.traffic, new.catalog.lines.len(), places);
+        });
+    }
+
+    /// Shows why documents were refused.
+    pub(crate) fn unapplied(&self, why: &str, now: Timestamp) {
+        self.change(|picture| picture.unapplied = Some(Unapplied { at: now, why: why.to_owned() }));
     }
 
     /// A copy of the picture.
@@ -226,7 +332,8 @@ impl Board {
     /// Takes how many alarms reach a person.
     /// How the sink of this name does.
     pub(crate) fn sink(&self, name: &str) -> Option<forward::Status> {
-        let (_, status) = self.sinks.iter().find(|(known, _)| known == name)?;
+        let shown = self.shown();
+        let (_, status) = shown.sinks.iter().find(|(known, _)| known == name)?;
         Some(status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
     }
 
@@ -262,10 +369,10 @@ impl Board {
         }
     }
 
-    /// Shows a committed group.
-    pub(crate) fn committed(&self, seq: Seq, group: &Group, waiting: usize) {
+    /// Shows a committed group; `seam` leads from its numbers to those of the documents that hold, when they are others.
+    pub(crate) fn committed(&self, seq: Seq, (group, seam): (&Group, Option<&Seam>), waiting: usize) {
         self.change(|picture| {
-            picture.show(group);
+            picture.show(group, seam);
             let journal = &mut picture.journal;
             let readings: usize = group.batches.iter().map(|batch| batch.readings.len()).sum();
             journal.seq = seq.0;
@@ -296,13 +403,13 @@ impl Board {
 
     /// Says that the disk takes too long.
     pub(crate) fn slow(&self, trouble: &str, waiting: usize) {
-        self.refused(&Group::default(), trouble, waiting);
+        self.refused((&Group::default(), None), trouble, waiting);
     }
 
     /// Shows a group that the disk refused, and says so.
-    pub(crate) fn refused(&self, group: &Group, trouble: &str, waiting: usize) {
+    pub(crate) fn refused(&self, (group, seam): (&Group, Option<&Seam>), trouble: &str, waiting: usize) {
         self.change(|picture| {
-            picture.show(group);
+            picture.show(group, seam);
             picture.journal.trouble = Some(trouble.to_owned());
             picture.journal.waiting = u64::try_from(waiting).unwrap_or(0);
         });
@@ -310,12 +417,21 @@ impl Board {
 }
 
 impl Picture {
-    fn show(&mut self, group: &Group) {
+    fn read(&mut self, reading: Reading, seam: Option<&Seam>) {
+        let reading = match seam {
+            Some(seam) => seam.carry(reading),
+            None => Some(reading),
+        };
+        let Some(reading) = reading else { return };
+        if let Some(latest) = self.latest.get_mut(reading.point.0 as usize) {
+            *latest = Some(reading);
+        }
+    }
+
+    fn show(&mut self, group: &Group, seam: Option<&Seam>) {
         self.now = self.now.max(group.now);
         for reading in group.batches.iter().flat_map(|batch| &batch.readings) {
-            if let Some(latest) = self.latest.get_mut(reading.point.0 as usize) {
-                *latest = Some(reading.clone());
-            }
+            self.read(reading.clone(), seam);
         }
         for (rule, state) in &group.states {
             if state.overlay.is_empty() {

@@ -13,15 +13,14 @@ use tokio::time::Instant;
 
 use crate::bus::Exchange;
 use crate::bus::master::Master;
-use crate::bus::port::dial_in::door::{Door, Doors};
+use crate::bus::port::dial_in::door::Doors;
 use crate::bus::tap::Listeners;
 use crate::clock::Clock;
 use crate::decode::RawBatch;
-use crate::gateway::board::Board;
 use crate::gateway::course::Step;
 use crate::gateway::firmware::Known;
 use crate::gateway::polling::{Patience, Polling};
-use crate::gateway::text_line::TextTask;
+use crate::gateway::text_line;
 use crate::journal::Audit;
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
@@ -29,7 +28,7 @@ use crate::poll::schedule::Demand;
 use crate::poll::stats::{Figures, Stats};
 use crate::poll::turn::{Outcome, Price, Turn, Turns};
 use crate::reading::Reason;
-use crate::site::{LineSpec, Site};
+use crate::site::{LineSpec, Site, diff};
 
 /// What one poll came to.
 #[derive(Debug)]
@@ -54,22 +53,42 @@ pub struct Polled {
     pub losses: Vec<(Loss, String, u64)>,
     /// Figures of the line and of the device.
     pub figures: (Figures, Figures),
+    /// The documents that it was polled by; numbers are theirs.
+    pub site: Arc<Site>,
+}
+
+/// What line tasks are told, all of it at once; they look between two polls.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    /// The documents that hold.
+    pub site: Arc<Site>,
+    /// The devices, of any line, that are to be polled denser now.
+    pub dense: BTreeSet<DeviceId>,
+}
+
+impl Orders {
+    /// The orders for the documents of `site`, with nothing to be polled denser.
+    pub fn of(site: &Site) -> Self {
+        Self { site: Arc::new(site.clone()), dense: BTreeSet::new() }
+    }
 }
 
 /// Where a line task reports to, and what it is told.
+#[derive(Clone)]
 pub struct Ports {
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// To the core.
     pub polled: mpsc::Sender<Polled>,
-    /// The devices, of any line, that are to be polled denser now.
-    pub dense: watch::Receiver<BTreeSet<DeviceId>>,
+    /// What holds now.
+    pub orders: watch::Receiver<Orders>,
 }
 
 /// One line and all that hangs on it.
 pub struct LineTask {
     id: LineId,
-    name: String,
+    site: Arc<Site>,
+    pub(crate) name: String,
     master: Master,
     devices: Vec<Polling>,
     turns: Turns,
@@ -82,30 +101,28 @@ pub struct LineTask {
     denser: BTreeSet<DeviceId>,
     /// Polls that go on later.
     paused: Vec<(Instant, Asked)>,
+    /// Another task is to follow after the present poll.
+    pub(crate) stop: Option<watch::Receiver<bool>>,
 }
 
 impl LineTask {
     /// The task of one line of `site`; nothing is opened yet.
-    pub fn new(spec: &LineSpec, site: &Site, doors: &Doors, ports: Ports) -> Self {
+    pub fn new(spec: &LineSpec, site: &Arc<Site>, doors: &Doors, ports: Ports) -> Self {
         let master = Master::over(spec.settings.clone(), doors.port(&spec.settings));
         Self::over(master, spec, site, ports)
     }
 
     /// The same over a given master.
-    pub fn over(master: Master, spec: &LineSpec, site: &Site, ports: Ports) -> Self {
+    pub fn over(master: Master, spec: &LineSpec, site: &Arc<Site>, ports: Ports) -> Self {
         let settings = &spec.settings;
         let specs = spec.devices.iter().filter_map(|index| site.devices.get(*index));
         let name = |id| site.catalog.device(id).map(|named| named.name.clone()).unwrap_or_default();
         let devices: Vec<Polling> =
             specs.map(|device| Polling::new(device, name(device.id), settings)).collect();
-        let demand = |device: &Polling| Demand { every: device.every, cost: device.costs().answered };
-        let demands: Vec<Demand> = devices.iter().map(demand).collect();
-        let mut turns = Turns::new(&demands, u64::from(spec.id.0), ports.clock.instant());
-        for (index, device) in devices.iter().enumerate() {
-            turns.costs(index, device.costs());
-        }
+        let turns = turns(&devices, spec.id, ports.clock.instant());
         Self {
             id: spec.id,
+            site: Arc::clone(site),
             name: settings.name.clone(),
             master,
             stats: Stats::new(devices.len()),
@@ -117,6 +134,7 @@ impl LineTask {
             trouble: None,
             denser: BTreeSet::new(),
             paused: Vec::new(),
+            stop: None,
         }
     }
 
@@ -125,14 +143,26 @@ impl LineTask {
         self.master.tap.listeners = Some(listeners.clone());
     }
 
-    /// Polls until the core is gone.
+    /// Goes on with the counts of the task that the line had before.
+    pub(crate) fn inherit(&mut self, before: Left) {
+        let names = self.devices.iter().map(|device| device.name.as_str());
+        (self.stats, (self.master.tap.bytes_sent, self.master.tap.bytes_received)) = before.taken(names);
+    }
+
+    /// What its successor goes on with.
+    pub(crate) fn leave(self) -> Left {
+        let bytes = (self.master.tap.bytes_sent, self.master.tap.bytes_received);
+        let devices = self.devices.into_iter().map(|device| device.name).collect();
+        Left { stats: self.stats, devices, bytes }
+    }
+
+    /// Polls until the core is gone, or the line is to be polled in another way.
     pub async fn run(&mut self) {
-        if self.devices.is_empty() {
-            return std::future::pending().await;
-        }
         loop {
             let now = self.ports.clock.instant();
-            self.densify(now);
+            if !self.obey(now) {
+                return;
+            }
             if let Some(place) = self.paused.iter().position(|(at, _)| *at <= now) {
                 let (_, asked) = self.paused.swap_remove(place);
                 if self.poll(Asked { missed: 0, ..asked }).await.is_err() {
@@ -192,16 +222,80 @@ impl LineTask {
     async fn wait(&mut self, until: Instant) {
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
-            () = commanded(&mut self.ports.dense) => {}
+            () = commanded(&mut self.ports.orders) => {}
+            () = stopped(self.stop.as_mut()) => {}
         }
     }
 
-    /// Takes the command which devices are polled denser.
-    fn densify(&mut self, now: Instant) {
-        if !self.ports.dense.has_changed().unwrap_or(false) {
-            return;
+    /// Takes new orders; whether this task is the one to follow them.
+    fn obey(&mut self, now: Instant) -> bool {
+        if self.stop.as_ref().is_some_and(|stop| *stop.borrow()) {
+            return false;
         }
-        let wanted = self.ports.dense.borrow_and_update().clone();
+        if !self.ports.orders.has_changed().unwrap_or(false) {
+            return true;
+        }
+        let Orders { site, dense } = self.ports.orders.borrow_and_update().clone();
+        if !Arc::ptr_eq(&site, &self.site) && !self.turn_to(site, now) {
+            return false;
+        }
+        self.densify(dense, now);
+        true
+    }
+
+    /// Goes on by other documents over the same connection: a device that is polled as before keeps all it is at. Whether that is possible.
+    fn turn_to(&mut self, site: Arc<Site>, now: Instant) -> bool {
+        let Some((was, is)) = kept(&self.site, &site, &self.name) else { return false };
+        let old = |polling: &Polling| {
+            was.devices
+                .iter()
+                .filter_map(|place| self.site.devices.get(*place))
+                .find(|spec| spec.id == polling.id)
+        };
+        let mut before: Vec<Option<Polling>> =
+            std::mem::take(&mut self.devices).into_iter().map(Some).collect();
+        let mut places = Vec::new();
+        let mut named = Vec::new();
+        let mut denser = BTreeSet::new();
+        for spec in is.devices.iter().filter_map(|place| site.devices.get(*place)) {
+            let name = site.catalog.device(spec.id).map(|named| named.name.clone()).unwrap_or_default();
+            let place = before
+                .iter()
+                .position(|polling| polling.as_ref().is_some_and(|polling| polling.name == name));
+            named.push(place);
+            let same = |place: &usize| {
+                let polling = before.get(*place).and_then(Option::as_ref);
+                polling.and_then(old).is_some_and(|old| diff::same_device(old, spec))
+            };
+            let place = place.filter(same);
+            let kept = place.and_then(|place| before.get_mut(place)?.take());
+            if kept.as_ref().is_some_and(|kept| self.denser.contains(&kept.id)) {
+                denser.insert(spec.id);
+            }
+            places.push(place.filter(|_| kept.is_some()));
+            self.devices.push(match kept {
+                Some(mut polling) => {
+                    polling.renumber(spec.id);
+                    polling
+                }
+                None => Polling::new(spec, name, &is.settings),
+            });
+        }
+        let mut turns = turns(&self.devices, is.id, now);
+        turns.succeed(&self.turns, &places);
+        (self.turns, self.stats) = (turns, self.stats.rearranged(&named));
+        let moved = |(at, asked): (Instant, Asked)| {
+            let device = places.iter().position(|place| *place == Some(asked.device))?;
+            Some((at, Asked { device, ..asked }))
+        };
+        self.paused = std::mem::take(&mut self.paused).into_iter().filter_map(moved).collect();
+        (self.id, self.denser) = (is.id, denser);
+        self.site = site;
+        true
+    }
+
+    /// Takes the command which devices are polled denser.
+    fn densify(&mut self, wanted: BTreeSet<DeviceId>, now: Instant) {
         for (index, device) in self.devices.iter().enumerate() {
             let Some(every) = device.every_in_alarm else { continue };
             let dense = wanted.contains(&device.id);
@@ -272,9 +366,55 @@ impl LineTask {
             audits: said.audits,
             losses: self.losses.drain(),
             figures,
+            site: Arc::clone(&self.site),
         };
         self.ports.polled.send(polled).await
     }
+}
+
+/// What a line's task leaves to its successor.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) stats: Stats,
+    pub(crate) devices: Vec<String>,
+    /// Sent and received.
+    pub(crate) bytes: (u64, u64),
+}
+
+impl Left {
+    /// The counts for a line of these devices, and its bytes.
+    pub(crate) fn taken<'a>(&self, devices: impl Iterator<Item = &'a str>) -> (Stats, (u64, u64)) {
+        let places: Vec<_> =
+            devices.map(|name| self.devices.iter().position(|known| known == name)).collect();
+        (self.stats.rearranged(&places), self.bytes)
+    }
+}
+
+fn turns(devices: &[Polling], line: LineId, now: Instant) -> Turns {
+    let demand = |device: &Polling| Demand { every: device.every, cost: device.costs().answered };
+    let demands: Vec<Demand> = devices.iter().map(demand).collect();
+    let mut turns = Turns::new(&demands, u64::from(line.0), now);
+    for (index, device) in devices.iter().enumerate() {
+        turns.costs(index, device.costs());
+    }
+    turns
+}
+
+/// Whether the task of a line goes on by itself when `new` holds after `old`.
+pub(crate) fn goes_on(old: &Site, new: &Site, name: &str) -> bool {
+    let Some((was, is)) = diff::named(old, name).zip(diff::named(new, name)) else { return false };
+    let same = diff::same_connection(old, new, name);
+    match (text_line::speaks(old, was), text_line::speaks(new, is)) {
+        (false, false) => same,
+        (true, true) => same && text_line::same_speakers((old, was), (new, is)),
+        _ => false,
+    }
+}
+
+/// A line of Modbus devices that goes on over its connection: as it was and as it is.
+fn kept<'a>(old: &'a Site, new: &'a Site, name: &str) -> Option<(&'a LineSpec, &'a LineSpec)> {
+    let (was, is) = diff::named(old, name).zip(diff::named(new, name))?;
+    (!text_line::speaks(new, is) && diff::same_connection(old, new, name)).then_some((was, is))
 }
 
 /// A dead device that waits for its values is not probed beside that; the line looks again so much later.
@@ -292,66 +432,19 @@ struct Asked {
     at: Option<Price>,
 }
 
-/// Waits until other devices are to be polled denser; the news stays to be taken.
-pub(crate) async fn commanded(dense: &mut watch::Receiver<BTreeSet<DeviceId>>) {
-    if dense.changed().await.is_err() {
+/// Waits for new orders; the news stays to be taken.
+pub(crate) async fn commanded(orders: &mut watch::Receiver<Orders>) {
+    if orders.changed().await.is_err() {
         // Nobody commands any more.
         std::future::pending::<()>().await;
     }
-    dense.mark_changed();
+    orders.mark_changed();
 }
 
-/// The task of a line, whatever it speaks.
-pub(crate) enum Task {
-    Modbus(Box<LineTask>),
-    Text(Box<TextTask>),
-}
-
-impl Task {
-    async fn run(&mut self) {
-        match self {
-            Self::Modbus(task) => task.run().await,
-            Self::Text(task) => task.run().await,
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Modbus(task) => &task.name,
-            Self::Text(task) => &task.name,
-        }
-    }
-}
-
-/// Runs the line until `stop`; a panic ends the poll it happened in, is logged, and the line goes on.
-pub(crate) async fn supervise(mut task: Task, mut stop: watch::Receiver<bool>) {
-    use futures_util::FutureExt;
-    loop {
-        let body = std::panic::AssertUnwindSafe(task.run()).catch_unwind();
-        let ended = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            ended = body => ended,
-        };
-        match ended {
-            Ok(()) => return,
-            Err(_) => {
-                tracing::error!(line = %task.name(), "polling this line failed by a fault of ours; going on in 1 s")
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-/// Serves a port where DTUs dial in until `stop`; a panic ends all its connections, is logged, and the port is opened again.
-pub(crate) async fn attend(door: Arc<Door>, board: Arc<Board>, mut stop: watch::Receiver<bool>) {
-    use futures_util::FutureExt;
-    loop {
-        let served = door.run(|losses| board.losses(losses));
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            _ = std::panic::AssertUnwindSafe(served).catch_unwind() => {}
-        }
-        tracing::error!(listen = %door.listen, "the port for dial-in failed by a fault of ours; going on in 1 s");
-        tokio::time::sleep(Duration::from_secs(1)).await;
+/// Waits until another task is to follow.
+pub(crate) async fn stopped(stop: Option<&mut watch::Receiver<bool>>) {
+    match stop {
+        Some(stop) => drop(stop.wait_for(|stop| *stop).await),
+        None => std::future::pending().await,
     }
 }

@@ -25,34 +25,32 @@ mod pending;
 mod pipe;
 mod polling;
 mod seal;
+mod seam;
 mod start;
+mod supervise;
+mod task;
 mod text_line;
 mod times;
 pub mod vigil;
 mod writer;
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
-use crate::bus::port::dial_in::door::Doors;
 use crate::clock::Clock;
 use crate::gateway::board::Board;
-use crate::point::DeviceId;
+use crate::gateway::line::Orders;
+use crate::journal;
 use crate::site::Site;
-use crate::{forward, journal};
 
 /// A task that lives beside the gateway: given the board and the stop signal, it runs until stop.
 pub type ExtraTask =
     Box<dyn FnOnce(Arc<Board>, watch::Receiver<bool>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
-
-/// How long sinks may take to finish after the stop signal.
-const SINKS_STOP: Duration = Duration::from_millis(900);
 
 /// What stopped the gateway before its time.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +84,10 @@ impl RunError {
     }
 }
 
-/// Runs `site` until `stop` turns true; everything accepted by then is committed when it returns.
+/// Reads and checks the documents again, as at the start.
+pub type Loader = Arc<dyn Fn() -> Result<(Site, String), board::Refused> + Send + Sync>;
+
+/// Runs `site` until `stop` turns true; everything accepted by then is committed when it returns. Its documents stay what they are.
 ///
 /// # Errors
 /// The journal cannot be opened, or its thread cannot be started; nothing was polled then.
@@ -94,54 +95,72 @@ pub async fn run(
     site: Site,
     clock: Arc<dyn Clock>,
     extra: Vec<ExtraTask>,
+    stop: watch::Receiver<bool>,
+) -> Result<Arc<Board>, RunError> {
+    run_with(site, None, clock, extra, stop).await
+}
+
+/// The same; `loader` reads the documents again when [`Board::reloads`] asks for it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    site: Site,
+    loader: Option<Loader>,
+    clock: Arc<dyn Clock>,
+    extra: Vec<ExtraTask>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Arc<Board>, RunError> {
+    let site = Arc::new(site);
     let begun = start::begin(&site, &clock)?;
     let (commands_to, commands) = mpsc::channel(64);
-    let board = Arc::new(Board::new(&site, begun.core.alarms(), commands_to, clock.now()));
+    let (reloads_to, mut reloads) = mpsc::channel(4);
+    let board = Arc::new(Board::new(&site, begun.core.alarms(), (commands_to, reloads_to), clock.now()));
     board.overlays(begun.core.overlays());
     let (polled_to, polled) = mpsc::channel(1024);
     let (confirmed_to, confirmed) = mpsc::channel(256);
     let (seq_to, seq) = watch::channel(begun.last);
-    let (lines_stop_to, lines_stop) = watch::channel(false);
-    let (dense_to, dense) = watch::channel(begun.core.dense().clone());
+    let (asks_to, asks) = mpsc::channel(4);
+    let orders = Orders { site: Arc::clone(&site), dense: begun.core.dense().clone() };
+    let (orders_to, orders) = watch::channel(orders);
 
-    let mut lines = JoinSet::new();
-    spawn_lines(&mut lines, &site, &board, (&clock, polled_to, dense), &lines_stop);
-    let mut sinks = JoinSet::new();
-    for (settings, (name, status)) in site.sinks.iter().zip(&board.sinks) {
-        let ports = forward::Ports {
-            site: site.catalog.site.clone(),
-            journal: site.journal.path.clone(),
-            progress: begun.progress.get(name).cloned().unwrap_or_default(),
-            committed: seq.clone(),
-            confirmed: confirmed_to.clone(),
-            status: Arc::clone(status),
-            clock: Arc::clone(&clock),
-            stop: lines_stop.clone(),
-        };
-        spawn(&mut sinks, forward::run(settings.clone(), ports));
-    }
-    drop(confirmed_to);
+    let sealing = (orders.clone(), seq.clone());
+    let ports = supervise::Ports {
+        board: Arc::clone(&board),
+        clock: Arc::clone(&clock),
+        polled: polled_to,
+        confirmed: confirmed_to,
+        committed: seq,
+        orders,
+        asks: asks_to,
+    };
+    let mut supervisor = supervise::Supervisor::new(Arc::clone(&site), loader, ports);
+    supervisor.start(&begun.progress);
     let mut beside = JoinSet::new();
     for task in extra {
         spawn(&mut beside, task(Arc::clone(&board), stop.clone()));
     }
 
-    let _sealing = seal::start(&site.journal, seq, Arc::clone(&begun.sealed), Arc::clone(&clock))?;
-    let outlets = keeper::Outlets { committed: seq_to, dense: dense_to };
-    let keeper = keeper::Keeper::new(&site, begun, Arc::clone(&board), Arc::clone(&clock), outlets);
+    let _sealing = seal::start(sealing.0, sealing.1, Arc::clone(&begun.sealed), Arc::clone(&clock))?;
+    let outlets = keeper::Outlets { committed: seq_to, orders: orders_to };
+    let keeper = keeper::Keeper::new(Arc::clone(&site), begun, Arc::clone(&board), clock, outlets);
     let (last_to, last) = watch::channel(false);
     let mut keeper_task = JoinSet::new();
-    spawn(&mut keeper_task, keeper.run(keeper::Inlets { polled, commands, confirmed, stop: last }));
-    notify::ready(&board, site.catalog.devices.len());
+    spawn(&mut keeper_task, keeper.run(keeper::Inlets { polled, commands, confirmed, asks, stop: last }));
+    notify::ready(&site.catalog.site, site.catalog.devices.len());
 
-    let _ = stop.wait_for(|stop| *stop).await;
+    loop {
+        let reload = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(reload) = reloads.recv() => reload,
+        };
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            () = supervisor.reload(reload) => {}
+        }
+    }
     notify::stopping();
-    let _ = lines_stop_to.send(true);
-    lines.shutdown().await;
-    let _ = tokio::time::timeout(SINKS_STOP, async { while sinks.join_next().await.is_some() {} }).await;
-    sinks.shutdown().await;
+    supervisor.stop().await;
     let _ = last_to.send(true);
     while keeper_task.join_next().await.is_some() {}
     let _ = tokio::time::timeout(Duration::from_millis(300), async {
@@ -152,39 +171,7 @@ pub async fn run(
     Ok(board)
 }
 
-/// Starts the doors that DTUs dial in at, and a task for each line.
-fn spawn_lines(
-    lines: &mut JoinSet<()>,
-    site: &Site,
-    board: &Arc<Board>,
-    (clock, polled, mut dense): (
-        &Arc<dyn Clock>,
-        mpsc::Sender<line::Polled>,
-        watch::Receiver<BTreeSet<DeviceId>>,
-    ),
-    stop: &watch::Receiver<bool>,
-) {
-    let doors = Doors::new(site.lines.iter().map(|line| &line.settings));
-    for door in doors.all() {
-        spawn(lines, line::attend(door, Arc::clone(board), stop.clone()));
-    }
-    // What was near its threshold when the last run ended is told to the new tasks, too.
-    dense.mark_changed();
-    for (spec, (_, listeners)) in site.lines.iter().zip(&board.taps) {
-        let ports = || line::Ports { clock: Arc::clone(clock), polled: polled.clone(), dense: dense.clone() };
-        let task = match text_line::TextTask::new(spec, site, ports()) {
-            Some(task) => line::Task::Text(Box::new(task)),
-            None => {
-                let mut task = line::LineTask::new(spec, site, &doors, ports());
-                task.tell(listeners);
-                line::Task::Modbus(Box::new(task))
-            }
-        };
-        spawn(lines, line::supervise(task, stop.clone()));
-    }
-}
-
 /// The one place where tasks are spawned.
-fn spawn(set: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
-    set.spawn(task);
+fn spawn(set: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    set.spawn(task)
 }

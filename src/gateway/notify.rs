@@ -6,14 +6,13 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::gateway::board::Board;
 
 /// Polling may stand still this long before the watchdog is no longer fed (all devices held back, slow lines).
 const STILL_MAX: Duration = Duration::from_secs(120);
 
 /// The gateway is up.
-pub(crate) fn ready(board: &Board, devices: usize) {
-    let status = format!("site {}, {devices} devices", board.catalog.site);
+pub(crate) fn ready(site: &str, devices: usize) {
+    let status = format!("site {site}, {devices} devices");
     tell(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]);
 }
 

@@ -1,9 +1,16 @@
-//! The points of the gateway itself: its disk, its clock, its journal, its lines.
+//! The gateway's own points: what it knows of its disk, clock, journal, documents and lines.
 //!
-//! In: the site. Out: which points they are; `keeper` reads them.
+//! In: a site. Out: the numbers of those points. Invariant: none for a site without the device `gateway`.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::gateway::line::Polled;
+use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId, PointId};
-use crate::site::Site;
+use crate::reading::{Batch, Reading, Sample};
+use crate::site::{Site, diff};
 
 /// The gateway's own points.
 pub(crate) struct Own {
@@ -11,21 +18,62 @@ pub(crate) struct Own {
     pub(crate) disk: Option<PointId>,
     pub(crate) clock: Option<PointId>,
     pub(crate) journal: Option<PointId>,
+    pub(crate) documents: Option<PointId>,
     pub(crate) lines: Vec<(LineId, PointId)>,
 }
 
-/// The points of the device `gateway`.
-pub(crate) fn own_points(site: &Site) -> Option<Own> {
-    let catalog = &site.catalog;
-    let device = catalog.devices.iter().find(|device| device.name == "gateway" && device.line.is_none())?;
-    let point = |name: &str| catalog.find(&format!("gateway.{name}")).map(|point| point.id);
-    let lines =
-        catalog.lines.iter().filter_map(|line| Some((line.id, point(&format!("line-{}", line.name))?)));
-    Some(Own {
-        device: device.id,
-        disk: point("disk"),
-        clock: point("clock"),
-        journal: point("journal"),
-        lines: lines.collect(),
-    })
+impl Own {
+    /// The points of the device `gateway`.
+    pub(crate) fn of(site: &Site) -> Option<Self> {
+        let catalog = &site.catalog;
+        let device =
+            catalog.devices.iter().find(|device| device.name == "gateway" && device.line.is_none())?;
+        let point = |name: &str| catalog.find(&format!("gateway.{name}")).map(|point| point.id);
+        let lines =
+            catalog.lines.iter().filter_map(|line| Some((line.id, point(&format!("line-{}", line.name))?)));
+        Some(Self {
+            device: device.id,
+            disk: point("disk"),
+            clock: point("clock"),
+            journal: point("journal"),
+            documents: point("documents"),
+            lines: lines.collect(),
+        })
+    }
+
+    /// A reading of each: true is trouble.
+    pub(crate) fn read(
+        &self,
+        now: Timestamp,
+        states: Vec<(Option<PointId>, bool)>,
+        lines: &BTreeMap<LineId, String>,
+    ) -> Batch {
+        let reading = |(point, bad): (PointId, bool)| {
+            let sample = Sample::Good(if bad { 1.0 } else { 0.0 });
+            Reading { point, at: now, sample }
+        };
+        let states = states.into_iter().filter_map(|(point, bad)| Some((point?, bad)));
+        let lines = self.lines.iter().map(|(line, point)| (*point, lines.contains_key(line)));
+        let readings = states.chain(lines).map(reading).collect();
+        Batch { device: self.device, start: now, end: now, readings }
+    }
+}
+
+/// The poll under the numbers that hold now; `None`, and counted, when its device is polled in another way by now.
+pub(crate) fn renumbered(mut polled: Polled, site: &Arc<Site>, losses: &mut Losses) -> Option<Polled> {
+    if Arc::ptr_eq(&polled.site, site) {
+        return Some(polled);
+    }
+    for (loss, place, count) in std::mem::take(&mut polled.losses) {
+        losses.record(loss, &place, count);
+    }
+    let found = diff::same_polled(&polled.site, site, polled.batch.device);
+    let Some((device, line)) = found else {
+        let named = polled.site.catalog.device(polled.batch.device);
+        let name = named.map_or("", |named| named.name.as_str());
+        losses.record(Loss::OutdatedPoll, name, 1);
+        return None;
+    };
+    (polled.batch.device, polled.line) = (device, line);
+    Some(polled)
 }

@@ -119,6 +119,14 @@ impl Polling {
         device
     }
 
+    /// Gives it another number; the poll under way has it, too.
+    pub(crate) fn renumber(&mut self, id: DeviceId) {
+        self.id = id;
+        if let Some(course) = &mut self.course {
+            course.said.batch.device = id;
+        }
+    }
+
     fn plan(&mut self) {
         let Profile { fields, limits, .. } = &self.profile;
         self.plan = Plan::new(fields, &self.wanted, limits, &self.cost, self.refusals.cuts());

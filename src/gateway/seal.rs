@@ -12,8 +12,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::gateway::line::Orders;
 use crate::journal::chunks::Sealer;
-use crate::journal::{Seq, Settings, StoreError};
+use crate::journal::{Seq, StoreError};
 
 /// The thread looks this often whether there is something to do.
 const LOOK: Duration = Duration::from_secs(60);
@@ -24,19 +25,20 @@ const SLICES: u32 = 50;
 
 /// Starts the thread; it ends soon after the sender that comes back is dropped.
 pub(crate) fn start(
-    settings: &Settings,
+    orders: watch::Receiver<Orders>,
     committed: watch::Receiver<Seq>,
     sealed: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
 ) -> std::io::Result<Sender<()>> {
     let (guard, stop) = channel();
-    let mut desk = Desk { settings: settings.clone(), committed, sealed, clock, sealer: None, due: None };
+    let mut desk = Desk { orders, committed, sealed, clock, sealer: None, due: None };
     std::thread::Builder::new().name("history".to_owned()).spawn(move || desk.run(&stop))?;
     Ok(guard)
 }
 
 struct Desk {
-    settings: Settings,
+    /// For the journal's settings, which a reload may change.
+    orders: watch::Receiver<Orders>,
     committed: watch::Receiver<Seq>,
     sealed: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
@@ -61,9 +63,10 @@ impl Desk {
     }
 
     fn work(&mut self, stop: &Receiver<()>) -> Result<(), StoreError> {
+        let settings = self.orders.borrow_and_update().site.journal.clone();
         let sealer = match &mut self.sealer {
             Some(sealer) => sealer,
-            none => none.insert(Sealer::open(&self.settings.path)?),
+            none => none.insert(Sealer::open(&settings.path)?),
         };
         let to = *self.committed.borrow_and_update();
         while stop.try_recv() == Err(TryRecvError::Empty) {
@@ -74,9 +77,9 @@ impl Desk {
             }
             tracing::debug!(readings, "sealed in the history");
         }
-        let cutoff = self.clock.trusted().then(|| self.clock.now().minus(self.settings.keep));
+        let cutoff = self.clock.trusted().then(|| self.clock.now().minus(settings.keep));
         for _ in 0..SLICES {
-            if sealer.trim(cutoff, self.settings.max_bytes / 2)? == 0 {
+            if sealer.trim(cutoff, settings.max_bytes / 2)? == 0 {
                 break;
             }
         }

@@ -28,7 +28,7 @@ pub(crate) struct Begun {
 /// Opens the journal, keeps this version of the documents in it, and restores the core. A journal that is beyond use is moved aside, with
 /// what it still says of the alarms carried over; one that finds no room gets the room that was kept for this, and without that
 /// the gateway begins all the same.
-pub(crate) fn begin(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunError> {
+pub(crate) fn begin(site: &Arc<Site>, clock: &Arc<dyn Clock>) -> Result<Begun, RunError> {
     let path = &site.journal.path;
     let begun = match carry_over(site, clock, None) {
         Err(error) if error.is_lack_of_room() && mend::give_reserve(path) => {
@@ -64,7 +64,7 @@ pub(crate) fn begin(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunErr
 }
 
 /// Begins with what the journal on a full disk says, and opens it for writing as soon as there is room.
-fn without_journal(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunError> {
+fn without_journal(site: &Arc<Site>, clock: &Arc<dyn Clock>) -> Result<Begun, RunError> {
     let state = mend::look(&site.journal.path);
     let mut core = Core::new(site);
     core.restore(state.states, state.last.map(|(_, at)| at), clock.now());
@@ -83,12 +83,12 @@ fn without_journal(site: &Site, clock: &Arc<dyn Clock>) -> Result<Begun, RunErro
         journal.follow(Arc::clone(&follows));
         Ok(journal)
     };
-    let writer = writer::start(Store::Closed(Box::new(open)), Arc::clone(clock))?;
+    let writer = writer::start(Store::Closed(Box::new(open)), Arc::clone(clock), Arc::clone(site))?;
     let last = state.last.map_or(Seq(0), |(seq, _)| seq);
     Ok(Begun { core, writer, progress: state.progress, last, sealed, set_aside: false })
 }
 
-fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Result<Begun, RunError> {
+fn carry_over(site: &Arc<Site>, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Result<Begun, RunError> {
     let now = clock.now();
     let mut journal = Journal::open(&site.journal)?;
     journal.keep_site(&site.catalog, &site.documents, now)?;
@@ -117,7 +117,7 @@ fn carry_over(site: &Site, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Resu
     drop(reader);
     let sealed = Arc::new(AtomicU64::new(0));
     journal.follow(Arc::clone(&sealed));
-    let writer = writer::start(Store::Open(Box::new(journal)), Arc::clone(clock))?;
+    let writer = writer::start(Store::Open(Box::new(journal)), Arc::clone(clock), Arc::clone(site))?;
     Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), sealed, set_aside })
 }
 

@@ -4,9 +4,11 @@
 //! Invariant: a reading has the time its own line arrived at, and is handed on once; a sensor that says nothing for a period and its timeout
 //! is a failed poll; one that fails again and again is asked less and less often.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::bus::text::master::TextMaster;
@@ -14,13 +16,13 @@ use crate::bus::text::{Dialect, Mode, Words};
 use crate::bus::{Exchange, Failure};
 use crate::decode::RawBatch;
 use crate::decode::words::decode_words;
-use crate::gateway::line::{Polled, Ports, commanded};
+use crate::gateway::line::{Left, Orders, Polled, Ports, commanded, stopped};
 use crate::gateway::polling::reason_of;
 use crate::loss::{Loss, Losses};
 use crate::point::{DeviceId, LineId};
 use crate::poll::stats::{Figures, Stats};
 use crate::profile::Profile;
-use crate::site::{DeviceSpec, LineSpec, Site};
+use crate::site::{DeviceSpec, LineSpec, Site, diff};
 
 /// Failures in a row before a device is asked less often.
 const FAILURES_FREE: u32 = 3;
@@ -59,6 +61,9 @@ struct Beat {
 pub(crate) struct TextTask {
     id: LineId,
     pub(crate) name: String,
+    site: Arc<Site>,
+    /// Another task is to follow after the present poll.
+    pub(crate) stop: Option<watch::Receiver<bool>>,
     mode: Mode,
     master: TextMaster,
     speakers: Vec<Speaker>,
@@ -69,7 +74,7 @@ pub(crate) struct TextTask {
 
 impl TextTask {
     /// The task of a line of text sensors; `None` for a line that speaks Modbus, or has no device.
-    pub(crate) fn new(spec: &LineSpec, site: &Site, ports: Ports) -> Option<Self> {
+    pub(crate) fn new(spec: &LineSpec, site: &Arc<Site>, ports: Ports) -> Option<Self> {
         let specs = || spec.devices.iter().filter_map(|index| site.devices.get(*index));
         let format = specs().find_map(|device| device.profile.text.clone())?;
         let begun = now();
@@ -104,6 +109,8 @@ impl TextTask {
         };
         Some(Self {
             id: spec.id,
+            site: Arc::clone(site),
+            stop: None,
             name: spec.settings.name.clone(),
             mode: format.mode,
             master: TextMaster::new(spec.settings.clone(), &format),
@@ -114,10 +121,22 @@ impl TextTask {
         })
     }
 
-    /// Polls until the core is gone.
+    /// Goes on with the counts of the task that the line had before.
+    pub(crate) fn inherit(&mut self, before: Left) {
+        let names = self.speakers.iter().map(|speaker| speaker.name.as_str());
+        (self.stats, (self.master.tap.bytes_sent, self.master.tap.bytes_received)) = before.taken(names);
+    }
+
+    /// What its successor goes on with.
+    pub(crate) fn leave(self) -> Left {
+        let bytes = (self.master.tap.bytes_sent, self.master.tap.bytes_received);
+        let devices = self.speakers.into_iter().map(|speaker| speaker.name).collect();
+        Left { stats: self.stats, devices, bytes }
+    }
+
+    /// Polls until the core is gone, or the line is to be polled in another way.
     pub(crate) async fn run(&mut self) {
-        loop {
-            self.densify();
+        while self.obey() {
             let ended = match self.mode {
                 Mode::Ask => self.ask().await,
                 Mode::Stream => self.listen().await,
@@ -128,6 +147,39 @@ impl TextTask {
         }
     }
 
+    /// Takes new orders; whether this task is the one to follow them.
+    fn obey(&mut self) -> bool {
+        if self.stop.as_ref().is_some_and(|stop| *stop.borrow()) {
+            return false;
+        }
+        if !self.ports.orders.has_changed().unwrap_or(false) {
+            return true;
+        }
+        let Orders { site, dense } = self.ports.orders.borrow_and_update().clone();
+        if !Arc::ptr_eq(&site, &self.site) && !self.turn_to(site) {
+            return false;
+        }
+        self.densify(&dense);
+        true
+    }
+
+    /// Goes on by other documents over the same connection, when the same sensors are heard as before. Whether that is possible.
+    fn turn_to(&mut self, site: Arc<Site>) -> bool {
+        let lines = diff::named(&self.site, &self.name).zip(diff::named(&site, &self.name));
+        let same = |(was, is): &(&LineSpec, &LineSpec)| {
+            diff::same_connection(&self.site, &site, &self.name)
+                && same_speakers((&self.site, was), (&site, is))
+        };
+        let Some((_, is)) = lines.filter(same) else { return false };
+        let names = named_specs(&site, is);
+        for speaker in &mut self.speakers {
+            speaker.id = names.get(speaker.name.as_str()).map_or(speaker.id, |spec| spec.id);
+        }
+        self.id = is.id;
+        self.site = site;
+        true
+    }
+
     /// Asks the sensor that is due first.
     async fn ask(&mut self) -> Result<(), mpsc::error::SendError<Polled>> {
         let first = self.speakers.iter().enumerate().min_by_key(|(_, speaker)| speaker.beat.due);
@@ -136,7 +188,8 @@ impl TextTask {
         };
         tokio::select! {
             () = sleep_until(due) => {}
-            () = commanded(&mut self.ports.dense) => return Ok(()),
+            () = commanded(&mut self.ports.orders) => return Ok(()),
+            () = stopped(self.stop.as_mut()) => return Ok(()),
         }
         let Some(speaker) = self.speakers.get(index) else { return Ok(()) };
         let start = now();
@@ -152,7 +205,8 @@ impl TextTask {
         };
         let heard = tokio::select! {
             heard = self.master.hear(wake, &mut self.losses) => heard,
-            () = commanded(&mut self.ports.dense) => return Ok(()),
+            () = commanded(&mut self.ports.orders) => return Ok(()),
+            () = stopped(self.stop.as_mut()) => return Ok(()),
         };
         for line in heard.iter().flatten() {
             self.take(&line.bytes, line.at);
@@ -181,11 +235,7 @@ impl TextTask {
     }
 
     /// Takes the command which devices are polled denser.
-    fn densify(&mut self) {
-        if !self.ports.dense.has_changed().unwrap_or(false) {
-            return;
-        }
-        let wanted = self.ports.dense.borrow_and_update();
+    fn densify(&mut self, wanted: &BTreeSet<DeviceId>) {
         let now = now();
         for speaker in &mut self.speakers {
             let dense = speaker.every_in_alarm.filter(|_| wanted.contains(&speaker.id));
@@ -260,9 +310,28 @@ impl TextTask {
                 audits: Vec::new(),
                 losses,
                 figures,
+                site: Arc::clone(&self.site),
             })
             .await
     }
+}
+
+/// Whether a line is one of text sensors.
+pub(crate) fn speaks(site: &Site, line: &LineSpec) -> bool {
+    let mut specs = line.devices.iter().filter_map(|place| site.devices.get(*place));
+    specs.any(|spec| spec.profile.text.is_some())
+}
+
+/// Whether the same sensors stand on a line, and are heard as before.
+pub(crate) fn same_speakers((old, was): (&Site, &LineSpec), (new, is): (&Site, &LineSpec)) -> bool {
+    let (was, is) = (named_specs(old, was), named_specs(new, is));
+    was.len() == is.len()
+        && was.iter().all(|(name, was)| is.get(name).is_some_and(|is| diff::same_device(was, is)))
+}
+
+fn named_specs<'a>(site: &'a Site, line: &LineSpec) -> BTreeMap<&'a str, &'a DeviceSpec> {
+    let specs = line.devices.iter().filter_map(|place| site.devices.get(*place));
+    specs.filter_map(|spec| Some((site.catalog.device(spec.id)?.name.as_str(), spec))).collect()
 }
 
 impl Speaker {

@@ -1,6 +1,6 @@
 //! The journal's own thread: the only place that waits for the disk.
 //!
-//! In: one group at a time. Out: the same group back, with its number or the refusal.
+//! In: one group at a time, with the documents it refers to, which are kept first. Out: the same group back, with its number or the refusal.
 //! Invariant: at most one group is on its way, so the keeper knows exactly what is not durable yet.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::journal::{Figures, Group, Journal, Seq, StoreError, Wear};
+use crate::gateway::pending::Job;
+use crate::journal::{Figures, Journal, Seq, StoreError, Wear};
+use crate::site::Site;
 
 /// Old records are removed this often.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
@@ -19,7 +21,7 @@ const TRIM_EVERY: Duration = Duration::from_secs(60);
 /// What became of a group.
 pub(crate) struct Written {
     /// The group, as handed in.
-    pub(crate) group: Group,
+    pub(crate) job: Job,
     /// Its number, or why the disk refused.
     pub(crate) outcome: Result<Seq, StoreError>,
     /// Records found damaged.
@@ -48,16 +50,16 @@ pub(crate) enum Store {
 /// The two ends of the writer's thread.
 pub(crate) struct Writer {
     /// Groups go in; capacity 1.
-    pub(crate) groups: mpsc::Sender<Group>,
+    pub(crate) groups: mpsc::Sender<Job>,
     /// Outcomes come out.
     pub(crate) written: mpsc::Receiver<Written>,
 }
 
 /// Starts the thread; it ends when `groups` is dropped.
-pub(crate) fn start(store: Store, clock: Arc<dyn Clock>) -> std::io::Result<Writer> {
+pub(crate) fn start(store: Store, clock: Arc<dyn Clock>, kept: Arc<Site>) -> std::io::Result<Writer> {
     let (groups, groups_in) = mpsc::channel(1);
     let (written_to, written) = mpsc::channel(4);
-    let mut desk = Desk { store, clock, trimmed: None };
+    let mut desk = Desk { store, clock, kept, trimmed: None };
     let body = move || desk.write(groups_in, &written_to);
     std::thread::Builder::new().name("journal".to_owned()).spawn(body)?;
     Ok(Writer { groups, written })
@@ -67,22 +69,24 @@ pub(crate) fn start(store: Store, clock: Arc<dyn Clock>) -> std::io::Result<Writ
 struct Desk {
     store: Store,
     clock: Arc<dyn Clock>,
+    /// The documents that the journal was told of last.
+    kept: Arc<Site>,
     trimmed: Option<Instant>,
 }
 
 impl Desk {
-    fn write(&mut self, mut groups: mpsc::Receiver<Group>, written: &mpsc::Sender<Written>) {
-        while let Some(group) = groups.blocking_recv() {
-            if written.blocking_send(self.commit(group)).is_err() {
+    fn write(&mut self, mut groups: mpsc::Receiver<Job>, written: &mpsc::Sender<Written>) {
+        while let Some(job) = groups.blocking_recv() {
+            if written.blocking_send(self.commit(job)).is_err() {
                 return;
             }
         }
     }
 
-    fn commit(&mut self, group: Group) -> Written {
+    fn commit(&mut self, job: Job) -> Written {
         let clock = Arc::clone(&self.clock);
         let mut written = Written {
-            group,
+            job,
             outcome: Err(StoreError::Full),
             damaged: 0,
             cut: BTreeMap::new(),
@@ -90,6 +94,7 @@ impl Desk {
             wear: Wear::default(),
             bytes_to_disk: 0,
         };
+        let kept = Arc::clone(&self.kept);
         let journal = match self.open() {
             Ok(journal) => journal,
             Err(error) => {
@@ -97,7 +102,8 @@ impl Desk {
                 return written;
             }
         };
-        written.outcome = journal.commit(&written.group);
+        let kept_now = keep(journal, &kept, &written.job);
+        written.outcome = kept_now.and_then(|()| journal.commit(&written.job.group));
         if written.outcome.is_ok() {
             // Readings that waited for their time become commits beside the new ones.
             let boot = clock.trusted().then(|| clock.boot());
@@ -110,6 +116,9 @@ impl Desk {
         written.damaged = journal.take_damaged();
         written.wear = journal.wear();
         let pressed = journal.has_grown() || matches!(written.outcome, Err(StoreError::Full));
+        if written.outcome.is_ok() {
+            self.kept = Arc::clone(&written.job.site);
+        }
         let now = clock.instant();
         let due = self.trimmed.is_none_or(|at| TRIM_EVERY <= now.saturating_duration_since(at));
         if !due && !pressed {
@@ -137,6 +146,18 @@ impl Desk {
             Store::Closed(_) => Err(StoreError::Full),
         }
     }
+}
+
+/// Keeps the documents of a group that is the first to refer to them.
+fn keep(journal: &mut Journal, kept: &Arc<Site>, job: &Job) -> Result<(), StoreError> {
+    let site = &job.site;
+    if !Arc::ptr_eq(site, kept) {
+        journal.keep_site(&site.catalog, &site.documents, job.group.now)?;
+        let names: Vec<String> = site.sinks.iter().map(|sink| sink.name.clone()).collect();
+        journal.keep_sinks(&names)?;
+        journal.resettle(&site.journal);
+    }
+    Ok(())
 }
 
 /// What this thread sent to the disk, from the kernel's own count.

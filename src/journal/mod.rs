@@ -146,6 +146,24 @@ pub enum Deed {
         /// How many.
         readings: u64,
     },
+    /// Other documents hold from now on.
+    Reload {
+        /// Version of the documents before.
+        was: String,
+        /// Version now.
+        is: String,
+        /// Who or what asked for it.
+        by: String,
+        /// The differences, one on a line.
+        changes: Vec<String>,
+    },
+    /// Documents were refused; those before hold on.
+    Unapplied {
+        /// Who or what asked for them.
+        by: String,
+        /// Why, in a sentence.
+        why: String,
+    },
     /// A device's firmware is known, or is another one than before.
     Firmware {
         /// The version before; absent when there was none.
@@ -158,6 +176,15 @@ pub enum Deed {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
+}
+
+/// A version of the documents as it was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its hash.
+    pub version: String,
+    /// Name and text of each document.
+    pub documents: Vec<(String, String)>,
 }
 
 /// Readings of one commit as read back.

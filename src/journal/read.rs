@@ -15,7 +15,9 @@ use crate::alarm::{Base, RuleState, Transition};
 use crate::clock::Timestamp;
 use crate::journal::chunks::History;
 use crate::journal::store::{bytes, id, last, open_alone, open_read, text_sum};
-use crate::journal::{Audit, Content, OpenError, Progress, Reader, Seq, Span, StoreError, Stored, blob};
+use crate::journal::{
+    Audit, Content, Kept, OpenError, Progress, Reader, Seq, Span, StoreError, Stored, blob,
+};
 use crate::point::Catalog;
 
 /// Commits that one call of `groups` looks at, at most.
@@ -255,6 +257,26 @@ impl Reader {
             }
         }
         Ok(found)
+    }
+
+    /// Version and texts of the documents that the last commit refers to; `None` before the first one.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn documents(&self) -> Result<Option<Kept>, StoreError> {
+        let inner = self.inner();
+        let row = inner
+            .db
+            .prepare_cached(
+                "SELECT version, documents FROM sites
+                 WHERE id = (SELECT site FROM commits ORDER BY seq DESC LIMIT 1)",
+            )?
+            .query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))
+            .optional()?;
+        Ok(row.and_then(|(version, texts)| {
+            let documents = serde_json::from_str(&texts?).ok()?;
+            Some(Kept { version, documents })
+        }))
     }
 
     /// Damaged records that this reader has met: groups, transitions, states, progress. A record read twice counts twice.

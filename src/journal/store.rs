@@ -139,6 +139,11 @@ impl Journal {
     pub fn bytes(&self) -> u64 {
         bytes(&self.settings.path)
     }
+
+    /// From now on age and size are bounded by `settings`; the folder stays what it was.
+    pub fn resettle(&mut self, settings: &Settings) {
+        self.settings = Settings { path: self.settings.path.clone(), ..settings.clone() };
+    }
 }
 
 /// Numbers that commits had which the damaged log hides are not used again: the next one opens a new block far enough behind them.

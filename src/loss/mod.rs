@@ -16,6 +16,8 @@ pub enum Loss {
     ForeignFrame,
     /// Polls that were due and not made because the line was busy or the device held back.
     MissedPoll,
+    /// Polls that were under way while the documents said something else of their device.
+    OutdatedPoll,
     /// Readings that were never journaled because the disk refused for too long.
     UnjournaledReading,
     /// Readings removed by the disk limit before a sink confirmed them.
@@ -52,6 +54,7 @@ impl Loss {
             Self::BadChecksum => "bad_checksum",
             Self::ForeignFrame => "foreign_frame",
             Self::MissedPoll => "missed_poll",
+            Self::OutdatedPoll => "outdated_poll",
             Self::UnjournaledReading => "unjournaled_reading",
             Self::CutBeforeSent => "cut_before_sent",
             Self::RejectedRecord => "rejected_record",

@@ -84,6 +84,13 @@ impl Stats {
         Self { line: Tally::default(), devices: vec![Tally::default(); devices] }
     }
 
+    /// The counts for a line whose devices stood at these places before; `None` for new ones.
+    pub fn rearranged(&self, before: &[Option<usize>]) -> Self {
+        let of = |place: &Option<usize>| place.and_then(|place| self.devices.get(place)).cloned();
+        let devices = before.iter().map(|place| of(place).unwrap_or_default()).collect();
+        Self { line: self.line.clone(), devices }
+    }
+
     /// Counts an exchange with the line's device `index`.
     pub fn record(&mut self, index: usize, exchange: &Exchange) {
         self.line.record(exchange);

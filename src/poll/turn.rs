@@ -123,6 +123,16 @@ impl Turns {
         Self { places: demands.iter().enumerate().map(place).collect(), debt: Duration::ZERO }
     }
 
+    /// Goes on for `old`: a device that stood at place `before[i]` keeps its grid and health at place i.
+    pub fn succeed(&mut self, old: &Self, before: &[Option<usize>]) {
+        self.debt = old.debt;
+        for (place, before) in self.places.iter_mut().zip(before) {
+            if let Some(old) = before.and_then(|before| old.places.get(before)) {
+                *place = old.clone();
+            }
+        }
+    }
+
     /// What turns of `device` cost from now on.
     pub fn costs(&mut self, device: usize, costs: Costs) {
         if let Some(place) = self.places.get_mut(device) {

@@ -131,6 +131,33 @@ pub struct Site {
     pub documents: Vec<(String, String)>,
 }
 
+impl Default for Site {
+    /// A site without anything, whose journal stands in the present folder.
+    fn default() -> Self {
+        let journal = journal::Settings {
+            path: PathBuf::new(),
+            commit_every: Duration::from_secs(1),
+            keep: Duration::ZERO,
+            max_bytes: 0,
+        };
+        Self {
+            catalog: Arc::default(),
+            timezone: "UTC".to_owned(),
+            trust: Trust::Set,
+            lines: Vec::new(),
+            devices: Vec::new(),
+            derived: Vec::new(),
+            rules: Vec::new(),
+            risk_points: Vec::new(),
+            sensors: Vec::new(),
+            journal,
+            sinks: Vec::new(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            documents: Vec::new(),
+        }
+    }
+}
+
 /// Reads everything. `None` when there is an error among the findings; the source texts come back for rendering.
 pub fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     compile::load(options)

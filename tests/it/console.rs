@@ -10,7 +10,9 @@ use lifeline_gateway::alarm::{Alarm, Base, Kind, Severity};
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::console::{rows::Format, serve};
 use lifeline_gateway::forward;
-use lifeline_gateway::gateway::board::{Board, Command, DeviceStatus, JournalStatus, Picture};
+use lifeline_gateway::gateway::board::{
+    Board, Command, DeviceStatus, JournalStatus, Picture, Refused, Reload, Shown,
+};
 use lifeline_gateway::gateway::core::Event;
 use lifeline_gateway::loss::Loss;
 use lifeline_gateway::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
@@ -140,6 +142,7 @@ fn picture() -> Picture {
             ..JournalStatus::default()
         },
         losses: BTreeMap::from([((Loss::StrayBytes, "rs485-\"1\"".to_owned()), 5)]),
+        ..Picture::default()
     }
 }
 
@@ -148,6 +151,7 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) board: Arc<Board>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    reloads: mpsc::Receiver<Reload>,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -157,22 +161,32 @@ pub(crate) async fn served_on(bind: &str, journal: PathBuf) -> Served {
     let listener = TcpListener::bind(bind).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (to_core, commands) = mpsc::channel(4);
+    let (to_supervisor, reloads) = mpsc::channel(4);
     let sink = forward::Status { up: true, readings: 300, backlog: 3, ..forward::Status::default() };
-    let board = Arc::new(Board {
+    let shown = Shown {
         catalog: Arc::new(catalog()),
-        picture: RwLock::new(picture()),
         sinks: vec![("tsdb".to_owned(), Arc::new(Mutex::new(sink)))],
+        timezone: "Asia/Shanghai".to_owned(),
+        ..Shown::default()
+    };
+    let board = Arc::new(Board {
+        picture: RwLock::new(Picture { shown: Arc::new(shown), ..picture() }),
         changed: watch::channel(0).0,
         unjournaled: tokio::sync::broadcast::Sender::new(1),
         commands: to_core,
+        reloads: to_supervisor,
         journal,
-        rules: Vec::new(),
-        timezone: "Asia/Shanghai".to_owned(),
-        taps: Vec::new(),
     });
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(serve(listener, Arc::clone(&board), TOKEN.to_owned(), stopped));
-    Served { address: SocketAddr::from(([127, 0, 0, 1], address.port())), board, commands, stop, serving }
+    Served {
+        address: SocketAddr::from(([127, 0, 0, 1], address.port())),
+        board,
+        commands,
+        reloads,
+        stop,
+        serving,
+    }
 }
 
 fn no_journal() -> PathBuf {
@@ -530,4 +544,24 @@ fn rows_of_a_reading_in_csv_and_json() {
     check(Format::Csv, "2026-11-23T08:00:10.000Z,underpass-2.rise,,,bad,\"sensor-fault: over, heated\"\r\n");
     let line = r#"{"time":"2026-11-23T08:00:10.000Z","point":"underpass-2.rise","quality":"bad","reason":"sensor-fault: over, heated"}"#;
     check(Format::JsonLines, &format!("{line}\n"));
+}
+
+#[tokio::test]
+async fn a_reload_needs_the_token_and_says_what_became_of_it() {
+    let mut served = served().await;
+    let (status, _) = post(&served, "/api/v1/reload", None, r#"{"by":"x"}"#).await;
+    assert_eq!(status, 401);
+    let (status, _, _) = get(&served, "/api/v1/documents").await;
+    assert_eq!(status, 401, "documents are not for everybody on this box");
+    let (_, mut reloads) = (&mut served, mpsc::channel(1).1);
+    std::mem::swap(&mut served.reloads, &mut reloads);
+    let refuse = async {
+        let reload = reloads.recv().await.unwrap();
+        assert_eq!(reload.by, "x");
+        let refused = Refused { why: "site.toml:3:1: no".into(), report: "error[no]\n".into() };
+        reload.answer.send(Err(refused)).unwrap();
+    };
+    let body = r#"{"by":"x"}"#;
+    let ((), (status, answer)) = tokio::join!(refuse, post(&served, "/api/v1/reload", Some(TOKEN), body));
+    assert!(status == 200 && answer["refused"] == "site.toml:3:1: no", "{answer}");
 }

@@ -12,7 +12,7 @@ use lifeline_gateway::clock::{Clock, SystemClock, Timestamp};
 use lifeline_gateway::decode::Raw;
 use lifeline_gateway::gateway::core::{Core, Event};
 use lifeline_gateway::gateway::firmware::By;
-use lifeline_gateway::gateway::line::{LineTask, Polled, Ports};
+use lifeline_gateway::gateway::line::{LineTask, Orders, Polled, Ports};
 use lifeline_gateway::journal::Deed;
 use lifeline_gateway::profile::trigger::Act;
 use lifeline_gateway::reading::{Reason, Sample};
@@ -189,7 +189,7 @@ impl Port for Field {
 struct Bench {
     task: LineTask,
     polled: mpsc::Receiver<Polled>,
-    _dense: watch::Sender<BTreeSet<lifeline_gateway::point::DeviceId>>,
+    _orders: watch::Sender<Orders>,
     core: Core,
     site: Site,
     clock: Arc<SystemClock>,
@@ -198,13 +198,14 @@ struct Bench {
 impl Bench {
     fn new(site: Site, field: &Field) -> Self {
         let (to, polled) = mpsc::channel(100_000);
-        let (dense, from) = watch::channel(BTreeSet::new());
+        let told = Orders::of(&site);
+        let (orders, from) = watch::channel(told.clone());
         let spec = &site.lines[0];
         let master = Master::over(spec.settings.clone(), Box::new(field.clone()));
         let clock = Arc::new(SystemClock::new());
-        let ports = Ports { clock: Arc::clone(&clock) as _, polled: to, dense: from };
-        let task = LineTask::over(master, spec, &site, ports);
-        Self { task, polled, _dense: dense, core: Core::new(&site), site, clock }
+        let ports = Ports { clock: Arc::clone(&clock) as _, polled: to, orders: from };
+        let task = LineTask::over(master, spec, &told.site, ports);
+        Self { task, polled, _orders: orders, core: Core::new(&site), site, clock }
     }
 
     async fn run(&mut self, time: Duration) -> Vec<Polled> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lifeline_gateway::bus::master::Master;
 use lifeline_gateway::clock::{Clock, SystemClock, Timestamp};
 use lifeline_gateway::gateway::core::{Core, Event};
-use lifeline_gateway::gateway::line::{LineTask, Polled, Ports};
+use lifeline_gateway::gateway::line::{LineTask, Orders, Polled, Ports};
 use lifeline_gateway::loss::Loss;
 use lifeline_gateway::point::DeviceId;
 use lifeline_gateway::site::{self, Site};
@@ -105,19 +105,20 @@ impl Clock for Stepped {
 struct Bench {
     task: LineTask,
     polled: mpsc::Receiver<Polled>,
-    dense: watch::Sender<BTreeSet<DeviceId>>,
+    orders: watch::Sender<Orders>,
     clock: Arc<Stepped>,
 }
 
 impl Bench {
     fn new(site: &Site, wire: &Wire) -> Self {
         let (to, polled) = mpsc::channel(100_000);
-        let (dense, from) = watch::channel(BTreeSet::new());
+        let told = Orders::of(site);
+        let (orders, from) = watch::channel(told.clone());
         let clock = Arc::new(Stepped::default());
         let spec = &site.lines[0];
         let master = Master::over(spec.settings.clone(), Box::new(wire.clone()));
-        let ports = Ports { clock: Arc::clone(&clock) as _, polled: to, dense: from };
-        Self { task: LineTask::over(master, spec, site, ports), polled, dense, clock }
+        let ports = Ports { clock: Arc::clone(&clock) as _, polled: to, orders: from };
+        Self { task: LineTask::over(master, spec, &told.site, ports), polled, orders, clock }
     }
 
     /// Lets the line run; what was polled meanwhile.
@@ -377,13 +378,13 @@ async fn a_device_in_alarm_is_polled_denser_as_far_as_its_line_has_time() {
     let mut bench = Bench::new(&site, &wire);
     bench.run(s(60)).await;
     wire.heard();
-    bench.dense.send_replace([DeviceId(2)].into());
+    bench.orders.send_modify(|orders| orders.dense = [DeviceId(2)].into());
     let polled = bench.run(s(100)).await;
     let counts = answered(&wire.heard());
     assert!((100..=112).contains(&counts[&3]), "{counts:?}");
     assert!(counts.iter().all(|(slave, count)| *slave == 3 || (9..=11).contains(count)), "{counts:?}");
     assert_eq!(missed(&polled), 0);
-    bench.dense.send_replace(BTreeSet::new());
+    bench.orders.send_modify(|orders| orders.dense.clear());
     bench.run(s(100)).await;
     let counts = answered(&wire.heard());
     assert!((9..=11).contains(&counts[&3]), "{counts:?}");
@@ -394,7 +395,7 @@ async fn a_device_in_alarm_is_polled_denser_as_far_as_its_line_has_time() {
     greedy.devices[7].every = s(1);
     let wire = Wire::new(9600, Duration::from_millis(10));
     let mut bench = Bench::new(&greedy, &wire);
-    bench.dense.send_replace((0..7).map(DeviceId).collect());
+    bench.orders.send_modify(|orders| orders.dense = (0..7).map(DeviceId).collect());
     let polled = bench.run(s(100)).await;
     let counts = answered(&wire.heard());
     assert!((99..=101).contains(&counts[&8]), "{counts:?}");
@@ -417,11 +418,11 @@ async fn the_core_asks_for_a_denser_look_near_a_threshold() {
         // The change is seen with the next poll, at most a period later.
         for time in [s(20), s(40)] {
             wire.heard();
-            let Bench { task, polled, dense, clock } = &mut bench;
+            let Bench { task, polled, orders, clock } = &mut bench;
             let follow = async {
                 while let Some(polled) = polled.recv().await {
                     let effects = core.apply(Event::Polled(polled.batch), clock.now(), true);
-                    effects.dense.into_iter().for_each(|set| drop(dense.send_replace(set)));
+                    effects.dense.into_iter().for_each(|set| orders.send_modify(|orders| orders.dense = set));
                 }
             };
             tokio::select! {

@@ -33,6 +33,7 @@ mod profile_needs;
 mod reference;
 mod reload;
 mod refused;
+mod reload_live;
 mod replay;
 mod running;
 mod schema;

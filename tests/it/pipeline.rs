@@ -1,6 +1,5 @@
 //! Several requests at once to Modbus TCP devices whose profile allows it, polled by the task of the real gateway.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use lifeline_gateway::bus::master::Master;
 use lifeline_gateway::bus::port::{Opening, Port};
 use lifeline_gateway::clock::SystemClock;
 use lifeline_gateway::decode::Raw;
-use lifeline_gateway::gateway::line::{LineTask, Polled, Ports};
+use lifeline_gateway::gateway::line::{LineTask, Orders, Polled, Ports};
 use lifeline_gateway::site::{self, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, watch};
@@ -37,9 +36,10 @@ fn site(limits: &str, tcp: &str) -> Site {
 
 fn task(site: &Site, master: Master) -> (LineTask, mpsc::Receiver<Polled>) {
     let (to, polled) = mpsc::channel(1000);
-    let (_, dense) = watch::channel(BTreeSet::new());
-    let ports = Ports { clock: Arc::new(SystemClock::new()), polled: to, dense };
-    (LineTask::over(master, &site.lines[0], site, ports), polled)
+    let told = Orders::of(site);
+    let (_, orders) = watch::channel(told.clone());
+    let ports = Ports { clock: Arc::new(SystemClock::new()), polled: to, orders };
+    (LineTask::over(master, &site.lines[0], &told.site, ports), polled)
 }
 
 /// How a device takes requests that come while it is at another.

@@ -4,14 +4,23 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lifeline_gateway::alarm::{Alarm, Transition};
-use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::alarm::desk::Act;
+use lifeline_gateway::alarm::overlay::Overlay;
+use lifeline_gateway::alarm::{Alarm, Change, Severity, Transition};
+use lifeline_gateway::bus::master::Master;
+use lifeline_gateway::clock::{SystemClock, Timestamp};
 use lifeline_gateway::decode::{Raw, RawBatch};
 use lifeline_gateway::gateway::core::{Core, Effects, Event};
+use lifeline_gateway::gateway::line::{LineTask, Orders, Ports};
+use lifeline_gateway::loss::Loss;
 use lifeline_gateway::point::Catalog;
 use lifeline_gateway::reading::{Reason, Sample};
 use lifeline_gateway::site::{self, Site, diff};
+use tokio::sync::{mpsc, watch};
+
+use crate::wire::Wire;
 
 /// The devices, points and rules that every version of the documents has as it is.
 const KEPT: u64 = 3;
@@ -37,6 +46,7 @@ fn device(name: &str, slave: u64, every: &str, orange: u64) -> String {
         "[[device]]\nname = \"{name}\"\nline = \"a\"\nslave = {slave}\nprofile = \"gauge\"\nevery = \"{every}\"\n"
     );
     write!(text, "[[derived]]\nname = \"{name}.rise\"\ninputs = {{ level = \"{name}.level\" }}\nvalue = \"rate(level, '1m')\"\nunit = \"cm/min\"\n").unwrap();
+    write!(text, "[[derived]]\nname = \"{name}.dry\"\ninputs = {{ level = \"{name}.level\" }}\nvalue = \"level < 12.0 ? 1.0 : 0.0\"\n").unwrap();
     let rule = |name: &str, point: &str, unit: &str, orange: u64| {
         format!(
             "[[rule]]\nname = \"{name}\"\npoint = \"{point}\"\nunit = \"{unit}\"\nabove = {{ yellow = 10, orange = {orange} }}\n\
@@ -44,7 +54,9 @@ fn device(name: &str, slave: u64, every: &str, orange: u64) -> String {
         )
     };
     text += &rule(&format!("{name}-high"), &format!("{name}.level"), "cm", orange);
-    text + &rule(&format!("{name}-fast"), &format!("{name}.rise"), "cm/min", orange)
+    writeln!(text, "explains = [\"{name}\"]").unwrap();
+    text += &rule(&format!("{name}-fast"), &format!("{name}.rise"), "cm/min", orange);
+    text + &format!("suppress = {{ point = \"{name}.dry\", up_to = \"orange\", off_delay = \"10s\" }}\n")
 }
 
 fn kept(index: u64) -> String {
@@ -87,6 +99,7 @@ struct Side {
 /// What the kept devices and rules made of an event.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
+    refused: Option<String>,
     transitions: Vec<Transition>,
     readings: Vec<(String, Sample, Timestamp)>,
 }
@@ -97,7 +110,7 @@ impl Side {
     }
 
     fn apply(&mut self, event: Event, now: Timestamp) -> Seen {
-        let Effects { batches, transitions, .. } = self.core.apply(event, now, true);
+        let Effects { batches, transitions, refused, .. } = self.core.apply(event, now, true);
         let is_kept = |name: &str| name.starts_with("kept-");
         let readings = batches.into_iter().flat_map(|batch| batch.readings);
         let named = readings.map(|reading| {
@@ -110,6 +123,7 @@ impl Side {
             (name, sample, reading.at)
         });
         Seen {
+            refused,
             readings: named.filter(|(name, ..)| is_kept(name)).collect(),
             transitions: transitions.into_iter().filter(|one| is_kept(&one.alarm.rule)).collect(),
         }
@@ -124,25 +138,109 @@ impl Side {
     }
 }
 
+/// Something that a person does to a rule that is in all documents.
+fn act(random: &mut Random) -> Event {
+    let rule = ["high", "fast", "stale"][usize::try_from(random.below(3)).unwrap()];
+    let target = format!("kept-{}-{rule}", random.below(KEPT));
+    let (severity, span) = (Severity::Red, Duration::from_secs(20 + random.below(300)));
+    let act = match random.below(6) {
+        0 | 1 => Act::Shelve { seen: None, span },
+        2 => Act::Unshelve,
+        3 => Act::Lift { severity, span },
+        4 => Act::Drill { severity, span },
+        _ => return take_out(target, random),
+    };
+    Event::Act { target, act, by: "duty".to_owned(), note: Some("test".to_owned()) }
+}
+
+fn take_out(target: String, random: &mut Random) -> Event {
+    let from =
+        Timestamp::from_millis(1_800_000_000_000).shifted(i64::try_from(random.below(15_000_000)).unwrap());
+    let act = Act::TakeOut {
+        number: random.below(1 << 30).to_string(),
+        from: Some(from),
+        to: from.plus(Duration::from_secs(60 + random.below(300))),
+        responsible: "installer".to_owned(),
+        substitute: Some("patrol".to_owned()),
+    };
+    Event::Act { target, act, by: "duty".to_owned(), note: None }
+}
+
+/// A core whose documents change, and one whose documents stay: what the kept rules do in both is the same.
+struct Pair {
+    running: Side,
+    reference: Side,
+    now: Timestamp,
+    /// Changes of kept alarms, by name.
+    told: BTreeMap<&'static str, usize>,
+    readings: usize,
+    acts: usize,
+}
+
+impl Pair {
+    fn new(site: &Site) -> Self {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let (running, reference) = (Side::new(site), Side::new(site));
+        Self { running, reference, now, told: BTreeMap::new(), readings: 0, acts: 0 }
+    }
+
+    fn reload(&mut self, site: Arc<Site>) {
+        self.running.catalog = Arc::clone(&site.catalog);
+        let seen = self.running.apply(Event::Reloaded(site), self.now);
+        assert_eq!(seen, self.reference.apply(Event::Tick, self.now));
+    }
+
+    fn poll(&mut self, device: &str, raw: Result<Raw, Reason>) {
+        let want = self.reference.poll(device, raw.clone(), self.now);
+        assert_eq!(self.running.poll(device, raw, self.now), want);
+        self.readings += want.readings.len();
+        want.transitions.iter().for_each(|one| *self.told.entry(one.change.name()).or_default() += 1);
+    }
+
+    fn act(&mut self, act: Event) {
+        let want = self.reference.apply(act.clone(), self.now);
+        assert_eq!(self.running.apply(act, self.now), want);
+        self.acts += usize::from(want.refused.is_none());
+    }
+
+    /// An acknowledgement of one of the open alarms, and now and then something else.
+    fn person(&mut self, random: &mut Random) {
+        let open: Vec<Alarm> = alarms(&self.reference.core).into_values().collect();
+        if let Some(alarm) = open.get(usize::try_from(random.below(8)).unwrap()) {
+            let (id, seen, by) = (alarm.id.clone(), alarm.severity, "duty".to_owned());
+            self.act(Event::Acknowledge { id, seen, by, note: None });
+        }
+        if random.below(3) == 0 {
+            self.act(act(random));
+        }
+        assert_eq!(alarms(&self.running.core), alarms(&self.reference.core));
+        let overlays = |core: &Core| -> BTreeMap<String, Overlay> {
+            core.overlays().into_iter().filter(|(rule, _)| rule.starts_with("kept-")).collect()
+        };
+        assert_eq!(overlays(&self.running.core), overlays(&self.reference.core));
+    }
+}
+
+/// Open alarms of the rules that are in all documents.
+fn alarms(core: &Core) -> BTreeMap<String, Alarm> {
+    let open = core.alarms().into_iter().filter(|alarm| alarm.rule.starts_with("kept-"));
+    open.map(|alarm| (alarm.rule.clone(), alarm)).collect()
+}
+
 #[test]
-fn a_thousand_reloads_move_no_alarm_no_delay_and_no_window_of_what_is_unchanged() {
+fn a_thousand_reloads_move_no_alarm_no_delay_no_window_and_no_shelf_of_what_is_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random(5);
     let steady: String = (0..KEPT).map(kept).collect();
-    let mut reference = Side::new(&load(folder.path(), &steady));
-    let mut running = Side::new(&load(folder.path(), &steady));
+    let mut pair = Pair::new(&load(folder.path(), &steady));
     let sites: Vec<Arc<Site>> =
         (0..SITES).map(|_| Arc::new(load(folder.path(), &documents(&mut random)))).collect();
     let mut levels = vec![0_i64; usize::try_from(KEPT).unwrap()];
-    let (mut now, mut changes, mut readings) = (Timestamp::from_millis(1_800_000_000_000), 0, 0);
     let mut silent = 0;
-    for reload in 0..RELOADS {
-        let site = Arc::clone(&sites[usize::try_from(random.below(SITES)).unwrap()]);
-        running.catalog = Arc::clone(&site.catalog);
-        let seen = running.apply(Event::Reloaded(site), now);
-        assert_eq!(seen, reference.apply(Event::Tick, now), "reload {reload}");
+    for _ in 0..RELOADS {
+        pair.reload(Arc::clone(&sites[usize::try_from(random.below(SITES)).unwrap()]));
         for _ in 0..1 + random.below(4) {
-            now = now.shifted(5_000);
+            pair.now = pair.now.shifted(5_000);
             if silent == 0 && random.below(40) == 0 {
                 silent = 12;
             }
@@ -154,28 +252,27 @@ fn a_thousand_reloads_move_no_alarm_no_delay_and_no_window_of_what_is_unchanged(
                 }
                 let number = f64::from(i32::try_from(*level).unwrap());
                 let raw = if random.below(12) == 0 { Err(Reason::Timeout) } else { Ok(Raw::Number(number)) };
-                let name = format!("kept-{index}");
-                let (want, got) = (reference.poll(&name, raw.clone(), now), running.poll(&name, raw, now));
-                assert_eq!(got, want, "after reload {reload}");
-                changes += want.transitions.len();
-                readings += want.readings.len();
+                pair.poll(&format!("kept-{index}"), raw);
             }
-            let other = format!("other-{}", random.below(5));
-            running.poll(&other, Ok(Raw::Number(f64::from(u32::try_from(random.below(30)).unwrap()))), now);
+            let (other, number) = (format!("other-{}", random.below(5)), random.below(30));
+            pair.running.poll(&other, Ok(Raw::Number(f64::from(u32::try_from(number).unwrap()))), pair.now);
         }
-        let open = reference.core.alarms();
-        if let Some(alarm) = open.get(usize::try_from(random.below(8)).unwrap()) {
-            let (id, seen, by) = (alarm.id.clone(), alarm.severity, "duty".to_owned());
-            let act = Event::Acknowledge { id, seen, by, note: None };
-            assert_eq!(running.apply(act.clone(), now), reference.apply(act, now));
-        }
-        let by_rule = |core: &Core| -> BTreeMap<String, Alarm> {
-            let open = core.alarms().into_iter().filter(|alarm| alarm.rule.starts_with("kept-"));
-            open.map(|alarm| (alarm.rule.clone(), alarm)).collect()
-        };
-        assert_eq!(by_rule(&running.core), by_rule(&reference.core), "reload {reload}");
+        pair.person(&mut random);
     }
-    assert!(changes > 300 && readings > 5000, "{changes} transitions, {readings} readings");
+    let Pair { told, readings, acts, .. } = pair;
+    assert!(
+        told.values().sum::<usize>() > 300 && readings > 5000 && acts > 100,
+        "{told:?}, {readings}, {acts}"
+    );
+    let ends = [
+        Change::Unshelved,
+        Change::InService,
+        Change::Lowered,
+        Change::Closed,
+        Change::Suppressed,
+        Change::Unsuppressed,
+    ];
+    assert!(ends.iter().all(|end| told.contains_key(end.name())), "{told:?}");
 }
 
 /// What changes from `old` to `new` devices.
@@ -209,4 +306,51 @@ fn the_difference_is_told_by_name() {
          + rule kept-7-fast\n\
          + rule kept-7-high\n"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_reloads_leave_the_grid_and_the_connection_of_a_line_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(7);
+    let sites: Vec<Orders> =
+        (0..SITES).map(|_| Orders::of(&load(folder.path(), &documents(&mut random)))).collect();
+    let wire = Wire::new(9600, Duration::from_millis(10));
+    let (to, mut from) = mpsc::channel(10_000);
+    let (told, orders) = watch::channel(sites[0].clone());
+    let (site, clock) = (Arc::clone(&sites[0].site), Arc::new(SystemClock::new()));
+    let master = Master::over(site.lines[0].settings.clone(), Box::new(wire.clone()));
+    let mut task = LineTask::over(master, &site.lines[0], &site, Ports { clock, polled: to, orders });
+    let mut times: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
+    let reloads = async {
+        // After its first poll every device moves to its grid.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        while from.try_recv().is_ok() {}
+        for _ in 0..RELOADS {
+            told.send_replace(sites[usize::try_from(random.below(SITES)).unwrap()].clone());
+            tokio::time::sleep(Duration::from_millis(50 + random.below(9000))).await;
+            while let Ok(polled) = from.try_recv() {
+                let device = polled.site.catalog.device(polled.batch.device).unwrap();
+                if !device.name.starts_with("kept-") {
+                    continue;
+                }
+                assert_eq!(polled.failure, None);
+                let missed = |(loss, place, _): &(Loss, String, u64)| {
+                    *loss == Loss::MissedPoll && place.starts_with("kept-")
+                };
+                assert!(!polled.losses.iter().any(missed), "{:?}", polled.losses);
+                times.entry(device.name.clone()).or_default().push(polled.batch.start);
+            }
+        }
+    };
+    tokio::select! {
+        () = task.run() => panic!("the task ended"),
+        () = reloads => {}
+    }
+    assert_eq!(times.len(), usize::try_from(KEPT).unwrap());
+    for (name, times) in &times {
+        let gaps = times.windows(2).map(|pair| pair[1].since(pair[0]).as_millis());
+        let odd: Vec<u128> = gaps.filter(|gap| !(4_500..=5_500).contains(gap)).collect();
+        assert!(odd.is_empty() && times.len() > 500, "{name}: {} polls, {odd:?}", times.len());
+    }
+    assert_eq!(wire.opened(), 1, "one connection");
 }

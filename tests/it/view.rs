@@ -12,7 +12,7 @@ use lifeline_gateway::cli::view::{alarm_lines, figure_line, summary};
 use lifeline_gateway::cli::words;
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::forward::Status;
-use lifeline_gateway::gateway::board::{Board, DeviceStatus, JournalStatus, Picture};
+use lifeline_gateway::gateway::board::{self, Board, DeviceStatus, JournalStatus, Picture};
 use lifeline_gateway::loss::Loss;
 use lifeline_gateway::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
 use lifeline_gateway::reading::{Doubt, Reading, Reason, Sample};
@@ -192,35 +192,40 @@ fn picture() -> Picture {
             ..JournalStatus::default()
         },
         losses: BTreeMap::from([((Loss::StrayBytes, "rs485-1".to_owned()), 34)]),
+        ..Picture::default()
     }
 }
 
 fn board() -> Board {
     let status = Status { up: true, readings: 1234, alarms: 4, backlog: 2, ..Status::default() };
-    Board {
+    let documents = board::Shown {
         catalog: Arc::new(catalog()),
-        picture: RwLock::new(picture()),
         sinks: vec![("tsdb".to_owned(), Arc::new(Mutex::new(status)))],
+        rules: rules(),
+        timezone: "Asia/Shanghai".to_owned(),
+        ..board::Shown::default()
+    };
+    Board {
+        picture: RwLock::new(Picture { shown: Arc::new(documents), ..picture() }),
         changed: watch::Sender::new(0),
         unjournaled: tokio::sync::broadcast::Sender::new(1),
         commands: mpsc::channel(1).0,
+        reloads: mpsc::channel(1).0,
         journal: "unused".into(),
-        rules: rules(),
-        timezone: "Asia/Shanghai".to_owned(),
-        taps: Vec::new(),
     }
 }
 
 /// The screen's rows as text. A wide character takes two columns, the second of which is empty.
 fn drawn(width: u16, height: u16) -> Vec<String> {
     let board = board();
-    let (picture, zone) = (picture(), words::zone(&board.timezone));
-    let sinks = vec![("tsdb".to_owned(), board.sinks[0].1.lock().unwrap().clone())];
+    let documents = board.shown();
+    let (picture, zone) = (picture(), words::zone(&documents.timezone));
+    let sinks = vec![("tsdb".to_owned(), documents.sinks[0].1.lock().unwrap().clone())];
     let shown = Shown {
-        catalog: &board.catalog,
+        catalog: &documents.catalog,
         picture: &picture,
         sinks: &sinks,
-        rules: &board.rules,
+        rules: &documents.rules,
         zone: &zone,
         address: "http://127.0.0.1:8080/",
         left: Some(Duration::from_secs(45)),
@@ -303,28 +308,28 @@ fn no_size_makes_it_panic() {
 #[test]
 fn a_pipe_gets_a_line_for_each_alarm_change() {
     let (board, zone) = (board(), words::zone("Asia/Shanghai"));
-    let mut now = picture();
+    let mut now = board.look();
     now.alarms.retain(|id, _| id == "underpass-1-level");
-    let first = alarm_lines(&board, &BTreeMap::new(), &now, &zone);
+    let first = alarm_lines(&BTreeMap::new(), &now, &zone);
     assert_eq!(
         first,
         ["08:00:15 ALARM red underpass-1-level raised 31.0 cm >= 30.0 cm  封闭下穿道，交巡警双向拦车"]
     );
-    assert!(alarm_lines(&board, &now.alarms, &now, &zone).is_empty(), "nothing changed");
+    assert!(alarm_lines(&now.alarms, &now, &zone).is_empty(), "nothing changed");
 
     let mut next = now.clone();
     let alarm = next.alarms.get_mut("underpass-1-level").unwrap();
     (alarm.severity, alarm.value) = (Severity::Orange, Some(24.0));
-    let fell = alarm_lines(&board, &now.alarms, &next, &zone);
+    let fell = alarm_lines(&now.alarms, &next, &zone);
     assert_eq!(fell, ["08:00:15 ALARM orange underpass-1-level fell from red, 24.0 cm >= 30.0 cm"]);
 
     let mut last = next.clone();
     last.alarms.get_mut("underpass-1-level").unwrap().state = Base::ReturnedUnacknowledged;
-    let gone = alarm_lines(&board, &next.alarms, &last, &zone);
+    let gone = alarm_lines(&next.alarms, &last, &zone);
     assert_eq!(gone, ["08:00:15 ALARM orange underpass-1-level is gone, not seen, 24.0 cm >= 30.0 cm"]);
     let before = std::mem::take(&mut last.alarms);
     assert_eq!(
-        alarm_lines(&board, &before, &last, &zone),
+        alarm_lines(&before, &last, &zone),
         ["08:00:15 ALARM orange underpass-1-level closed, last 24.0 cm >= 30.0 cm"]
     );
 }

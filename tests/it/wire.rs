@@ -47,6 +47,8 @@ pub(crate) struct Manners {
     pub(crate) mute: BTreeSet<u16>,
     /// What stands in registers that are not their own address.
     pub(crate) values: BTreeMap<u16, u16>,
+    /// How often the line was opened.
+    pub(crate) opened: u32,
     /// All that was asked.
     pub(crate) heard: Vec<Heard>,
 }
@@ -74,6 +76,7 @@ impl Wire {
     /// A stream to the slaves.
     pub(crate) fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(4096);
+        self.manners.lock().unwrap().opened += 1;
         beside(self.clone().serve(far));
         near
     }
@@ -81,6 +84,11 @@ impl Wire {
     /// Takes what was asked so far.
     pub(crate) fn heard(&self) -> Vec<Heard> {
         std::mem::take(&mut self.manners.lock().unwrap().heard)
+    }
+
+    /// How often the line was opened.
+    pub(crate) fn opened(&self) -> u32 {
+        self.manners.lock().unwrap().opened
     }
 
     fn answer(&self, slave: u8, address: u16, count: u16) -> Answer {

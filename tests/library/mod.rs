@@ -164,7 +164,7 @@ pub(crate) async fn poll(lines: &[(Vec<Case>, String)]) {
         let board = board.await.unwrap();
         let cases: Vec<&Case> = lines.iter().flat_map(|(cases, _)| cases).collect();
         let waited = tokio::time::timeout(PATIENCE, settled(&board, &cases)).await;
-        let wrong = waited.unwrap_or_else(|_| judge(&board.look(), &board.catalog, &cases).wrong());
+        let wrong = waited.unwrap_or_else(|_| judge(&board.look(), &board.shown().catalog, &cases).wrong());
         stop.send(true).unwrap();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     };
@@ -230,7 +230,7 @@ impl Judged {
 async fn settled(board: &Board, cases: &[&Case]) -> Vec<String> {
     let mut changes = board.changed.subscribe();
     loop {
-        let judged = judge(&board.look(), &board.catalog, cases);
+        let judged = judge(&board.look(), &board.shown().catalog, cases);
         if judged.open.is_empty() {
             return judged.differs;
         }

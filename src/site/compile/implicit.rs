@@ -35,6 +35,11 @@ impl Build<'_> {
                 Severity::Orange,
                 "旧记录已移到 damaged-* 目录，检查存储盘 the damaged journal stands in damaged-*; check the disk",
             ),
+            (
+                "documents".to_owned(),
+                Severity::Yellow,
+                "配置未生效，运行 lifeline check 查看原因 changed documents were refused: lifeline check says why",
+            ),
             ("clock".to_owned(), Severity::Yellow, "校时 set the box's clock (NTP)"),
             (
                 "flood".to_owned(),
@@ -52,11 +57,8 @@ impl Build<'_> {
         for (short, severity, advice) in own {
             let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
             let point = self.point(device, "gateway", &short, None, 0, states);
-            let on_delay = Duration::from_secs(if matches!(short.as_str(), "disk" | "journal" | "flood") {
-                0
-            } else {
-                10
-            });
+            let at_once = matches!(short.as_str(), "disk" | "journal" | "documents" | "flood");
+            let on_delay = Duration::from_secs(if at_once { 0 } else { 10 });
             let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
             let max_gap = Duration::from_secs(30);
             let condition =

@@ -33,7 +33,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// All doors of a site.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Doors(BTreeMap<SocketAddr, Arc<Door>>);
 
 impl Doors {
@@ -46,6 +46,11 @@ impl Doors {
             }
         }
         Self(dtus.into_iter().map(|(listen, dtus)| (listen, Arc::new(Door::new(listen, dtus)))).collect())
+    }
+
+    /// Exactly these.
+    pub fn of(doors: impl Iterator<Item = Arc<Door>>) -> Self {
+        Self(doors.map(|door| (door.listen, door)).collect())
     }
 
     /// The port of a line: its place at a door, or its own way out.

@@ -3,15 +3,15 @@
 //! In: the running site and another one. Out: [`Diff`], and whether a device or a line is as it was.
 //! Invariant: pure; numbers of points, devices and lines don't matter; no difference is found exactly when nothing would run otherwise.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Display};
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use crate::alarm::{Condition, Rule};
-use crate::bus::LineSettings;
-use crate::point::{Catalog, Device, Point, PointId};
+use crate::bus::{Address, LineSettings};
+use crate::point::{Catalog, Device, DeviceId, LineId, Point, PointId};
 use crate::profile::Profile;
-use crate::site::compile::implicit::IMPLICIT;
 use crate::site::health::measures;
 use crate::site::{DeviceSpec, LineSpec, Site};
 
@@ -102,7 +102,7 @@ pub fn diff(old: &Site, new: &Site) -> Diff {
     };
     compare("sink", &sinks(old), &sinks(new), sink, &mut out.items);
     devices(old, new, &mut out.items);
-    rules(old, new, &mut out.items);
+    rules::rules(old, new, &mut out.items);
     let risks = |site: &Site| -> BTreeMap<String, crate::risk::RiskPoint> {
         site.risk_points.iter().map(|point| (point.code.clone(), point.clone())).collect()
     };
@@ -133,9 +133,58 @@ pub fn same_device(old: &DeviceSpec, new: &DeviceSpec) -> bool {
     reads_the_same(old, new) && device_keys(old, new).is_empty()
 }
 
-/// Whether the task of a line can go on over its connection: all that the master was made of is as it was.
-pub fn same_connection(old: &LineSpec, new: &LineSpec) -> bool {
-    old.settings == new.settings
+/// Whether the task of the line `name` can go on over its connection: all that the master was made of is as it was, and for one that dials in all who
+/// dial in at the same port.
+pub fn same_connection(old: &Site, new: &Site, name: &str) -> bool {
+    let (Some(was), Some(is)) = (named(old, name), named(new, name)) else { return false };
+    let door = |site: &Site, listen| -> Vec<LineSettings> {
+        let lines = site.lines.iter().map(|line| &line.settings);
+        let mut same: Vec<_> = lines.filter(|line| listens_at(line) == Some(listen)).cloned().collect();
+        same.sort_by(|a, b| a.name.cmp(&b.name));
+        same
+    };
+    was.settings == is.settings
+        && listens_at(&is.settings).is_none_or(|listen| door(old, listen) == door(new, listen))
+}
+
+/// The numbers in `new` of a device of `old` and of its line, when it is polled there as before.
+pub fn same_polled(old: &Site, new: &Site, device: DeviceId) -> Option<(DeviceId, LineId)> {
+    let was = old.catalog.device(device)?;
+    let is = new.catalog.devices.iter().find(|named| named.name == was.name)?;
+    let line = |site: &Site, id: LineId| site.catalog.lines.get(id.0 as usize).map(|line| line.name.clone());
+    let (from, to) = (line(old, was.line?)?, line(new, is.line?)?);
+    let spec = |site: &Site, id: DeviceId| site.devices.iter().find(|spec| spec.id == id).cloned();
+    let same = from == to && same_device(&spec(old, device)?, &spec(new, is.id)?);
+    same.then_some((is.id, is.line?))
+}
+
+/// The line of this name.
+pub fn named<'a>(site: &'a Site, name: &str) -> Option<&'a LineSpec> {
+    site.lines.iter().find(|line| line.settings.name == name)
+}
+
+/// Where the DTU of a line dials in.
+pub fn listens_at(line: &LineSettings) -> Option<SocketAddr> {
+    if let Address::DialIn(dtu) = &line.address { Some(dtu.listen) } else { None }
+}
+
+/// For each point of `old` its number in `new`, when it is there and its readings mean what they meant.
+pub fn kept_points(old: &Site, new: &Site) -> Vec<Option<PointId>> {
+    let numbers = old.catalog.renumbered(&new.catalog);
+    let same: BTreeMap<DeviceId, bool> = old
+        .devices
+        .iter()
+        .map(|spec| {
+            let is = numbers.device(spec.id).and_then(|id| new.devices.iter().find(|new| new.id == id));
+            (spec.id, is.is_some_and(|is| reads_the_same(spec, is)))
+        })
+        .collect();
+    let kept = |point: &Point| {
+        let to = numbers.point(point.id)?;
+        let unit = new.catalog.point(to).is_some_and(|new| new.unit == point.unit);
+        (unit && same.get(&point.device).copied().unwrap_or(true)).then_some(to)
+    };
+    old.catalog.points.iter().map(kept).collect()
 }
 
 fn compare<T>(
@@ -179,6 +228,7 @@ fn settings(old: &Site, new: &Site, out: &mut Diff) {
     fixed("site.name", &old.catalog.site, &new.catalog.site);
     let path = |site: &Site| site.journal.path.display().to_string();
     fixed("journal.path", &path(old), &path(new));
+    fixed("clock", &format!("{:?}", old.trust), &format!("{:?}", new.trust));
     fixed("console.listen", &old.listen.to_string(), &new.listen.to_string());
     let mut setting = |name: &str, what: Vec<String>| {
         if !what.is_empty() {
@@ -316,86 +366,4 @@ fn point(old: &Point, new: &Point) -> Option<Vec<String>> {
         what.push("states".to_owned());
     }
     (!what.is_empty()).then_some(what)
-}
-
-fn rules(old: &Site, new: &Site, out: &mut Vec<Item>) {
-    let of = |site: &Site| -> BTreeMap<String, (Rule, String)> {
-        let point =
-            |rule: &Rule| site.catalog.point(rule.point).map(|point| point.name.clone()).unwrap_or_default();
-        site.rules.iter().map(|rule| (rule.name.clone(), (rule.clone(), point(rule)))).collect()
-    };
-    let (was, is) = (of(old), of(new));
-    let mut found = Vec::new();
-    compare("rule", &was, &is, rule, &mut found);
-    // The gateway's own rules come and go with devices and lines, which tell it.
-    let own = |item: &Item| {
-        let rules = if item.sign == Sign::Added { &is } else { &was };
-        item.sign != Sign::Changed && rules.get(&item.name).is_some_and(|(rule, _)| rule.basis == IMPLICIT)
-    };
-    out.extend(found.into_iter().filter(|item| !own(item)));
-}
-
-fn rule((old, was): &(Rule, String), (new, is): &(Rule, String)) -> Option<Vec<String>> {
-    let mut what = Vec::new();
-    name(&mut what, "point", Some(was), Some(is));
-    match (&old.condition, &new.condition) {
-        (
-            Condition::Threshold { direction: way, levels, deadband, max_gap },
-            Condition::Threshold {
-                direction: new_way,
-                levels: new_levels,
-                deadband: new_deadband,
-                max_gap: new_gap,
-            },
-        ) => {
-            key(&mut what, "direction", way, new_way);
-            let of = |levels: &[crate::alarm::Level]| -> BTreeMap<String, (f64, Duration, Duration)> {
-                let level = |level: &crate::alarm::Level| {
-                    let colour = format!("{:?}", level.severity).to_lowercase();
-                    (colour, (level.threshold, level.on_delay, level.off_delay))
-                };
-                levels.iter().map(level).collect()
-            };
-            levels_differ(&mut what, &of(levels), &of(new_levels));
-            key(&mut what, "deadband", deadband, new_deadband);
-            key(&mut what, "max_gap", max_gap, new_gap);
-        }
-        (
-            Condition::Stale { after, severity, .. },
-            Condition::Stale { after: new_after, severity: new_severity, .. },
-        ) => {
-            key(&mut what, "stale_after", after, new_after);
-            key(&mut what, "severity", severity, new_severity);
-        }
-        _ => what.push("condition".to_owned()),
-    }
-    key(&mut what, "kind", &old.kind, &new.kind);
-    key(&mut what, "latched", &old.latched, &new.latched);
-    for (key, old, new) in [("advice", &old.advice, &new.advice), ("basis", &old.basis, &new.basis)] {
-        if old != new {
-            what.push(key.to_owned());
-        }
-    }
-    if what.is_empty() && old.version != new.version {
-        what.push("settings".to_owned());
-    }
-    (!what.is_empty()).then_some(what)
-}
-
-fn levels_differ(
-    what: &mut Vec<String>,
-    old: &BTreeMap<String, (f64, Duration, Duration)>,
-    new: &BTreeMap<String, (f64, Duration, Duration)>,
-) {
-    let zero = Duration::ZERO;
-    for colour in ["blue", "yellow", "orange", "red"] {
-        let (was, is) = (old.get(colour), new.get(colour));
-        name(what, colour, was.map(|level| level.0), is.map(|level| level.0));
-        if let (Some((_, on, off)), Some((_, new_on, new_off))) = (was, is) {
-            key(what, &format!("{colour} on_delay"), on, new_on);
-            key(what, &format!("{colour} off_delay"), off, new_off);
-        } else if let Some((_, on, off)) = is.filter(|(_, on, off)| *on > zero || *off > zero) {
-            what.push(format!("{colour} on_delay {on:?}, off_delay {off:?}"));
-        }
-    }
 }

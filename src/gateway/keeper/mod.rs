@@ -3,7 +3,10 @@
 //! In: polls, people's acts, confirmed progress, time. Out: groups, the board, the number of the last commit.
 //! Invariant: nothing is told before it is committed; while the disk refuses the board is marked and goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod commit;
+mod turn;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,18 +18,18 @@ use crate::gateway::board::{Board, Command, Unjournaled};
 use crate::gateway::core::{Core, Effects, Event};
 use crate::gateway::firmware::Known;
 use crate::gateway::health::Health;
-use crate::gateway::line::Polled;
+use crate::gateway::line::{Orders, Polled};
 use crate::gateway::notify::{Alive, watchdog};
-use crate::gateway::own::{Own, own_points};
+use crate::gateway::own::{Own, renumbered};
 use crate::gateway::pending::Pending;
 use crate::gateway::start::Begun;
+use crate::gateway::supervise::Ask;
 use crate::gateway::vigil::Surroundings;
-use crate::gateway::writer::{Writer, Written};
-use crate::journal::date::put_right;
-use crate::journal::{Audit, Deed, Group, Progress, Seq};
-use crate::loss::{Loss, Losses};
-use crate::point::{DeviceId, LineId, PointId};
-use crate::reading::{Batch, Reading, Sample};
+use crate::gateway::writer::Writer;
+use crate::journal::{Progress, Seq};
+use crate::loss::Losses;
+use crate::point::{DeviceId, LineId};
+use crate::reading::Batch;
 use crate::site::Site;
 
 /// The gateway's own points are read this often.
@@ -43,6 +46,7 @@ pub(crate) struct Inlets {
     pub(crate) polled: mpsc::Receiver<Polled>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) confirmed: mpsc::Receiver<(String, Progress)>,
+    pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -50,18 +54,18 @@ pub(crate) struct Inlets {
 pub(crate) struct Outlets {
     /// To the sinks: the last commit.
     pub(crate) committed: watch::Sender<Seq>,
-    /// To the line tasks: devices that are to be polled denser.
-    pub(crate) dense: watch::Sender<BTreeSet<DeviceId>>,
+    /// To the line tasks: the documents that hold, and devices that are to be polled denser.
+    pub(crate) orders: watch::Sender<Orders>,
 }
 
 /// See the module.
 pub(crate) struct Keeper {
     core: Core,
+    site: Arc<Site>,
     writer: Writer,
     board: Arc<Board>,
     clock: Arc<dyn Clock>,
     outlets: Outlets,
-    commit_every: Duration,
     pending: Pending,
     in_flight: bool,
     /// When the group on its way was handed over, and its transitions until they are told without the disk.
@@ -83,26 +87,28 @@ pub(crate) struct Keeper {
     /// The version that the core reads each device's polls at, where it was told.
     firmware: BTreeMap<DeviceId, Option<String>>,
     disk_refuses: bool,
+    /// The documents on disk were refused.
+    unapplied: bool,
+    /// What each sink confirmed last.
+    progress: BTreeMap<String, Progress>,
     alive: Alive,
 }
 
 impl Keeper {
     pub(crate) fn new(
-        site: &Site,
+        site: Arc<Site>,
         begun: Begun,
         board: Arc<Board>,
         clock: Arc<dyn Clock>,
         outlets: Outlets,
     ) -> Self {
         let now = clock.now();
-        let polls = site.lines.iter().any(|line| !line.devices.is_empty());
         Self {
             core: begun.core,
             writer: begun.writer,
             board,
             outlets,
-            commit_every: site.journal.commit_every,
-            pending: Pending::default(),
+            pending: Pending::new(Arc::clone(&site)),
             in_flight: false,
             handed: now,
             handed_transitions: Vec::new(),
@@ -111,15 +117,18 @@ impl Keeper {
             answers: Vec::new(),
             answers_in_flight: Vec::new(),
             losses: Losses::default(),
-            own: own_points(site),
-            health: Health::of(site),
+            own: Own::of(&site),
+            health: Health::of(&site),
             own_at: now,
             own_read: None,
             set_aside: begun.set_aside,
             troubles: BTreeMap::new(),
             firmware: BTreeMap::new(),
             disk_refuses: false,
-            alive: Alive { polled: polls.then_some(now), written: now },
+            unapplied: false,
+            progress: begun.progress,
+            alive: Alive { polled: polls(&site).then_some(now), written: now },
+            site,
             clock,
         }
     }
@@ -140,8 +149,9 @@ impl Keeper {
                 _ = inlets.stop.wait_for(|stop| *stop) => break,
                 Some(written) = self.writer.written.recv() => self.written(written),
                 Some(command) = inlets.commands.recv() => self.command(command),
+                Some(ask) = inlets.asks.recv() => self.ask(ask, &mut inlets.confirmed),
                 Some(polled) = inlets.polled.recv() => self.polled(polled),
-                Some((sink, progress)) = inlets.confirmed.recv() => self.pending.confirm(sink, progress, self.clock.now()),
+                Some((sink, progress)) = inlets.confirmed.recv() => self.confirm(sink, progress),
                 () = tokio::time::sleep(wake) => self.tick(),
             }
         }
@@ -149,7 +159,7 @@ impl Keeper {
             self.polled(polled);
         }
         while let Ok((sink, progress)) = inlets.confirmed.try_recv() {
-            self.pending.confirm(sink, progress, self.clock.now());
+            self.confirm(sink, progress);
         }
         if tokio::time::timeout(LAST_COMMIT, self.finish()).await.is_err() {
             tracing::error!(
@@ -182,7 +192,8 @@ impl Keeper {
         let mut effects: Effects = self.core.apply(event, now, self.clock.trusted());
         let refused = effects.refused.take();
         if let Some(dense) = effects.dense.take() {
-            self.outlets.dense.send_replace(dense);
+            let site = Arc::clone(&self.site);
+            self.outlets.orders.send_replace(Orders { site, dense });
         }
         if !effects.transitions.is_empty() {
             self.board.load(self.core.load(now));
@@ -208,9 +219,15 @@ impl Keeper {
         let _ = self.board.unjournaled.send(Arc::new(Unjournaled { batches, transitions, trouble }));
     }
 
+    fn confirm(&mut self, sink: String, progress: Progress) {
+        self.progress.insert(sink.clone(), progress.clone());
+        self.pending.confirm(sink, progress, self.clock.now());
+    }
+
     fn polled(&mut self, polled: Polled) {
         let now = self.clock.now();
         self.alive.polled = Some(now);
+        let Some(polled) = renumbered(polled, &self.site, &mut self.losses) else { return };
         self.board.polled(&polled);
         for (loss, place, count) in polled.losses {
             self.losses.record(loss, &place, count);
@@ -240,7 +257,7 @@ impl Keeper {
     }
 
     fn line_name(&self, id: LineId) -> &str {
-        let named = self.board.catalog.lines.iter().find(|line| line.id == id);
+        let named = self.site.catalog.lines.iter().find(|line| line.id == id);
         named.map_or("", |line| line.name.as_str())
     }
 
@@ -270,7 +287,7 @@ impl Keeper {
             at = at.min(self.handed.plus(DISK_PATIENCE));
         }
         if !self.in_flight {
-            let due = self.pending.since.map(|since| since.plus(self.commit_every));
+            let due = self.pending.since.map(|since| since.plus(self.site.journal.commit_every));
             at = due.map_or(at, |due| at.min(due.max(self.retry_at.unwrap_or(due))));
         }
         if let Some(due) = self.core.next_due() {
@@ -330,18 +347,14 @@ impl Keeper {
         self.own_read = Some(now);
         self.board.load(self.core.load(now));
         let Some(own) = &self.own else { return };
-        let reading = |point: PointId, bad: bool| {
-            let sample = Sample::Good(if bad { 1.0 } else { 0.0 });
-            Reading { point, at: now, sample }
-        };
-        let mut readings = Vec::new();
-        readings.extend(own.disk.map(|point| reading(point, self.disk_refuses)));
-        readings.extend(own.clock.map(|point| reading(point, !self.clock.trusted())));
-        // Told once: the alarm stays in the list until a person has seen it.
-        readings.extend(own.journal.map(|point| reading(point, std::mem::take(&mut self.set_aside))));
-        readings
-            .extend(own.lines.iter().map(|(line, point)| reading(*point, self.troubles.contains_key(line))));
-        let batch = Batch { device: own.device, start: now, end: now, readings };
+        let states = vec![
+            (own.disk, self.disk_refuses),
+            (own.clock, !self.clock.trusted()),
+            // Told once: the alarm stays in the list until a person has seen it.
+            (own.journal, std::mem::take(&mut self.set_aside)),
+            (own.documents, self.unapplied),
+        ];
+        let batch = own.read(now, states, &self.troubles);
         self.apply(Event::Read(batch));
         self.look_at_risk_points(now);
         for batch in self.health.readings(&self.board.look(), |name| self.board.sink(name), now) {
@@ -359,114 +372,6 @@ impl Keeper {
         let memories = self.core.vigil().memories(now, false);
         self.pending.remember(memories, now);
     }
-
-    /// Gives the open group to the writer when it is due and the writer is free.
-    fn hand_over(&mut self) {
-        let now = self.clock.now();
-        self.board.losses(&mut self.losses);
-        if self.in_flight || self.retry_at.is_some_and(|at| now < at) {
-            return;
-        }
-        let due = self
-            .pending
-            .since
-            .is_some_and(|since| self.pending.urgent || self.commit_every <= now.since(since));
-        if !due {
-            if self.answers.is_empty() || self.pending.since.is_some() {
-                return;
-            }
-            // A person's act that changed nothing (already acknowledged) has nothing to wait for.
-            for answer in self.answers.drain(..) {
-                let _ = answer.send(None);
-            }
-            return;
-        }
-        let undated = (!self.clock.trusted()).then(|| self.clock.boot());
-        let Some(group) = self.pending.take(now, &self.board.catalog.version, undated) else { return };
-        (self.handed, self.handed_transitions) = (now, group.transitions.clone());
-        match self.writer.groups.try_send(group) {
-            Ok(()) => {
-                self.in_flight = true;
-                self.answers_in_flight.append(&mut self.answers);
-            }
-            Err(mpsc::error::TrySendError::Full(group) | mpsc::error::TrySendError::Closed(group)) => {
-                self.refused(group, "the journal's thread is gone".to_owned());
-            }
-        }
-    }
-
-    fn written(&mut self, written: Written) {
-        self.in_flight = false;
-        self.alive.written = self.clock.now();
-        self.losses.record(Loss::DamagedRecord, "journal", written.damaged);
-        for (sink, count) in &written.cut {
-            tracing::error!(%sink, readings = count, "removed from the journal before the sink had them");
-            self.losses.record(Loss::CutBeforeSent, sink, *count);
-            let deed = Deed::Cut { sink: sink.clone(), readings: *count };
-            let audit = Audit { at: self.clock.now(), device: "gateway".to_owned(), deed };
-            self.pending.audit(vec![audit], self.clock.now());
-        }
-        self.board.measured(written.figures, written.wear, written.bytes_to_disk);
-        match written.outcome {
-            Ok(seq) => {
-                self.retry_at = None;
-                if self.disk_refuses {
-                    tracing::info!("the journal's disk takes writes again");
-                    self.disk_refuses = false;
-                    self.read_own_soon();
-                }
-                if tracing::enabled!(tracing::Level::DEBUG) {
-                    tracing::debug!(seq = seq.0, digest = %digest(&written.group.batches), "committed");
-                }
-                self.board.committed(seq, &written.group, self.pending.waiting());
-                // A commit of progress alone has nothing for a sink: waking it would make the next such commit.
-                if !written.group.batches.is_empty() || !written.group.transitions.is_empty() {
-                    let _ = self.outlets.committed.send(seq);
-                }
-                for answer in self.answers_in_flight.drain(..) {
-                    let _ = answer.send(None);
-                }
-            }
-            Err(error) => self.refused(written.group, error.to_string()),
-        }
-    }
-
-    /// The disk takes too long: people hear of alarms without it.
-    fn slow(&mut self) {
-        let trouble = format!("the disk takes more than {} s", DISK_PATIENCE.as_secs());
-        tracing::error!(%trouble, "the journal waits for its disk; polling and alarming go on");
-        self.board.slow(&trouble, self.pending.waiting());
-        self.disk_refuses = true;
-        let (batches, newer) = self.pending.copy();
-        let mut transitions = std::mem::take(&mut self.handed_transitions);
-        transitions.extend(newer);
-        if !(batches.is_empty() && transitions.is_empty()) {
-            self.tell_unjournaled(batches, transitions);
-        }
-        self.read_own_soon();
-    }
-
-    fn refused(&mut self, mut group: Group, trouble: String) {
-        if let Some(boot) = &group.undated {
-            // Taken on a clock that was stepped meanwhile, like what waits.
-            let by = self.clock.boot().at.as_millis().saturating_sub(boot.at.as_millis());
-            put_right(&mut group.batches, by, self.clock.trusted());
-        }
-        self.retry_at = Some(self.clock.now().plus(RETRY));
-        self.answers.append(&mut self.answers_in_flight);
-        self.board.refused(&group, &trouble, self.pending.waiting());
-        let first = !self.disk_refuses;
-        if first {
-            tracing::error!(%trouble, "the journal cannot be written; polling and alarming go on");
-        }
-        self.pending.put_back(group);
-        if first {
-            let (batches, transitions) = self.pending.copy();
-            self.tell_unjournaled(batches, transitions);
-            self.disk_refuses = true;
-            self.read_own_soon();
-        }
-    }
 }
 
 /// A fingerprint of a commit's readings, for logs and for comparing what was announced with what is on disk.
@@ -474,4 +379,9 @@ pub fn digest(batches: &[Batch]) -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{batches:?}");
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether anything is polled.
+fn polls(site: &Site) -> bool {
+    site.lines.iter().any(|line| !line.devices.is_empty())
 }

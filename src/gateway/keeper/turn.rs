@@ -1,0 +1,83 @@
+//! What the supervisor asks of the keeper: other documents, above all.
+//!
+//! In: an [`Ask`]. Out: core, board, orders and what waits for the disk under the new documents, from one event to the next.
+//! Invariant: what waits for the disk keeps the documents that it was read by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::clock::Timestamp;
+use crate::gateway::core::Event;
+use crate::gateway::health::Health;
+use crate::gateway::keeper::{Keeper, polls};
+use crate::gateway::own::Own;
+use crate::gateway::supervise::Ask;
+use crate::journal::{Audit, Deed, Progress};
+use crate::risk::registry;
+use crate::site::Site;
+
+impl Keeper {
+    pub(crate) fn ask(&mut self, ask: Ask, confirmed: &mut mpsc::Receiver<(String, Progress)>) {
+        let now = self.clock.now();
+        match ask {
+            Ask::Reload { site, by, changes, turned, durable } => {
+                let deed = Deed::Reload {
+                    was: self.site.catalog.version.clone(),
+                    is: site.catalog.version.clone(),
+                    by,
+                    changes,
+                };
+                self.reload(site, now);
+                self.pending.audit(vec![Audit { at: now, device: "gateway".to_owned(), deed }], now);
+                self.pending.urgent = true;
+                let _ = turned.send(());
+                if self.disk_refuses {
+                    let _ = durable.send(None);
+                } else {
+                    self.answers.push(durable);
+                }
+            }
+            Ask::Unapplied { by, why } => {
+                self.board.unapplied(&why, now);
+                let deed = Deed::Unapplied { by, why };
+                self.pending.audit(vec![Audit { at: now, device: "gateway".to_owned(), deed }], now);
+                self.unapplied = true;
+                self.read_own_soon();
+            }
+            Ask::Progress(sink, answer) => {
+                // The sink has ended: what it confirmed last is in the channel at most.
+                while let Ok((sink, progress)) = confirmed.try_recv() {
+                    self.confirm(sink, progress);
+                }
+                let _ = answer.send(self.progress.get(&sink).cloned().unwrap_or_default());
+            }
+        }
+    }
+
+    /// Goes on by other documents: what waits for the disk keeps its own, the core takes the new ones as one event, and the lines are told.
+    fn reload(&mut self, site: Arc<Site>, now: Timestamp) {
+        let undated = (!self.clock.trusted()).then(|| self.clock.boot());
+        self.pending.reload(Arc::clone(&site), now, undated);
+        let old = std::mem::replace(&mut self.site, site);
+        let numbers = old.catalog.renumbered(&self.site.catalog);
+        let version = &self.site.catalog.version;
+        if old.catalog.version != *version {
+            let risk_points = &self.site.risk_points;
+            self.pending.remember(registry::entries(risk_points, version, now, &BTreeMap::new()), now);
+        }
+        self.board.reload(&old, &self.site, now);
+        self.own = Own::of(&self.site);
+        self.health = Health::of(&self.site);
+        let troubles = std::mem::take(&mut self.troubles);
+        self.troubles =
+            troubles.into_iter().filter_map(|(id, trouble)| Some((numbers.line(id)?, trouble))).collect();
+        // Told anew with the next poll of each device.
+        self.firmware.clear();
+        self.unapplied = false;
+        self.alive.polled = polls(&self.site).then_some(now);
+        self.apply(Event::Reloaded(Arc::clone(&self.site)));
+        self.read_own_soon();
+    }
+}
