@@ -335,14 +335,14 @@ impl Board {
         }
     }
 
-    /// Takes how many alarms reach a person.
     /// How the sink of this name does.
     pub(crate) fn sink(&self, name: &str) -> Option<forward::Status> {
         let shown = self.shown();
         let (_, status) = shown.sinks.iter().find(|(known, _)| known == name)?;
-        Some(status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
+        Some(status.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
+    /// Takes how many alarms reach a person.
     pub(crate) fn load(&self, figures: load::Figures) {
         self.change(|picture| picture.load = figures);
     }
