@@ -4,6 +4,9 @@
 //! Invariant: progress is reported only after the sink's receipt; at most one request of each lane is out.
 //! Source: DESIGN section 9.
 
+mod again;
+mod urgent;
+
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError};
@@ -18,7 +21,7 @@ use crate::forward::lanes::{Job, Lane, Lanes, Outcome};
 use crate::forward::sink::{Doubt, Parcel, Refusal, Refused, Sink, cut, told};
 use crate::forward::trouble::Kind;
 use crate::forward::{Ports, Status};
-use crate::journal::{Reader, Seq, Span};
+use crate::journal::{Reader, Seq, Span, StoreError};
 use crate::loss::Loss;
 
 /// Transitions in one request at most.
@@ -29,6 +32,8 @@ const LOOK_BACK: u64 = 64;
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// Pause before a journal that cannot be opened is tried again.
 const REOPEN_AFTER: Duration = Duration::from_secs(5);
+/// Records that wait to be set aside before no more is asked of the sink.
+const ASIDE_MAX: usize = 1000;
 /// The last report waits this long for room.
 const LAST_WORD: Duration = Duration::from_millis(300);
 
@@ -46,21 +51,32 @@ struct Flight {
 type Slot<'a> = Option<Pin<Box<dyn Future<Output = Flight> + Send + 'a>>>;
 
 /// Runs the sink until `ports.stop`; `batch_max` readings in one request at most.
-pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, mut ports: Ports) {
+pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, ports: Ports) {
     let mut stop = ports.stop.clone();
+    let mut committed = ports.committed.clone();
+    let notices = ports.unjournaled.resubscribe();
+    let ports = &ports;
+    // Beside the lanes, and also without them: while the journal cannot be read, notice goes out all the same.
+    let mut keep = pin!(async {
+        let urgent = urgent::tell(sink, name, pace, ports, notices, ports.committed.clone());
+        let again = again::look(sink, name, pace.hold / 12, ports);
+        futures_util::future::join3(sink.keep(), urgent, again).await
+    });
     let reader = tokio::select! {
         biased;
         () = stopped(&mut stop) => return,
-        reader = open(name, &ports) => reader,
+        reader = open(name, ports) => reader,
+        _ = &mut keep => return,
     };
-    let newest = newest(&reader, *ports.committed.borrow_and_update());
+    let newest = newest(&reader, *committed.borrow_and_update());
     let mut lanes = Lanes::new(ports.progress.clone(), newest, pace, seed());
     let mut slots: [Slot<'_>; 3] = Default::default();
-    let mut keep = pin!(sink.keep());
-    let mut kept = true;
     let mut report_at = now();
+    let mut aside = Aside::default();
     loop {
-        while let Some(job) = lanes.take(now()) {
+        while aside.has_room()
+            && let Some(job) = lanes.take(now())
+        {
             let max = if job.lane() == Lane::Alarms { ALARMS_MAX } else { batch_max };
             let (max, doubt) = (lanes.limit(job.lane(), max), lanes.doubt(job.lane(), now()));
             let flight = fly(sink, &reader, job, max, doubt);
@@ -68,18 +84,21 @@ pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, 
                 *slot = Some(Box::pin(flight));
             }
         }
-        show(&lanes, batch_max, &ports);
-        let (wake, report) = (lanes.wake(now()), lanes.moved());
+        show(&lanes, batch_max, ports);
+        aside.begin(name, ports);
+        // What was set aside is on disk before progress passes it.
+        let (wake, report) = (lanes.wake(now()), lanes.moved() && aside.is_empty());
         tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
             () = sleep_until(report_at), if report => {
                 report_at = now().checked_add(REPORT_EVERY).unwrap_or(report_at);
-                hand_on(&mut lanes, name, &ports);
+                hand_on(&mut lanes, name, ports);
             }
-            flight = landed(&mut slots) => land(&mut lanes, flight, name, &ports),
-            newest = next_commit(&mut ports.committed) => lanes.committed(newest),
-            () = &mut keep, if kept => kept = false,
+            () = aside.kept(name, ports), if aside.is_under_way() => {}
+            flight = landed(&mut slots) => land(&mut lanes, flight, name, ports, &mut aside),
+            newest = next_commit(&mut committed) => lanes.committed(newest),
+            _ = &mut keep => {}
             () = sleep_until(wake.unwrap_or(report_at)), if wake.is_some() => {}
         }
     }
@@ -88,11 +107,13 @@ pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, 
         tokio::select! {
             biased;
             () = sink.close() => {}
-            () = &mut keep, if kept => {}
+            _ = &mut keep => {}
         }
     };
     let _ = timeout(LAST_WORD, goodbye).await;
-    if let Some(progress) = lanes.take_moved() {
+    if aside.is_empty()
+        && let Some(progress) = lanes.take_moved()
+    {
         // A full queue at the end costs a repeat after the next start, nothing else.
         let _ = timeout(LAST_WORD, ports.confirmed.send((name.to_owned(), progress))).await;
     }
@@ -145,7 +166,7 @@ async fn landed(slots: &mut [Slot<'_>; 3]) -> Flight {
     .await
 }
 
-fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports) {
+fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports, aside: &mut Aside) {
     let lane = flight.job.lane();
     let failed = matches!(flight.outcome, Outcome::Failed(_));
     if flight.records > 0 {
@@ -171,12 +192,90 @@ fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports) {
     };
     let (rejected, too_old) = (count(false), count(true));
     let delivered = flight.records.saturating_sub(rejected).saturating_sub(too_old);
+    aside
+        .waiting
+        .extend(flight.refused.into_iter().filter(|refused| !refused.too_old && !refused.what.is_empty()));
     let mut status = status(ports);
     status.up |= flight.records > 0;
     status.rejected = status.rejected.saturating_add(rejected);
     status.too_old = status.too_old.saturating_add(too_old);
     let count = if lane == Lane::Alarms { &mut status.alarms } else { &mut status.readings };
     *count = count.saturating_add(delivered);
+}
+
+/// Records that are being set aside.
+#[derive(Default)]
+struct Aside {
+    waiting: Vec<Refused>,
+    /// The first so many of `waiting` are being put on disk.
+    under_way: Option<(usize, tokio::task::JoinHandle<Result<(u64, u64), StoreError>>)>,
+    /// Not before this: the disk refused.
+    pause: Option<Instant>,
+}
+
+impl Aside {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() < ASIDE_MAX
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.under_way.is_some() || !self.waiting.is_empty()
+    }
+
+    fn begin(&mut self, name: &str, ports: &Ports) {
+        if self.under_way.is_some()
+            || self.waiting.is_empty()
+            || self.pause.is_some_and(|pause| now() < pause)
+        {
+            return;
+        }
+        let (folder, name, at, records) =
+            (ports.journal.clone(), name.to_owned(), ports.clock.now(), self.waiting.clone());
+        let count = records.len();
+        let work = move || again::keep(&folder, &name, at, &records);
+        self.under_way = Some((count, tokio::task::spawn_blocking(work)));
+    }
+
+    /// Waits until what is under way is on disk, or for the end of a pause.
+    async fn kept(&mut self, name: &str, ports: &Ports) {
+        let Some((count, work)) = &mut self.under_way else {
+            sleep_until(self.pause.unwrap_or_else(now)).await;
+            return;
+        };
+        let kept = work
+            .await
+            .map_err(|error| error.to_string())
+            .and_then(|kept| kept.map_err(|error| error.to_string()));
+        let count = *count;
+        self.under_way = None;
+        match kept {
+            Ok((gone, quarantined)) => {
+                self.pause = None;
+                self.waiting.drain(..count);
+                status(ports).quarantined = quarantined;
+                if gone > 0 {
+                    tracing::error!(
+                        sink = name,
+                        loss = Loss::RejectedRecord.name(),
+                        count = gone,
+                        "the oldest records set aside had to go"
+                    );
+                }
+            }
+            Err(why) => {
+                tracing::error!(
+                    sink = name,
+                    why,
+                    "refused records cannot be set aside; progress waits for them"
+                );
+                self.pause = now().checked_add(REOPEN_AFTER);
+            }
+        }
+    }
 }
 
 fn show(lanes: &Lanes, batch_max: usize, ports: &Ports) {

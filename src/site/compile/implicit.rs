@@ -47,6 +47,13 @@ impl Build<'_> {
                 "报警泛滥：先处理红色，再按点位处理 alarm flood: red ones first, then point by point",
             ),
         ];
+        for sink in &self.settings.sinks {
+            own.push((
+                format!("sink-{}", sink.name),
+                Severity::Yellow,
+                "转发停止：lifeline status 写明原因 forwarding waits for a person: lifeline status says why",
+            ));
+        }
         for line in &self.lines {
             own.push((
                 format!("line-{}", line.settings.name),

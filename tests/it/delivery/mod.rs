@@ -74,6 +74,10 @@ impl Desk {
         Self { journal, folder, committed, status, stop, reports, task: None, count: 0, last: 0 }
     }
 
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// One commit of `count` readings.
     pub(crate) fn commit(&mut self, count: i64) {
         self.commit_with(count, Vec::new());
@@ -111,6 +115,7 @@ impl Desk {
             confirmed,
             status: Arc::clone(&self.status),
             clock: Arc::new(SystemClock::new()),
+            unjournaled: tokio::sync::broadcast::Sender::new(1).subscribe(),
             stop: stopped,
         };
         #[expect(clippy::disallowed_methods, reason = "the test stands in for the gateway")]
@@ -169,7 +174,15 @@ pub(crate) fn now() -> Instant {
 fn catalog() -> Catalog {
     let id = DeviceId(0);
     let name = "regulator-3".to_owned();
-    let device = Device { id, name, line: None, class: "gas-pressure".into(), risk_point: None, town: None };
+    let device = Device {
+        id,
+        name,
+        line: None,
+        class: "gas-pressure".into(),
+        risk_point: None,
+        town: None,
+        tags: Default::default(),
+    };
     let point = Point {
         id: PointId(0),
         name: "regulator-3.pressure".into(),
@@ -178,6 +191,7 @@ fn catalog() -> Catalog {
         unit: None,
         decimals: 2,
         states: Vec::new(),
+        tags: Default::default(),
     };
     let (devices, points) = (vec![device], vec![point]);
     Catalog { site: "nanan-01".into(), version: "v1".into(), devices, points, ..Catalog::default() }
