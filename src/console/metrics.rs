@@ -216,6 +216,24 @@ fn sinks(page: &mut Page, picture: &Picture) {
     family("lifeline_sink_failures_total", "counter", "Failed attempts since start.", |status| {
         status.failures
     });
+    family(
+        "lifeline_sink_too_old_total",
+        "counter",
+        "Readings older than the sink keeps anything.",
+        |status| status.too_old,
+    );
+    family("lifeline_sink_held", "gauge", "1 while a person has to change something.", |status| {
+        u64::from(status.held)
+    });
+    family("lifeline_sink_batch_max", "gauge", "Readings in one request of the backlog at most.", |status| {
+        u64::try_from(status.batch).unwrap_or(u64::MAX)
+    });
+    page.family("lifeline_sink_errors_total", "counter", "Failed attempts since start, by kind.");
+    for (sink, status) in &sinks {
+        for (kind, count) in &status.kinds {
+            page.sample(&[("sink", sink), ("kind", kind.name())], count);
+        }
+    }
 }
 
 fn flag(on: bool) -> u8 {

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::forward::line_protocol::Lines;
-use crate::forward::sink::{Parcel, Receipt, Refusal, Refused, Sink};
+use crate::forward::sink::{Doubt, Parcel, Receipt, Refusal, Refused, Sink};
+use crate::forward::trouble::Kind;
 
 /// Bytes of a line at most.
 const LINE_MAX: u64 = 64 * 1024;
@@ -32,13 +33,13 @@ impl Folder {
 }
 
 impl Sink for Folder {
-    async fn deliver(&self, parcel: Parcel) -> Result<Receipt, Refusal> {
+    async fn deliver(&self, parcel: Parcel, _: Doubt) -> Result<Receipt, Refusal> {
         let (path, site, turn) = (self.path.clone(), self.site.clone(), Arc::clone(&self.turn));
         let written = tokio::task::spawn_blocking(move || {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             append(&path, &Lines::new(&parcel, &site))
         });
-        let unreachable = |why: String| Refusal::Unreachable { why };
+        let unreachable = |why: String| Refusal::new(Kind::Disk, why);
         let told = |error: io::Error| unreachable(format!("cannot write {}: {error}", self.path.display()));
         let nameless = written.await.map_err(|error| unreachable(error.to_string()))?.map_err(told)?;
         let refused =
@@ -48,6 +49,11 @@ impl Sink for Folder {
 
     async fn keep(&self) {
         std::future::pending().await
+    }
+
+    /// A file refuses no record, so there is none to come again.
+    async fn again(&self, _: Vec<Refused>) -> Result<Receipt, Refusal> {
+        Ok(Receipt::default())
     }
 }
 

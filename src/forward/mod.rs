@@ -13,10 +13,14 @@ pub mod influx;
 pub mod lanes;
 pub mod line_protocol;
 pub mod mqtt;
+pub mod names;
 pub mod payload;
 pub mod probe;
 pub mod sink;
+pub mod tls;
+pub mod trouble;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -27,8 +31,10 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::forward::backoff::Pace;
 use crate::forward::file::Folder;
-use crate::forward::influx::Influx;
-use crate::forward::mqtt::Mqtt;
+use crate::forward::influx::{Address, Influx};
+use crate::forward::mqtt::{Broker, Mqtt};
+use crate::forward::tls::Tls;
+use crate::forward::trouble::Kind;
 use crate::journal::{Progress, Seq};
 
 /// A secret as documents give it; never printed.
@@ -82,6 +88,8 @@ pub enum Api {
     V1 {
         /// Database.
         database: String,
+        /// Retention policy; the database's own when empty.
+        policy: String,
     },
 }
 
@@ -98,23 +106,30 @@ pub enum Target {
         token: Option<Secret>,
         /// User of v1.
         user: Option<String>,
+        /// Files of TLS, for `https`.
+        tls: Tls,
     },
-    /// MQTT 5.
-    Mqtt {
-        /// `host:port`.
-        address: String,
-        /// Client id; default `lifeline-<site>`.
-        client_id: String,
-        /// User name.
-        user: Option<String>,
-        /// Password.
-        password: Option<Secret>,
-    },
+    /// MQTT.
+    Mqtt(Broker),
     /// Line protocol into files of this folder.
     File {
         /// The folder.
         path: PathBuf,
     },
+}
+
+impl Target {
+    /// A database without credentials, and with the system's certificates for `https`.
+    pub fn influx(url: &str, api: Api) -> Self {
+        Self::Influx { url: url.to_owned(), api, token: None, user: None, tls: Tls::default() }
+    }
+}
+
+impl Settings {
+    /// A sink with everything as it is by default.
+    pub fn new(name: &str, target: Target) -> Self {
+        Self { name: name.to_owned(), target, batch_max: 5000, pace: Pace::default() }
+    }
 }
 
 /// Settings of one sink.
@@ -126,6 +141,8 @@ pub struct Settings {
     pub target: Target,
     /// Readings in one request at most.
     pub batch_max: usize,
+    /// How patient it is, and how fast it tries again.
+    pub pace: Pace,
 }
 
 /// What a sink says of itself, for status and metrics.
@@ -141,10 +158,18 @@ pub struct Status {
     pub alarms: u64,
     /// Records set aside because the sink refused them for good.
     pub rejected: u64,
+    /// Readings that are older than the sink keeps anything, and that it dropped.
+    pub too_old: u64,
     /// Commits not delivered yet.
     pub backlog: u64,
     /// Failed attempts since start.
     pub failures: u64,
+    /// The same by kind.
+    pub kinds: BTreeMap<Kind, u64>,
+    /// Nothing goes on until a person changes something: of the whole sink, or of one lane.
+    pub held: bool,
+    /// Readings that one request of the backlog holds at most, by the server's answer times.
+    pub batch: usize,
 }
 
 /// What a sink's task is given; `gateway` spawns [`run`].
@@ -169,16 +194,17 @@ pub struct Ports {
 
 /// Runs one sink until `stop`: alarms first, live next, backlog beside them.
 pub async fn run(settings: Settings, ports: Ports) {
-    let Settings { name, target, batch_max } = settings;
-    let (site, clock, pace) = (ports.site.clone(), Arc::clone(&ports.clock), Pace::default());
+    let Settings { name, target, batch_max, pace } = settings;
+    let (site, clock) = (ports.site.clone(), Arc::clone(&ports.clock));
     let batch_max = batch_max.max(1);
     match target {
-        Target::Influx { url, api, token, user } => {
-            let sink = Influx::new(site, batch_max, (&url, api), (user, token), clock);
+        Target::Influx { url, api, token, user, tls } => {
+            let address = Address { url, api, tls };
+            let sink = Influx::new(site, batch_max, address, (user, token), (pace, clock));
             drive::drive(&sink, &name, batch_max, pace, ports).await;
         }
-        Target::Mqtt { address, client_id, user, password } => {
-            let sink = Mqtt::new(site, (address, client_id), (user, password), clock);
+        Target::Mqtt(broker) => {
+            let sink = Mqtt::new(site, broker, pace, clock);
             drive::drive(&sink, &name, batch_max, pace, ports).await;
         }
         Target::File { path } => {

@@ -8,17 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
-use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Timestamp};
-use crate::forward::influx::Influx;
+use crate::forward::backoff::Pace;
+use crate::forward::influx::{Address, Influx};
 use crate::forward::line_protocol::Lines;
-use crate::forward::mqtt::address;
-use crate::forward::sink::{Receipt, Refusal};
-use crate::forward::{Secret, Settings, Target};
+use crate::forward::mqtt::{Broker, Mqtt};
+use crate::forward::sink::{Doubt, Receipt, Refusal, Refused, Sink};
+use crate::forward::{Settings, Target};
 
 /// Longer than any pause that a person would take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -31,16 +29,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub async fn probe(settings: &Settings, site: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
     let tried = async {
         match &settings.target {
-            Target::Influx { url, api, token, user } => {
+            Target::Influx { url, api, token, user, tls } => {
                 let access = (user.clone(), token.clone());
                 let line = line(site, clock.now());
-                let sink = Influx::new(site.to_owned(), 1, (url, api.clone()), access, clock);
-                sink.write(&line).await.map_err(worded).and_then(taken)
+                let address = Address { url: url.clone(), api: api.clone(), tls: tls.clone() };
+                let sink = Influx::new(site.to_owned(), 1, address, access, (settings.pace, clock));
+                sink.write(&line, Doubt::None).await.map_err(worded).and_then(taken)
             }
-            Target::Mqtt { address, client_id, user, password } => {
-                let own = if client_id.is_empty() { format!("lifeline-{site}") } else { client_id.clone() };
-                broker(address, &format!("{own}-check"), (user.as_ref(), password.as_ref()), site).await
-            }
+            Target::Mqtt(to) => broker(to, settings.pace, site, clock).await,
             Target::File { path } => folder(path),
         }
     };
@@ -60,44 +56,30 @@ fn taken(receipt: Receipt) -> Result<(), String> {
 
 fn worded(refusal: Refusal) -> String {
     match refusal {
-        Refusal::Unreachable { why } => format!("cannot be reached: {why}"),
+        Refusal::Unreachable { why, .. } => format!("cannot be reached: {why}"),
         Refusal::Busy { why, .. } => format!("takes nothing now: {why}"),
-        Refusal::Denied { why } | Refusal::Unfit { why } => format!("refuses: {why}"),
+        Refusal::Denied { why, .. } | Refusal::Unfit { why } => format!("refuses: {why}"),
     }
 }
 
-async fn broker(
-    to: &str,
-    client_id: &str,
-    (user, password): (Option<&String>, Option<&Secret>),
-    site: &str,
-) -> Result<(), String> {
-    let (host, port) = address(to)?;
-    let mut options = MqttOptions::new(client_id.to_owned(), host, port);
-    options.set_clean_start(true).set_connection_timeout(PATIENCE.as_secs());
-    if let Some(user) = user {
-        options.set_credentials(user, password.map(Secret::read).transpose()?.unwrap_or_default());
-    }
-    let (client, mut events) = AsyncClient::new(options, 4);
+async fn broker(broker: &Broker, pace: Pace, site: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
+    let own = if broker.client_id.is_empty() { format!("lifeline-{site}") } else { broker.client_id.clone() };
+    let client_id = format!("{own}-check");
+    let sink = Mqtt::new(site.to_owned(), Broker { client_id, ..broker.clone() }, pace, clock).quiet();
     let topic = format!("lifeline/{site}/check");
-    client
-        .try_publish(topic.clone(), QoS::AtLeastOnce, false, r#"{"check":true}"#)
-        .map_err(|error| error.to_string())?;
-    loop {
-        match events.poll().await {
-            Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                let answer = match ack.reason {
-                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
-                    reason => Err(format!("refuses messages on {topic}: {reason:?}")),
-                };
-                // Said goodbye, the broker frees the session at once.
-                let _ = client.try_disconnect();
-                let _ = timeout(Duration::from_secs(1), events.poll()).await;
-                return answer;
-            }
-            Ok(_) => {}
-            Err(error) => return Err(format!("cannot be reached: {error}")),
-        }
+    let message = Refused::message(1, &topic, r#"{"check":true}"#, "");
+    let sent = async {
+        let receipt = sink.again(vec![message]).await.map_err(worded)?;
+        let answer = taken(receipt).map_err(|why| format!("refuses messages on {topic}: {why}"));
+        // Said goodbye, the broker frees the session at once.
+        let _ = timeout(Duration::from_secs(1), sink.close()).await;
+        answer
+    };
+    let mut sent = std::pin::pin!(sent);
+    tokio::select! {
+        biased;
+        answer = &mut sent => answer,
+        () = sink.keep() => sent.await,
     }
 }
 

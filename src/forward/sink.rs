@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::alarm::Transition;
 use crate::clock::Timestamp;
+use crate::forward::trouble::Kind;
 use crate::journal::Stored;
 
 /// A transition with its number and a time that is unique within its rule.
@@ -73,19 +74,34 @@ impl Parcel {
 pub struct Refused {
     /// Readings or transitions in it.
     pub records: u64,
-    /// The record as sent, cut to [`Refused::TEXT_MAX`] bytes.
+    /// Where to, when the record's text does not say it: a topic.
+    pub place: String,
+    /// The record as sent.
     pub what: String,
-    /// The answer, cut likewise.
+    /// The answer, cut to [`Refused::TEXT_MAX`] bytes.
     pub why: String,
+    /// It is older than the other side keeps anything: no fault of the record, and not worth keeping.
+    pub too_old: bool,
 }
 
 impl Refused {
     /// Bytes of text kept for the log.
     pub const TEXT_MAX: usize = 512;
 
-    /// A refusal, its texts cut.
+    /// A refusal of a record whose text says where it goes.
     pub fn new(records: u64, what: &str, why: &str) -> Self {
-        Self { records, what: cut(what).to_owned(), why: cut(why).to_owned() }
+        let (what, why) = (what.to_owned(), cut(why).to_owned());
+        Self { records, place: String::new(), what, why, too_old: false }
+    }
+
+    /// A refusal of a message to this topic.
+    pub fn message(records: u64, topic: &str, payload: &str, why: &str) -> Self {
+        Self { place: topic.to_owned(), ..Self::new(records, payload, why) }
+    }
+
+    /// A refusal of a line for its age.
+    pub fn too_old(what: &str, why: &str) -> Self {
+        Self { too_old: true, ..Self::new(1, what, why) }
     }
 }
 
@@ -107,11 +123,15 @@ pub struct Receipt {
 pub enum Refusal {
     /// No usable answer: the whole sink waits, with backoff.
     Unreachable {
+        /// What kind of trouble.
+        kind: Kind,
         /// In words.
         why: String,
     },
     /// An answer that says "not now": the whole sink waits, with backoff.
     Busy {
+        /// What kind of trouble.
+        kind: Kind,
         /// In words.
         why: String,
         /// The pause that the server asks for.
@@ -119,6 +139,8 @@ pub enum Refusal {
     },
     /// A person has to change something before anything is taken (credentials, database): the whole sink waits.
     Denied {
+        /// What kind of trouble.
+        kind: Kind,
         /// In words.
         why: String,
     },
@@ -129,14 +151,42 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// A refusal by what is known of it: held where a person has to act, else tried again.
+    pub fn new(kind: Kind, why: impl Into<String>) -> Self {
+        let why = why.into();
+        if kind.needs_a_person() { Self::Denied { kind, why } } else { Self::Unreachable { kind, why } }
+    }
+}
+
+/// What the lanes think of a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Nothing special.
+    None,
+    /// The server failed at this parcel for a long time and took others meanwhile: its "cannot now" means one of these records.
+    Poison,
+}
+
 /// Where influx, mqtt and file differ.
 pub trait Sink: Send + Sync {
     /// Delivers the parcel. Called for several lanes at once.
     ///
     /// # Errors
     /// Nothing of the parcel may be taken for delivered; a repeat is harmless.
-    fn deliver(&self, parcel: Parcel) -> impl Future<Output = Result<Receipt, Refusal>> + Send;
+    fn deliver(&self, parcel: Parcel, doubt: Doubt) -> impl Future<Output = Result<Receipt, Refusal>> + Send;
 
     /// Keeps up what the sink needs between parcels (a connection); never ends.
     fn keep(&self) -> impl Future<Output = ()> + Send;
+
+    /// Says goodbye; what [`Sink::keep`] keeps is still being kept meanwhile.
+    fn close(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// Delivers records that were refused before, as they were sent then.
+    ///
+    /// # Errors
+    /// None of them may be taken for delivered.
+    fn again(&self, records: Vec<Refused>) -> impl Future<Output = Result<Receipt, Refusal>> + Send;
 }

@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use crate::clock::Trust;
 use crate::diagnostic::Place;
+use crate::forward::backoff::Pace;
+use crate::forward::mqtt::Broker;
+use crate::forward::mqtt::packet::Version;
+use crate::forward::tls::Tls;
 use crate::forward::{self, Api, Secret, Target};
 use crate::journal;
 use crate::site::section::{Section, nearest};
@@ -171,7 +175,7 @@ fn sink(section: &Section<'_>) -> Option<forward::Settings> {
         }
     };
     section.finish();
-    Some(forward::Settings { name: name?, target: target?, batch_max })
+    Some(forward::Settings { name: name?, target: target?, batch_max, pace: Pace::default() })
 }
 
 /// What can be said of a sink whose kind is unknown: its secrets are none of the document's in any kind.
@@ -209,34 +213,78 @@ fn influx(section: &Section<'_>) -> Option<Target> {
     let v1 = section.word("api", &["v1", "v2"]) == Some("v1");
     let (token, user) = (secret(section, "token"), section.text("user"));
     let api = if v1 {
-        Api::V1 { database: section.need("database", section.text("database"))? }
+        Api::V1 {
+            database: section.need("database", section.text("database"))?,
+            policy: section.text("policy").unwrap_or_default(),
+        }
     } else {
         Api::V2 {
             org: section.text("org").unwrap_or_default(),
             bucket: section.need("bucket", section.text("bucket"))?,
         }
     };
-    Some(Target::Influx { url: url.trim_end_matches('/').to_owned(), api, token, user })
+    let tls = tls(section).unwrap_or_default();
+    Some(Target::Influx { url: url.trim_end_matches('/').to_owned(), api, token, user, tls })
 }
 
 fn mqtt(section: &Section<'_>) -> Option<Target> {
     let url = url(section)?;
-    let address = url.strip_prefix("mqtt://").unwrap_or(&url).to_owned();
+    let secure = url.strip_prefix("mqtts://");
+    let address = secure.or(url.strip_prefix("mqtt://")).unwrap_or(&url).to_owned();
     if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
         section.error(
             "url",
             "bad-url",
             format!("`{url}` is not host and port"),
-            Some("such as mqtt://127.0.0.1:1883".to_owned()),
+            Some("such as mqtt://127.0.0.1:1883, or mqtts://broker.example:8883 with TLS".to_owned()),
         );
     }
     let client_id = section.text("client_id").unwrap_or_default();
-    Some(Target::Mqtt {
+    let version = match section.word("version", &["5", "3.1.1"]) {
+        Some("3.1.1") => Version::V311,
+        _ => Version::V5,
+    };
+    let files = tls(section);
+    if files.is_some() && secure.is_none() {
+        let help = Some("write mqtts://HOST:8883".to_owned());
+        section.error("url", "bad-url", "`tls` is set and the address is one without TLS", help);
+    }
+    Some(Target::Mqtt(Broker {
         address,
+        version,
         client_id,
         user: section.text("user"),
         password: secret(section, "password"),
-    })
+        tls: secure.map(|_| files.unwrap_or_default()),
+    }))
+}
+
+/// Whom to trust, and who we are.
+fn tls(section: &Section<'_>) -> Option<Tls> {
+    let found = section.section("tls")?;
+    let path = |key| found.text(key).map(PathBuf::from);
+    let ca = path("ca");
+    let identity = match (path("certificate"), path("key")) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (certificate, _) => {
+            let missing = if certificate.is_some() { "key" } else { "certificate" };
+            let help = Some("a certificate and its private key belong together, each a PEM file".to_owned());
+            found.error(missing, "missing-key", format!("`{missing}` is missing"), help);
+            None
+        }
+    };
+    let identity_files =
+        identity.iter().flat_map(|(certificate, key)| [("certificate", certificate), ("key", key)]);
+    for (key, file) in ca.iter().map(|file| ("ca", file)).chain(identity_files) {
+        if !file.exists() {
+            let text =
+                format!("there is no file {} here; it must be there when the gateway starts", file.display());
+            found.warning(key, "missing-secret", text, None);
+        }
+    }
+    found.finish();
+    Some(Tls { ca, identity })
 }
 
 fn secret(section: &Section<'_>, key: &'static str) -> Option<Secret> {

@@ -105,7 +105,7 @@ impl Feed {
             clock: Arc::new(SystemClock::new()),
             stop: stopped,
         };
-        let settings = Settings { name: "sink".into(), target, batch_max: 500 };
+        let settings = Settings { batch_max: 500, ..Settings::new("sink", target) };
         #[expect(clippy::disallowed_methods, reason = "the test stands in for the gateway")]
         let task = tokio::spawn(run(settings, ports));
         Running { task, stop, status, reports }

@@ -25,8 +25,8 @@ async fn every_committed_record_arrives_once() {
     server.start();
     let port = server.port;
     query(port, "", "CREATE DATABASE telemetry");
-    let api = Api::V1 { database: "telemetry".into() };
-    let target = Target::Influx { url: format!("http://127.0.0.1:{port}"), api, token: None, user: None };
+    let api = Api::V1 { database: "telemetry".into(), policy: String::new() };
+    let target = Target::influx(&format!("http://127.0.0.1:{port}"), api);
     let story = through_an_outage(&mut server, Server::kill, target).await;
     let answer = query(port, "telemetry", "SELECT value FROM gas_pressure GROUP BY point");
     let mut found = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lifeline_gateway::forward::Target;
+use lifeline_gateway::forward::mqtt::Broker;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
@@ -34,7 +35,7 @@ async fn every_committed_record_arrives_and_live_before_the_backlog() {
     let subscriber = tokio::spawn(listen(server.port, Arc::clone(&heard)));
     sleep(Duration::from_millis(300)).await;
     let address = format!("127.0.0.1:{}", server.port);
-    let target = Target::Mqtt { address, client_id: "lifeline-nanan-01".into(), user: None, password: None };
+    let target = Target::Mqtt(Broker::at(&address));
     let story = through_an_outage(&mut server, Server::kill, target).await;
     sleep(Duration::from_millis(500)).await;
     subscriber.abort();
@@ -78,7 +79,7 @@ async fn a_broker_with_small_packets_gets_small_messages() {
     server.start();
     let mut feed = Feed::new();
     let address = format!("127.0.0.1:{}", server.port);
-    let target = Target::Mqtt { address, client_id: "lifeline-nanan-01".into(), user: None, password: None };
+    let target = Target::Mqtt(Broker::at(&address));
     let sink = feed.sink(target);
     feed.load(Duration::from_secs(1)).await;
     let readings = u64::try_from(wanted(&feed).len()).unwrap();

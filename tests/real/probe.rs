@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lifeline_gateway::clock::SystemClock;
+use lifeline_gateway::forward::mqtt::Broker;
 use lifeline_gateway::forward::probe::probe;
 use lifeline_gateway::forward::{Api, Settings, Target};
 
 use crate::server::{Server, get};
 
 async fn probed(target: Target) -> Result<(), String> {
-    let settings = Settings { name: "sink".into(), target, batch_max: 100 };
+    let settings = Settings { batch_max: 100, ..Settings::new("sink", target) };
     probe(&settings, "nanan-01", Arc::new(SystemClock::new())).await
 }
 
@@ -27,7 +28,7 @@ async fn a_database_takes_the_line_and_an_absent_one_is_told_of() {
     server.start();
     let url = format!("http://127.0.0.1:{}", server.port);
     let api = Api::V2 { org: "district".into(), bucket: "telemetry".into() };
-    let target = Target::Influx { url, api, token: None, user: None };
+    let target = Target::influx(&url, api);
     assert_eq!(probed(target.clone()).await, Ok(()));
     get(server.port, "/internal/force_flush");
     let found = get(server.port, "/api/v1/export?match[]=lifeline_check_value&start=0&end=4102444800");
@@ -51,8 +52,7 @@ async fn a_broker_takes_the_message_where_it_may() {
         let Some(mut server) = Server::new("mosquitto", arguments) else { return };
         server.start();
         let address = format!("127.0.0.1:{}", server.port);
-        let found =
-            probed(Target::Mqtt { address, client_id: String::new(), user: None, password: None }).await;
+        let found = probed(Target::Mqtt(Broker::at(&address))).await;
         assert_eq!(found.is_ok(), want, "{rule}: {found:?}");
         assert!(
             found.is_ok()

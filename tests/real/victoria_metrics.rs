@@ -23,7 +23,7 @@ async fn every_committed_record_arrives_once() {
     server.start();
     let url = format!("http://127.0.0.1:{}", server.port);
     let api = Api::V2 { org: "district".into(), bucket: "telemetry".into() };
-    let target = Target::Influx { url, api, token: None, user: None };
+    let target = Target::influx(&url, api);
     let story = through_an_outage(&mut server, Server::terminate, target).await;
     get(server.port, "/internal/force_flush");
     let found = export(server.port, "gas_pressure_value");

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::forward::backoff::Pace;
 use crate::forward::lanes::{Job, Lane, Lanes, Outcome};
-use crate::forward::sink::{Parcel, Refusal, Refused, Sink, told};
+use crate::forward::sink::{Doubt, Parcel, Refusal, Refused, Sink, cut, told};
+use crate::forward::trouble::Kind;
 use crate::forward::{Ports, Status};
 use crate::journal::{Reader, Seq, Span};
 use crate::loss::Loss;
@@ -38,6 +39,8 @@ struct Flight {
     records: u64,
     damaged: u64,
     refused: Vec<Refused>,
+    /// How long the sink took.
+    took: Duration,
 }
 
 type Slot<'a> = Option<Pin<Box<dyn Future<Output = Flight> + Send + 'a>>>;
@@ -53,17 +56,19 @@ pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, 
     let newest = newest(&reader, *ports.committed.borrow_and_update());
     let mut lanes = Lanes::new(ports.progress.clone(), newest, pace, seed());
     let mut slots: [Slot<'_>; 3] = Default::default();
-    let mut keep = pin!(keep(sink));
+    let mut keep = pin!(sink.keep());
+    let mut kept = true;
     let mut report_at = now();
     loop {
         while let Some(job) = lanes.take(now()) {
             let max = if job.lane() == Lane::Alarms { ALARMS_MAX } else { batch_max };
-            let flight = fly(sink, &reader, job, lanes.limit(job.lane(), max));
+            let (max, doubt) = (lanes.limit(job.lane(), max), lanes.doubt(job.lane(), now()));
+            let flight = fly(sink, &reader, job, max, doubt);
             if let Some(slot) = slots.get_mut(job.lane().place()) {
                 *slot = Some(Box::pin(flight));
             }
         }
-        show(&lanes, &ports);
+        show(&lanes, batch_max, &ports);
         let (wake, report) = (lanes.wake(now()), lanes.moved());
         tokio::select! {
             biased;
@@ -74,20 +79,23 @@ pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, 
             }
             flight = landed(&mut slots) => land(&mut lanes, flight, name, &ports),
             newest = next_commit(&mut ports.committed) => lanes.committed(newest),
-            () = &mut keep => {}
+            () = &mut keep, if kept => kept = false,
             () = sleep_until(wake.unwrap_or(report_at)), if wake.is_some() => {}
         }
     }
+    // What it keeps is still kept while it says goodbye.
+    let goodbye = async {
+        tokio::select! {
+            biased;
+            () = sink.close() => {}
+            () = &mut keep, if kept => {}
+        }
+    };
+    let _ = timeout(LAST_WORD, goodbye).await;
     if let Some(progress) = lanes.take_moved() {
         // A full queue at the end costs a repeat after the next start, nothing else.
         let _ = timeout(LAST_WORD, ports.confirmed.send((name.to_owned(), progress))).await;
     }
-}
-
-/// What the sink keeps up, without an end.
-async fn keep<S: Sink>(sink: &S) {
-    sink.keep().await;
-    std::future::pending().await
 }
 
 /// Resolves when `stop` turns true or its owner is gone.
@@ -140,6 +148,9 @@ async fn landed(slots: &mut [Slot<'_>; 3]) -> Flight {
 fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports) {
     let lane = flight.job.lane();
     let failed = matches!(flight.outcome, Outcome::Failed(_));
+    if flight.records > 0 {
+        lanes.took(lane, flight.took);
+    }
     let moved = lanes.done(flight.job, flight.outcome, now());
     if !moved {
         let why = lanes.trouble().unwrap_or_default();
@@ -147,27 +158,38 @@ fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports) {
         return;
     }
     for refused in &flight.refused {
-        let loss = Loss::RejectedRecord.name();
-        tracing::error!(sink = name, loss, count = refused.records, record = refused.what, why = refused.why);
+        let loss = if refused.too_old { "too_old" } else { Loss::RejectedRecord.name() };
+        let (record, why) = (cut(&refused.what), &refused.why);
+        tracing::error!(sink = name, loss, count = refused.records, record, why);
     }
     if flight.damaged > 0 {
         tracing::error!(sink = name, loss = Loss::DamagedRecord.name(), count = flight.damaged);
     }
-    let rejected = flight.refused.iter().fold(0_u64, |sum, refused| sum.saturating_add(refused.records));
-    let delivered = flight.records.saturating_sub(rejected);
+    let count = |old: bool| {
+        let of = flight.refused.iter().filter(|refused| refused.too_old == old);
+        of.fold(0_u64, |sum, refused| sum.saturating_add(refused.records))
+    };
+    let (rejected, too_old) = (count(false), count(true));
+    let delivered = flight.records.saturating_sub(rejected).saturating_sub(too_old);
     let mut status = status(ports);
     status.up |= flight.records > 0;
     status.rejected = status.rejected.saturating_add(rejected);
+    status.too_old = status.too_old.saturating_add(too_old);
     let count = if lane == Lane::Alarms { &mut status.alarms } else { &mut status.readings };
     *count = count.saturating_add(delivered);
 }
 
-fn show(lanes: &Lanes, ports: &Ports) {
+fn show(lanes: &Lanes, batch_max: usize, ports: &Ports) {
     let mut status = status(ports);
     status.up &= lanes.up();
     status.trouble = lanes.trouble();
     status.backlog = lanes.backlog();
-    status.failures = lanes.failures();
+    status.failures = lanes.kinds().values().fold(0, |sum, count| sum.saturating_add(*count));
+    if status.kinds != *lanes.kinds() {
+        status.kinds.clone_from(lanes.kinds());
+    }
+    status.held = lanes.held();
+    status.batch = lanes.limit(Lane::Backlog, batch_max);
 }
 
 fn status(ports: &Ports) -> std::sync::MutexGuard<'_, Status> {
@@ -184,25 +206,35 @@ fn hand_on(lanes: &mut Lanes, name: &str, ports: &Ports) {
 }
 
 /// Reads the job's page and delivers it.
-async fn fly<S: Sink>(sink: &S, reader: &Arc<Reader>, job: Job, max: usize) -> Flight {
+async fn fly<S: Sink>(sink: &S, reader: &Arc<Reader>, job: Job, max: usize, doubt: Doubt) -> Flight {
     let page = match page(Arc::clone(reader), job, max).await {
         Ok(page) => page,
         Err(why) => {
-            let outcome = Outcome::Failed(Refusal::Unreachable { why });
-            return Flight { job, outcome, records: 0, damaged: 0, refused: Vec::new() };
+            let outcome = Outcome::Failed(Refusal::new(Kind::Disk, why));
+            return Flight {
+                job,
+                outcome,
+                records: 0,
+                damaged: 0,
+                refused: Vec::new(),
+                took: Duration::ZERO,
+            };
         }
     };
     let Page { parcel, reached, more, damaged } = page;
     let records = parcel.records();
-    let answer = if records == 0 { Ok(Default::default()) } else { sink.deliver(parcel).await };
+    let sent = now();
+    let answer = if records == 0 { Ok(Default::default()) } else { sink.deliver(parcel, doubt).await };
+    let took = now().saturating_duration_since(sent);
     let (outcome, refused) = match answer {
         Ok(receipt) => {
-            let refused = receipt.refused.iter().fold(0_u64, |sum, one| sum.saturating_add(one.records));
+            let poison = receipt.refused.iter().filter(|one| !one.too_old);
+            let refused = poison.fold(0_u64, |sum, one| sum.saturating_add(one.records));
             (Outcome::Done { reached, more, records, refused }, receipt.refused)
         }
         Err(refusal) => (Outcome::Failed(refusal), Vec::new()),
     };
-    Flight { job, outcome, records, damaged, refused }
+    Flight { job, outcome, records, damaged, refused, took }
 }
 
 struct Page {

@@ -35,11 +35,11 @@ impl Paper {
 }
 
 impl Sink for Paper {
-    async fn deliver(&self, parcel: Parcel) -> Result<Receipt, Refusal> {
+    async fn deliver(&self, parcel: Parcel, _: Doubt) -> Result<Receipt, Refusal> {
         *self.attempts.lock().unwrap() += 1;
         tokio::time::sleep(self.delay).await;
         if *self.down.lock().unwrap() {
-            return Err(Refusal::Unreachable { why: "down".to_owned() });
+            return Err(Refusal::new(crate::forward::trouble::Kind::Timeout, "down"));
         }
         let mut got = self.got.lock().unwrap();
         match parcel {
@@ -53,6 +53,10 @@ impl Sink for Paper {
     }
 
     async fn keep(&self) {}
+
+    async fn again(&self, _: Vec<Refused>) -> Result<Receipt, Refusal> {
+        Ok(Receipt::default())
+    }
 }
 
 /// A journal, its writer's side of the ports, and the sink's status.

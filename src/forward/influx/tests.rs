@@ -11,6 +11,9 @@ fn class(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Taken => "taken",
         Verdict::Refused(_) => "refused",
+        Verdict::TooOld(_) => "too old",
+        Verdict::Lines(..) => "lines",
+        Verdict::TooLarge(_) => "too large",
         Verdict::Failed(Refusal::Busy { .. }) => "busy",
         Verdict::Failed(Refusal::Denied { .. }) => "denied",
         Verdict::Failed(Refusal::Unreachable { .. }) => "unreachable",
@@ -32,7 +35,20 @@ fn answers() {
         (401, "", "denied"),
         (403, "", "denied"),
         (404, "bucket not found", "denied"),
-        (413, "", "refused"),
+        (413, "", "too large"),
+        (400, r#"{"error":"partial write: points beyond retention policy dropped=3"}"#, "too old"),
+        (400, r#"{"error":"partial write: points beyond retention policy dropped=1"}"#, "refused"),
+        (400, r#"{"error":"partial write of line protocol occurred","data":[{"line_number":2}]}"#, "lines"),
+        (400, r#"{"data":[{"line_number":9}]}"#, "refused"),
+        (
+            400,
+            r#"{"error":"partial write: max-series-per-database limit exceeded: (1) dropped=1"}"#,
+            "denied",
+        ),
+        (405, "", "denied"),
+        (407, "", "denied"),
+        (408, "", "busy"),
+        (415, "", "denied"),
         (422, "", "refused"),
         (429, "", "busy"),
         (500, "", "busy"),
@@ -42,7 +58,7 @@ fn answers() {
         (999, "", "unreachable"),
     ];
     for (status, body, expected) in table {
-        assert_eq!(class(&judge(status, None, body)), expected, "{status} {body}");
+        assert_eq!(class(&judge(status, None, body, 3)), expected, "{status} {body}");
     }
 }
 
@@ -105,15 +121,21 @@ fn lines(count: usize) -> Lines {
     lines
 }
 
+fn sink(url: &str, api: Api, batch_max: usize, access: (Option<String>, Option<Secret>)) -> Influx {
+    let address = Address { url: url.to_owned(), api, tls: Tls::default() };
+    let clock = Arc::new(SystemClock::new());
+    Influx::new("nanan-01".into(), batch_max, address, access, (Pace::default(), clock))
+}
+
 /// What became of `count` lines, and the values that were taken, in order.
 async fn written(count: usize, answer: impl Fn(&str) -> String) -> (Result<Receipt, Refusal>, Vec<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let api = Api::V2 { org: "district".into(), bucket: "telemetry".into() };
-    let sink = Influx::new("nanan-01".into(), 64, (&url, api), (None, None), Arc::new(SystemClock::new()));
+    let sink = sink(&url, api, 64, (None, None));
     let bodies = Mutex::new(Vec::new());
     let receipt = tokio::select! {
-        receipt = async { sink.write(&lines(count)).await } => receipt,
+        receipt = async { sink.write(&lines(count), Doubt::None).await } => receipt,
         () = serve(listener, answer, &bodies) => unreachable!(),
     };
     let taken = bodies.into_inner().unwrap().concat();
@@ -152,7 +174,7 @@ async fn a_schema_that_fits_nothing_gives_nothing_up() {
 #[tokio::test]
 async fn an_endless_answer_is_cut_and_a_pause_is_heeded() {
     let (receipt, _) = written(1, |_| format!("503|Retry-After: 120\r\n|{}", "x".repeat(1 << 20))).await;
-    let Err(Refusal::Busy { why, after }) = receipt else { panic!("{receipt:?}") };
+    let Err(Refusal::Busy { why, after, .. }) = receipt else { panic!("{receipt:?}") };
     assert_eq!(after, Some(Duration::from_secs(120)));
     assert!(why.len() < 600);
 }
@@ -163,31 +185,30 @@ async fn nobody_there_and_half_an_answer_are_no_receipts() {
     assert!(matches!(receipt, Err(Refusal::Unreachable { .. })), "{receipt:?}");
     let (receipt, _) = written(1, |_| "not http".to_owned()).await;
     assert!(matches!(receipt, Err(Refusal::Unreachable { .. })), "{receipt:?}");
-    let api = Api::V1 { database: "telemetry".into() };
-    let clock = Arc::new(SystemClock::new());
-    let sink = Influx::new("nanan-01".into(), 10, ("http://u:secret@127.0.0.1:1", api), (None, None), clock);
-    let Err(Refusal::Unreachable { why }) = sink.write(&lines(1)).await else { panic!("port 1 answers") };
+    let api = Api::V1 { database: "telemetry".into(), policy: String::new() };
+    let sink = sink("http://u:secret@127.0.0.1:1", api, 10, (None, None));
+    let answer = sink.write(&lines(1), Doubt::None).await;
+    let Err(Refusal::Unreachable { kind: Kind::Refused, why }) = answer else { panic!("{answer:?}") };
     assert!(!why.contains("secret") && why.contains("refused"), "{why}");
 }
 
 #[test]
 fn requests_carry_credentials_and_addresses() {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let token = std::env::temp_dir().join(format!("lifeline-token-{}", std::process::id()));
     std::fs::write(&token, "s3cret\n").unwrap();
     let secret = Some(Secret::File(token.clone()));
     let api = Api::V2 { org: "南岸".into(), bucket: "a b".into() };
-    let sink = Influx::new("x".into(), 10, ("http://h:1/", api), (None, secret.clone()), Arc::clone(&clock));
-    let request = sink.request("a").unwrap().build().unwrap();
+    let told = sink("http://h:1/", api, 10, (None, secret.clone()));
+    let request = told.request("a").unwrap().build().unwrap();
     let url = "http://h:1/api/v2/write?org=%E5%8D%97%E5%B2%B8&bucket=a+b&precision=ms";
     assert_eq!(request.url().as_str(), url);
     assert_eq!(request.headers()[AUTHORIZATION], "Token s3cret");
     assert!(!format!("{request:?}").contains("s3cret"));
-    let api = Api::V1 { database: "t".into() };
-    let sink = Influx::new("x".into(), 10, ("http://h:1", api), (Some("u".into()), secret), clock);
-    let request = sink.request("a").unwrap().build().unwrap();
-    assert_eq!(request.url().as_str(), "http://h:1/write?db=t&precision=ms");
+    let api = Api::V1 { database: "t".into(), policy: "a week".into() };
+    let told = sink("http://h:1", api, 10, (Some("u".into()), secret));
+    let request = told.request("a").unwrap().build().unwrap();
+    assert_eq!(request.url().as_str(), "http://h:1/write?db=t&precision=ms&rp=a+week");
     assert_eq!(request.headers()[AUTHORIZATION], "Basic dTpzM2NyZXQ=");
     std::fs::remove_file(token).unwrap();
-    assert!(matches!(sink.request("a"), Err(why) if why.contains("cannot read")));
+    assert!(matches!(told.request("a"), Err(why) if why.contains("cannot read")));
 }

@@ -5,11 +5,15 @@
 //! delivered; after an outage the newest commit is asked for before any older one.
 //! Source: DESIGN promises 2, 3, 4 and section 9.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::forward::backoff::{Backoff, Pace};
 use crate::forward::gaps::{add, remove};
-use crate::forward::sink::Refusal;
+use crate::forward::sink::{Doubt, Refusal};
+use crate::forward::trouble::Kind;
 use crate::journal::{Progress, Seq, Span};
 
 /// Commits that the live lane may be behind before it leaves them to the backlog.
@@ -22,6 +26,11 @@ const REFUSED_FROM: u64 = 4;
 const SHRINK_FROM: u32 = 3;
 /// A request shrinks to this power of a half at most.
 const SHRINK_MAX: u32 = 10;
+/// Quick answers in a row after which a lane's requests grow again.
+const GROW_FROM: u32 = 4;
+/// Failures of one lane in a row, and for how long, while another lane's requests are taken, after which a record of its is the cause.
+const SUSPECT_FROM: u32 = 10;
+const SUSPECT_AFTER: Duration = Duration::from_secs(600);
 
 /// One of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +120,14 @@ struct Post {
     failures: u32,
     /// Requests refused as a whole, in a row.
     refused: u32,
+    /// Since the first of the failures in a row.
+    failing: Option<Instant>,
+    /// Another lane's request was taken since then.
+    alone: bool,
+    /// Requests hold the configured most, halved so often.
+    halvings: u32,
+    /// Quick answers in a row since the last change of that.
+    quick: u32,
 }
 
 /// The sink as a whole does not take anything.
@@ -119,6 +136,8 @@ struct Outage {
     until: Instant,
     why: String,
     attempts: u32,
+    /// A person has to change something.
+    held: bool,
     /// The lane that asks next; moves on when the server answers, so that one lane's poison cannot starve the others.
     turn: usize,
 }
@@ -139,7 +158,7 @@ pub struct Lanes {
     /// A live request has been delivered since the last outage.
     fresh: bool,
     moved: bool,
-    failures: u64,
+    kinds: BTreeMap<Kind, u64>,
 }
 
 impl Lanes {
@@ -163,7 +182,7 @@ impl Lanes {
             jump: false,
             fresh: false,
             moved: false,
-            failures: 0,
+            kinds: BTreeMap::new(),
         };
         lanes.leave_to_backlog(newest);
         lanes
@@ -199,9 +218,34 @@ impl Lanes {
 
     /// How many readings (or transitions) the lane's next request may hold, given the configured most.
     pub fn limit(&self, lane: Lane, batch_max: usize) -> usize {
-        let failures = self.posts.get(lane.place()).map_or(0, |post| post.failures);
-        let halvings = failures.saturating_sub(SHRINK_FROM.saturating_sub(1)).min(SHRINK_MAX);
-        (batch_max >> halvings).max(1)
+        let halvings = self.posts.get(lane.place()).map_or(0, |post| post.halvings);
+        (batch_max >> halvings.min(SHRINK_MAX)).max(1)
+    }
+
+    /// Whether the lane's request is what the server cannot take, and not the moment.
+    pub fn doubt(&self, lane: Lane, now: Instant) -> Doubt {
+        let suspect = self.posts.get(lane.place()).is_some_and(|post| {
+            let long =
+                post.failing.is_some_and(|since| SUSPECT_AFTER <= now.saturating_duration_since(since));
+            post.failures >= SUSPECT_FROM && post.alone && long
+        });
+        if suspect { Doubt::Poison } else { Doubt::None }
+    }
+
+    /// Tells how long a request of the lane took: one that comes near the limit of time is too large for this server and this
+    /// network, and several quick ones may become larger again.
+    pub fn took(&mut self, lane: Lane, span: Duration) {
+        let most = self.backoff.pace.request;
+        let post = self.post(lane);
+        if span > most / 3 {
+            post.halvings = post.halvings.saturating_add(1).min(SHRINK_MAX);
+            post.quick = 0;
+        } else if span < most / 12 && post.halvings > 0 {
+            post.quick = post.quick.saturating_add(1);
+            if post.quick >= GROW_FROM {
+                (post.halvings, post.quick) = (post.halvings.saturating_sub(1), 0);
+            }
+        }
     }
 
     /// Takes the end of a job. `true` when progress moved over it: only then are its records delivered or set aside.
@@ -276,9 +320,15 @@ impl Lanes {
         self.outage.is_none()
     }
 
-    /// Failed requests so far.
-    pub const fn failures(&self) -> u64 {
-        self.failures
+    /// Whether nothing goes on until a person changes something: of the whole sink, or of one lane.
+    pub fn held(&self) -> bool {
+        self.outage.as_ref().is_some_and(|outage| outage.held)
+            || self.posts.iter().any(|post| post.until.is_some())
+    }
+
+    /// Failed requests so far, by kind.
+    pub const fn kinds(&self) -> &BTreeMap<Kind, u64> {
+        &self.kinds
     }
 
     fn post(&mut self, lane: Lane) -> &mut Post {
@@ -343,7 +393,13 @@ impl Lanes {
             }
         }
         let post = self.post(job.lane());
-        (post.until, post.trouble, post.failures) = (None, None, 0);
+        (post.until, post.trouble, post.failures, post.failing, post.alone) = (None, None, 0, None, false);
+        if records > 0 {
+            for other in Lane::ALL.into_iter().filter(|lane| *lane != job.lane()) {
+                let other = self.post(other);
+                other.alone |= other.failing.is_some();
+            }
+        }
     }
 
     /// Counts refusals of whole requests; `true` when this one should not be believed to be poison.
@@ -360,33 +416,49 @@ impl Lanes {
         half && (records >= REFUSED_FROM || post.refused > REFUSED_ROW)
     }
 
+    fn count(&mut self, kind: Kind) {
+        let count = self.kinds.entry(kind).or_default();
+        *count = count.saturating_add(1);
+    }
+
     fn hold(&mut self, lane: Lane, why: String, now: Instant) {
         let until = now.checked_add(self.backoff.pace.hold);
         let post = self.post(lane);
         (post.until, post.trouble) = (until, Some(why));
         self.jump |= lane == Lane::Live;
-        self.failures = self.failures.saturating_add(1);
+        self.count(Kind::Misfit);
     }
 
     fn failed(&mut self, lane: Lane, refusal: Refusal, now: Instant) {
         let post = self.post(lane);
         post.failures = post.failures.saturating_add(1);
-        let (why, asked, answered) = match refusal {
+        post.failing.get_or_insert(now);
+        if post.failures >= SHRINK_FROM {
+            (post.halvings, post.quick) = (post.halvings.saturating_add(1).min(SHRINK_MAX), 0);
+        }
+        let (kind, why, asked, answered) = match refusal {
             Refusal::Unfit { why } => {
                 self.outage = None;
                 return self.hold(lane, why, now);
             }
-            Refusal::Denied { why } => (why, Some(self.backoff.pace.hold), true),
-            Refusal::Unreachable { why } => (why, None, false),
-            Refusal::Busy { why, after } => (why, after.map(|asked| asked.min(self.backoff.pace.ask)), true),
+            Refusal::Denied { kind, why } => (kind, why, Some(self.backoff.pace.hold), true),
+            Refusal::Unreachable { kind, why } => (kind, why, None, false),
+            Refusal::Busy { kind, why, after } => {
+                (kind, why, after.map(|asked| asked.min(self.backoff.pace.ask)), true)
+            }
         };
-        self.failures = self.failures.saturating_add(1);
+        self.count(kind);
         let (attempts, turn) = self.outage.as_ref().map_or((0, 0), |outage| (outage.attempts, outage.turn));
-        let pause = self.backoff.pause(attempts).max(asked.unwrap_or_default());
+        let cheap = matches!(kind, Kind::Refused | Kind::NoRoute | Kind::Dns);
+        let most = if cheap { self.backoff.pace.knock } else { self.backoff.pace.cap };
+        let own = self.backoff.pause(attempts, most);
+        // Those who were told the same moment must not all come at it.
+        let pause = asked.map_or(own, |asked| asked.max(own).saturating_add(self.backoff.jitter(asked / 10)));
         self.outage = Some(Outage {
             until: now.checked_add(pause).unwrap_or(now),
             why,
             attempts: attempts.saturating_add(1),
+            held: kind.needs_a_person(),
             turn: if answered { lane.place().saturating_add(1) } else { turn },
         });
         self.jump = true;

@@ -9,8 +9,11 @@ use crate::forward::gaps::GAPS_MAX;
 const PACE: Pace = Pace {
     base: Duration::from_millis(500),
     cap: Duration::from_secs(30),
+    knock: Duration::from_secs(2),
     ask: Duration::from_secs(600),
     hold: Duration::from_secs(60),
+    connect: Duration::from_secs(5),
+    request: Duration::from_secs(30),
 };
 
 fn start() -> Instant {
@@ -31,7 +34,7 @@ fn whole(job: Job) -> Outcome {
 }
 
 fn unreachable() -> Outcome {
-    Outcome::Failed(Refusal::Unreachable { why: "refused".to_owned() })
+    Outcome::Failed(Refusal::Unreachable { kind: Kind::Timeout, why: "refused".to_owned() })
 }
 
 fn jobs(lanes: &mut Lanes, now: Instant) -> Vec<Job> {
@@ -94,7 +97,8 @@ fn one_lanes_poison_does_not_starve_the_others() {
     for seq in 1..200 {
         lanes.committed(Seq(seq));
         for job in jobs(&mut lanes, now) {
-            let busy = Outcome::Failed(Refusal::Busy { why: "500".to_owned(), after: None });
+            let busy =
+                Outcome::Failed(Refusal::Busy { kind: Kind::Server, why: "500".to_owned(), after: None });
             let outcome = if job.lane() == Lane::Alarms { busy } else { whole(job) };
             live_done += u32::from(lanes.done(job, outcome, now) && job.lane() == Lane::Live);
         }
@@ -123,11 +127,25 @@ fn a_pause_grows_is_jittered_and_heeds_the_server() {
     for (asked, least) in [(120, 120), (999_999, 600)] {
         let job = lanes.take(at).unwrap();
         let after = Some(Duration::from_secs(asked));
-        lanes.done(job, Outcome::Failed(Refusal::Busy { why: "429".to_owned(), after }), at);
+        lanes.done(
+            job,
+            Outcome::Failed(Refusal::Busy { kind: Kind::Server, why: "429".to_owned(), after }),
+            at,
+        );
         let until = lanes.wake(at).unwrap();
-        assert_eq!(until - at, Duration::from_secs(least));
+        let least = Duration::from_secs(least);
+        assert!((least..=least + least / 10).contains(&(until - at)), "{:?}", until - at);
         at = until;
     }
+    let refused = Outcome::Failed(Refusal::new(Kind::Refused, "refused"));
+    for _ in 0..20 {
+        let job = lanes.take(at).unwrap();
+        lanes.done(job, refused.clone(), at);
+        let until = lanes.wake(at).unwrap();
+        assert!((PACE.base..=PACE.knock).contains(&(until - at)), "nobody at the door: {:?}", until - at);
+        at = until;
+    }
+    assert_eq!(lanes.kinds().values().sum::<u64>(), 42);
     assert!(lanes.limit(Lane::Backlog, 1000) == 1000 && lanes.limit(Lane::Alarms, 100) < 100);
 }
 
@@ -277,8 +295,12 @@ impl World {
         let why = "no".to_owned();
         let outcome = match how {
             0 => unreachable(),
-            1 => Outcome::Failed(Refusal::Busy { why, after: Some(Duration::from_secs(3)) }),
-            2 => Outcome::Failed(Refusal::Denied { why }),
+            1 => Outcome::Failed(Refusal::Busy {
+                kind: Kind::Server,
+                why,
+                after: Some(Duration::from_secs(3)),
+            }),
+            2 => Outcome::Failed(Refusal::Denied { kind: Kind::Missing, why }),
             3 => Outcome::Failed(Refusal::Unfit { why }),
             _ => self.receive(job, page),
         };
@@ -374,4 +396,46 @@ proptest! {
         prop_assert_eq!(world.lanes.backlog(), 0);
         prop_assert!(world.journaled.gaps.len() <= GAPS_MAX);
     }
+}
+
+/// SK-16: the size of a request follows the time that answers take.
+#[test]
+fn slow_answers_make_requests_smaller_and_quick_ones_larger_again() {
+    let mut lanes = Lanes::new(Progress::default(), Seq(1), PACE, 1);
+    for _ in 0..3 {
+        lanes.took(Lane::Backlog, PACE.request / 2);
+    }
+    assert_eq!((lanes.limit(Lane::Backlog, 800), lanes.limit(Lane::Live, 800)), (100, 800));
+    for _ in 0..GROW_FROM {
+        lanes.took(Lane::Backlog, PACE.request / 6);
+    }
+    assert_eq!(lanes.limit(Lane::Backlog, 800), 100, "neither slow nor quick");
+    for _ in 0..3 * GROW_FROM {
+        lanes.took(Lane::Backlog, Duration::from_millis(50));
+    }
+    assert_eq!(lanes.limit(Lane::Backlog, 800), 800);
+}
+
+/// SK-40: a server that fails at one parcel for ten minutes, and takes others, fails because of it.
+#[test]
+fn what_alone_fails_for_long_is_in_doubt() {
+    let mut now = start();
+    let mut lanes = Lanes::new(Progress { live: Seq(1), ..Progress::default() }, Seq(1), PACE, 1);
+    lanes.progress.gaps = vec![span(1, 2)];
+    lanes.fresh = true;
+    let mut seq = 1;
+    while lanes.doubt(Lane::Backlog, now) == Doubt::None {
+        seq += 1;
+        lanes.committed(Seq(seq));
+        for job in jobs(&mut lanes, now) {
+            let failed =
+                Outcome::Failed(Refusal::Busy { kind: Kind::Server, why: "500".to_owned(), after: None });
+            let outcome = if job.lane() == Lane::Backlog { failed } else { whole(job) };
+            lanes.done(job, outcome, now);
+        }
+        assert_eq!(lanes.doubt(Lane::Live, now), Doubt::None);
+        now += Duration::from_secs(10);
+        assert!(seq < 1000, "never in doubt");
+    }
+    assert!((60..200).contains(&seq), "not before ten minutes, and not for ever: {seq}");
 }

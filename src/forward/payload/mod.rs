@@ -114,7 +114,7 @@ impl Sheet {
 
     fn refuse(&mut self, message: &Message) {
         let why = format!("{} bytes, the broker takes {}", message.size(), self.limit);
-        self.refused.push(Refused::new(message.records, &message.payload, &why));
+        self.refused.push(Refused::message(message.records, &message.topic, &message.payload, &why));
     }
 }
 
