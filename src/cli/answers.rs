@@ -169,7 +169,7 @@ fn section(table: &Table, out: &mut dyn Write) -> anyhow::Result<()> {
 
 fn sinks(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut sinks =
-        Table::new(&["sink", "state", "readings", "alarms", "backlog", "rejected", "failures", "trouble"]);
+        Table::new(&["sink", "state", "readings", "alarms", "backlog", "set aside", "failures", "trouble"]);
     for sink in &view.sinks {
         sinks.row(vec![
             sink.name.clone(),
@@ -177,7 +177,7 @@ fn sinks(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
             count(sink.readings),
             count(sink.alarms),
             count(sink.backlog),
-            count(sink.rejected),
+            count(sink.quarantined),
             count(sink.failures),
             sink.trouble.clone().unwrap_or_default(),
         ]);

@@ -24,6 +24,7 @@ pub mod simulate;
 mod pcap;
 mod plot;
 mod probe;
+mod quarantine;
 mod read;
 mod recorded;
 pub mod replay;
@@ -115,6 +116,8 @@ enum Command {
     Backtest(backtest::BacktestArgs),
     /// What was written to devices, what was learnt of their firmware, and which documents were taken: from the journal on disk.
     Audits(audits::AuditsArgs),
+    /// Records that sinks refused for good: look, export, send again, delete.
+    Quarantine(quarantine::QuarantineArgs),
     /// Readings of one point.
     History(HistoryArgs),
     /// Readings as CSV, JSON lines or line protocol.
@@ -283,6 +286,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Audits(args) => {
             let place = Where { url: None, journal: args.journal.clone(), token_file: None, json: args.json };
             audits::audits(&asked(&documents, &place)?, &args, out)
+        }
+        Command::Quarantine(args) => {
+            let place = Where { url: None, journal: args.journal.clone(), token_file: None, json: args.json };
+            quarantine::quarantine(&asked(&documents, &place)?, &args, out)
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;

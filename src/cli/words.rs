@@ -188,6 +188,9 @@ pub fn sink(name: &str, status: &forward::Status) -> String {
     if status.backlog > 0 {
         text.push_str(&format!(", {} commits behind", count(status.backlog)));
     }
+    if status.quarantined > 0 {
+        text.push_str(&format!(", {} set aside", count(status.quarantined)));
+    }
     if status.rejected > 0 {
         text.push_str(&format!(", {} rejected", count(status.rejected)));
     }

@@ -222,6 +222,10 @@ fn sinks(page: &mut Page, picture: &Picture) {
         "Readings older than the sink keeps anything.",
         |status| status.too_old,
     );
+    family("lifeline_sink_quarantined", "gauge", "Records set aside.", |status| status.quarantined);
+    family("lifeline_sink_unjournaled_total", "counter", "Records told without the journal.", |status| {
+        status.unjournaled
+    });
     family("lifeline_sink_held", "gauge", "1 while a person has to change something.", |status| {
         u64::from(status.held)
     });

@@ -296,7 +296,7 @@ function drawInner() {
     ["占用 On disk", size(journal.bytes)], ...(journal.waiting ? [["等待写入 Waiting", count(journal.waiting), "bad"]] : [])]);
   pairs("sinks", status.sinks.length === 0 ? [["未配置 none", ""]] : status.sinks.flatMap((sink) => [
     [sink.name, sink.up ? "✓ 正常" : "✕ 中断 down", sink.up ? "good" : "bad"],
-    ["", `已传 ${count(sink.readings)} · 积压 backlog ${count(sink.backlog)}${sink.rejected ? ` · 拒收 rejected ${count(sink.rejected)}` : ""}`, "none", true],
+    ["", `已传 ${count(sink.readings)} · 积压 backlog ${count(sink.backlog)}${sink.quarantined ? ` · 隔离 set aside ${count(sink.quarantined)}` : ""}`, "none", true],
     ...(sink.trouble ? [["", sink.trouble, "bad", true]] : []),
   ]));
   pairs("losses", status.losses.length === 0 ? [["无 none", "✓", "good"]] : status.losses.map((loss) => [`${loss.reason} · ${loss.place}`, count(loss.count)]));

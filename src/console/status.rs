@@ -189,6 +189,15 @@ pub struct SinkView {
     pub alarms: u64,
     /// Records that the sink refused for good.
     pub rejected: u64,
+    /// Records of its that are set aside, see `lifeline quarantine`.
+    #[serde(default)]
+    pub quarantined: u64,
+    /// Readings older than the sink keeps anything, which it dropped.
+    #[serde(default)]
+    pub too_old: u64,
+    /// Nothing goes on until a person changes something.
+    #[serde(default)]
+    pub held: bool,
     /// Commits not delivered yet.
     pub backlog: u64,
     /// Failed attempts since start.
@@ -334,6 +343,9 @@ fn sink_view(name: &str, status: &forward::Status) -> SinkView {
         readings: status.readings,
         alarms: status.alarms,
         rejected: status.rejected,
+        quarantined: status.quarantined,
+        too_old: status.too_old,
+        held: status.held,
         backlog: status.backlog,
         failures: status.failures,
     }

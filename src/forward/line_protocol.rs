@@ -23,6 +23,8 @@ pub struct Lines {
     pub ends: Vec<(usize, Timestamp)>,
     /// Readings that no line can be made of, because the catalog does not name their point.
     pub nameless: u64,
+    /// What is written is not on disk.
+    pub mark: bool,
 }
 
 impl Lines {
@@ -32,6 +34,11 @@ impl Lines {
         match parcel {
             Parcel::Alarms(alarms) => alarms.iter().for_each(|told| lines.alarm(told, site)),
             Parcel::Readings { groups, .. } => groups.iter().for_each(|group| lines.group(group)),
+            Parcel::Unjournaled { alarms, group } => {
+                lines.mark = true;
+                alarms.iter().for_each(|told| lines.alarm(told, site));
+                lines.group(group);
+            }
         }
         lines
     }
@@ -78,6 +85,9 @@ impl Lines {
         if let Some(reason) = reason(&reading.sample) {
             let _ = write!(self.text, ",reason={reason}i");
         }
+        if self.mark {
+            self.text.push_str(",unjournaled=1i");
+        }
         field(&mut self.text, "value", reading.sample.value());
         self.end(reading.at);
         Some(())
@@ -101,6 +111,8 @@ impl Lines {
             ("out_of_service", alarm.overlay.permit.is_some()),
             ("shelved", alarm.overlay.shelf.is_some()),
             ("suppressed", hidden),
+            // Always there, so that the repeat from the journal takes the mark away.
+            ("unjournaled", self.mark),
             ("unverified", alarm.unverified),
         ];
         for (key, flag) in flags {
@@ -323,10 +335,10 @@ mod tests {
         assert_eq!(times, [0, 0, 1, 2, -3_600_000]);
         let lines = Lines::new(&Parcel::Alarms(told(log)), "nanan-01");
         let first = "alarm,kind=process,point=regulator-3.pressure,rule=high,site=nanan-01,town=南坪\\ 街道 \
-                     severity=4i,state=1i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unverified=0i,threshold=3.2,value=3.31 1795420800000\n";
+                     severity=4i,state=1i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unjournaled=0i,unverified=0i,threshold=3.2,value=3.31 1795420800000\n";
         assert_eq!(lines.slice(0, 1), first);
         let third = "alarm,kind=process,point=regulator-3.pressure,rule=high,site=nanan-01,town=南坪\\ 街道 \
-                     severity=0i,state=0i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unverified=0i,threshold=3.2,value=3.31 1795420800001\n";
+                     severity=0i,state=0i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unjournaled=0i,unverified=0i,threshold=3.2,value=3.31 1795420800001\n";
         assert_eq!(lines.slice(2, 3), third);
     }
 

@@ -26,8 +26,9 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::alarm::Transition;
 use crate::clock::Clock;
 use crate::forward::backoff::Pace;
 use crate::forward::file::Folder;
@@ -36,6 +37,8 @@ use crate::forward::mqtt::{Broker, Mqtt};
 use crate::forward::tls::Tls;
 use crate::forward::trouble::Kind;
 use crate::journal::{Progress, Seq};
+use crate::point::Catalog;
+use crate::reading::Batch;
 
 /// A secret as documents give it; never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -160,6 +163,10 @@ pub struct Status {
     pub rejected: u64,
     /// Readings that are older than the sink keeps anything, and that it dropped.
     pub too_old: u64,
+    /// Records in quarantine.
+    pub quarantined: u64,
+    /// Records told without the journal since start, because its disk refused.
+    pub unjournaled: u64,
     /// Commits not delivered yet.
     pub backlog: u64,
     /// Failed attempts since start.
@@ -170,6 +177,19 @@ pub struct Status {
     pub held: bool,
     /// Readings that one request of the backlog holds at most, by the server's answer times.
     pub batch: usize,
+}
+
+/// What a sink may tell before it is on disk, because the disk refuses or takes too long: marked so, and journaled when the disk is back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unjournaled {
+    /// Names for the readings' point numbers.
+    pub catalog: Arc<Catalog>,
+    /// Readings.
+    pub batches: Vec<Batch>,
+    /// Transitions, in order; they get their number when they are journaled, so a sink's key for them is the alarm's id, state and time.
+    pub transitions: Vec<Transition>,
+    /// What is wrong with the disk.
+    pub trouble: String,
 }
 
 /// What a sink's task is given; `gateway` spawns [`run`].
@@ -188,6 +208,8 @@ pub struct Ports {
     pub status: Arc<Mutex<Status>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What is not on disk because the disk refuses, once.
+    pub unjournaled: broadcast::Receiver<Arc<Unjournaled>>,
     /// Turns true to stop; the task then finishes within 1 s.
     pub stop: watch::Receiver<bool>,
 }

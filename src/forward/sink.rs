@@ -16,7 +16,7 @@ use crate::journal::Stored;
 /// A transition with its number and a time that is unique within its rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// Its number in the journal.
+    /// Its number in the journal; 0 of one that is not there yet.
     pub number: u64,
     /// [`Transition::at`], moved by the milliseconds that keep two transitions of one rule apart.
     pub at: Timestamp,
@@ -54,13 +54,22 @@ pub enum Parcel {
         /// The commits.
         groups: Vec<Stored>,
     },
+    /// What is not on disk, because the disk refuses: transitions without a number, readings of no commit. It may come again.
+    Unjournaled {
+        /// Transitions, in order.
+        alarms: Vec<Told>,
+        /// Readings.
+        group: Stored,
+    },
 }
 
 impl Parcel {
     /// Readings or transitions in it.
     pub fn records(&self) -> u64 {
+        let readings = |group: &Stored| group.batches.iter().map(|batch| batch.readings.len()).sum::<usize>();
         let count = match self {
             Self::Alarms(alarms) => alarms.len(),
+            Self::Unjournaled { alarms, group } => alarms.len().saturating_add(readings(group)),
             Self::Readings { groups, .. } => {
                 groups.iter().flat_map(|group| &group.batches).map(|batch| batch.readings.len()).sum()
             }

@@ -14,7 +14,7 @@ use crate::alarm::{Alarm, Base, Change, Transition};
 use crate::bus::Address;
 use crate::bus::tap::{self, Listeners};
 use crate::clock::Timestamp;
-use crate::forward;
+use crate::forward::{self, Unjournaled};
 use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
 use crate::gateway::seam::{Seam, moved};
@@ -23,7 +23,7 @@ use crate::journal::{Figures as Size, Group, Seq, Wear};
 use crate::loss::{Loss, Losses};
 use crate::point::{Catalog, DeviceId, LineId};
 use crate::poll::stats::Figures;
-use crate::reading::{Batch, Reading, Reason};
+use crate::reading::{Reading, Reason};
 use crate::site::Site;
 use crate::site::diff::Diff;
 
@@ -73,17 +73,6 @@ pub struct JournalStatus {
     pub written: u64,
     /// Syncs of the disk since start.
     pub syncs: u64,
-}
-
-/// What a sink may tell before it is on disk, because the disk refuses or takes too long: marked so, and journaled when the disk is back.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Unjournaled {
-    /// Readings.
-    pub batches: Vec<Batch>,
-    /// Transitions, in order; they get their number when they are journaled, so a sink's key for them is the alarm's id, state and time.
-    pub transitions: Vec<Transition>,
-    /// What is wrong with the disk.
-    pub trouble: String,
 }
 
 /// Notices that a listener may be behind before it loses the oldest.
@@ -329,7 +318,6 @@ impl Board {
         }
     }
 
-    /// Takes how many alarms reach a person.
     /// How the sink of this name does.
     pub(crate) fn sink(&self, name: &str) -> Option<forward::Status> {
         let shown = self.shown();
@@ -337,6 +325,7 @@ impl Board {
         Some(status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
     }
 
+    /// Takes how many alarms reach a person.
     pub(crate) fn load(&self, figures: load::Figures) {
         self.change(|picture| picture.load = figures);
     }

@@ -1,4 +1,4 @@
-//! The gateway's own points: what it knows of its disk, clock, journal, documents and lines.
+//! The gateway's own points: what it knows of its disk, clock, journal, documents, lines and sinks.
 //!
 //! In: a site. Out: the numbers of those points. Invariant: none for a site without the device `gateway`.
 
@@ -20,6 +20,8 @@ pub(crate) struct Own {
     pub(crate) journal: Option<PointId>,
     pub(crate) documents: Option<PointId>,
     pub(crate) lines: Vec<(LineId, PointId)>,
+    /// Sinks by name.
+    pub(crate) sinks: Vec<(String, PointId)>,
 }
 
 impl Own {
@@ -31,6 +33,10 @@ impl Own {
         let point = |name: &str| catalog.find(&format!("gateway.{name}")).map(|point| point.id);
         let lines =
             catalog.lines.iter().filter_map(|line| Some((line.id, point(&format!("line-{}", line.name))?)));
+        let sinks = site
+            .sinks
+            .iter()
+            .filter_map(|sink| Some((sink.name.clone(), point(&format!("sink-{}", sink.name))?)));
         Some(Self {
             device: device.id,
             disk: point("disk"),
@@ -38,6 +44,7 @@ impl Own {
             journal: point("journal"),
             documents: point("documents"),
             lines: lines.collect(),
+            sinks: sinks.collect(),
         })
     }
 

@@ -312,11 +312,22 @@ impl Supervisor {
         let (site, journal) = (self.site.catalog.site.clone(), self.site.journal.path.clone());
         let (committed, confirmed) = (self.ports.committed.clone(), self.ports.confirmed.clone());
         let clock = Arc::clone(&self.ports.clock);
+        let unjournaled = self.ports.board.unjournaled.subscribe();
         let settings = settings.clone();
         let name = settings.name.clone();
         let running = begin(&mut self.sink_tasks, |stop| async move {
             let progress = progress.await;
-            let ports = forward::Ports { site, journal, progress, committed, confirmed, status, clock, stop };
+            let ports = forward::Ports {
+                site,
+                journal,
+                progress,
+                committed,
+                confirmed,
+                status,
+                clock,
+                unjournaled,
+                stop,
+            };
             forward::run(settings, ports).await;
         });
         self.sinks.insert(name, running);

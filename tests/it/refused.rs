@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use lifeline_gateway::alarm::Transition;
 use lifeline_gateway::clock::SystemClock;
-use lifeline_gateway::gateway::board::{Board, Picture, Unjournaled};
+use lifeline_gateway::forward::Unjournaled;
+use lifeline_gateway::gateway::board::{Board, Picture};
 use lifeline_gateway::gateway::{self, ExtraTask};
 use lifeline_gateway::journal::Reader;
 use lifeline_gateway::loss::Loss;

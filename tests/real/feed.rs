@@ -103,6 +103,7 @@ impl Feed {
             confirmed,
             status: Arc::clone(&status),
             clock: Arc::new(SystemClock::new()),
+            unjournaled: tokio::sync::broadcast::Sender::new(1).subscribe(),
             stop: stopped,
         };
         let settings = Settings { batch_max: 500, ..Settings::new("sink", target) };

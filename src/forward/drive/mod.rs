@@ -4,16 +4,20 @@
 //! Invariant: progress is reported only after the sink's receipt; at most one request of each lane is out.
 //! Source: DESIGN section 9.
 
+mod again;
+mod urgent;
+
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::forward::backoff::Pace;
+use crate::forward::drive::again::Aside;
 use crate::forward::lanes::{Job, Lane, Lanes, Outcome};
 use crate::forward::sink::{Doubt, Parcel, Refusal, Refused, Sink, cut, told};
 use crate::forward::trouble::Kind;
@@ -48,19 +52,31 @@ type Slot<'a> = Option<Pin<Box<dyn Future<Output = Flight> + Send + 'a>>>;
 /// Runs the sink until `ports.stop`; `batch_max` readings in one request at most.
 pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, mut ports: Ports) {
     let mut stop = ports.stop.clone();
+    let mut committed = ports.committed.clone();
+    // Itself and not another one, which would not have heard what was told since the gateway made it.
+    let notices = std::mem::replace(&mut ports.unjournaled, broadcast::channel(1).1);
+    let ports = &ports;
+    // Beside the lanes, and also without them: while the journal cannot be read, notice goes out all the same.
+    let mut keep = pin!(async {
+        let urgent = urgent::tell(sink, name, pace, ports, notices, ports.committed.clone());
+        let again = again::look(sink, name, pace.hold / 12, ports);
+        futures_util::future::join3(sink.keep(), urgent, again).await
+    });
     let reader = tokio::select! {
         biased;
         () = stopped(&mut stop) => return,
-        reader = open(name, &ports) => reader,
+        reader = open(name, ports) => reader,
+        _ = &mut keep => return,
     };
-    let newest = newest(&reader, *ports.committed.borrow_and_update());
+    let newest = newest(&reader, *committed.borrow_and_update());
     let mut lanes = Lanes::new(ports.progress.clone(), newest, pace, seed());
     let mut slots: [Slot<'_>; 3] = Default::default();
-    let mut keep = pin!(sink.keep());
-    let mut kept = true;
     let mut report_at = now();
+    let mut aside = Aside::default();
     loop {
-        while let Some(job) = lanes.take(now()) {
+        while aside.has_room()
+            && let Some(job) = lanes.take(now())
+        {
             let max = if job.lane() == Lane::Alarms { ALARMS_MAX } else { batch_max };
             let (max, doubt) = (lanes.limit(job.lane(), max), lanes.doubt(job.lane(), now()));
             let flight = fly(sink, &reader, job, max, doubt);
@@ -68,33 +84,39 @@ pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, 
                 *slot = Some(Box::pin(flight));
             }
         }
-        show(&lanes, batch_max, &ports);
-        let (wake, report) = (lanes.wake(now()), lanes.moved());
+        show(&lanes, batch_max, ports);
+        aside.begin(name, ports);
+        // What was set aside is on disk before progress passes it.
+        let (wake, report) = (lanes.wake(now()), lanes.moved() && aside.is_empty());
         tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
             () = sleep_until(report_at), if report => {
                 report_at = now().checked_add(REPORT_EVERY).unwrap_or(report_at);
-                hand_on(&mut lanes, name, &ports);
+                hand_on(&mut lanes, name, ports);
             }
-            flight = landed(&mut slots) => land(&mut lanes, flight, name, &ports),
-            newest = next_commit(&mut ports.committed) => lanes.committed(newest),
-            () = &mut keep, if kept => kept = false,
+            () = aside.kept(name, ports), if aside.is_under_way() => {}
+            flight = landed(&mut slots) => land(&mut lanes, flight, name, ports, &mut aside),
+            newest = next_commit(&mut committed) => lanes.committed(newest),
+            _ = &mut keep => {}
             () = sleep_until(wake.unwrap_or(report_at)), if wake.is_some() => {}
         }
     }
-    // What it keeps is still kept while it says goodbye.
-    let goodbye = async {
-        tokio::select! {
-            biased;
-            () = sink.close() => {}
-            () = &mut keep, if kept => {}
-        }
-    };
-    let _ = timeout(LAST_WORD, goodbye).await;
-    if let Some(progress) = lanes.take_moved() {
+    let _ = timeout(LAST_WORD, goodbye(sink, keep)).await;
+    if aside.is_empty()
+        && let Some(progress) = lanes.take_moved()
+    {
         // A full queue at the end costs a repeat after the next start, nothing else.
         let _ = timeout(LAST_WORD, ports.confirmed.send((name.to_owned(), progress))).await;
+    }
+}
+
+/// What it keeps is still kept while it says goodbye.
+async fn goodbye<S: Sink, T>(sink: &S, mut keep: Pin<&mut impl Future<Output = T>>) {
+    tokio::select! {
+        biased;
+        () = sink.close() => {}
+        _ = &mut keep => {}
     }
 }
 
@@ -145,7 +167,7 @@ async fn landed(slots: &mut [Slot<'_>; 3]) -> Flight {
     .await
 }
 
-fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports) {
+fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports, aside: &mut Aside) {
     let lane = flight.job.lane();
     let failed = matches!(flight.outcome, Outcome::Failed(_));
     if flight.records > 0 {
@@ -171,6 +193,9 @@ fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports) {
     };
     let (rejected, too_old) = (count(false), count(true));
     let delivered = flight.records.saturating_sub(rejected).saturating_sub(too_old);
+    aside
+        .waiting
+        .extend(flight.refused.into_iter().filter(|refused| !refused.too_old && !refused.what.is_empty()));
     let mut status = status(ports);
     status.up |= flight.records > 0;
     status.rejected = status.rejected.saturating_add(rejected);

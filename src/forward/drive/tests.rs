@@ -17,6 +17,8 @@ enum Got {
     Alarm(u64),
     Live(u64),
     Late(u64),
+    /// Alarms, and the times of readings.
+    Unjournaled(usize, Vec<i64>),
 }
 
 /// A sink of the tests: takes `delay` for a parcel, fails while it is down, keeps what it got.
@@ -48,6 +50,13 @@ impl Sink for Paper {
                 got.extend(groups.iter().map(|group| Got::Late(group.seq.0)))
             }
             Parcel::Readings { groups, .. } => got.extend(groups.iter().map(|group| Got::Live(group.seq.0))),
+            Parcel::Unjournaled { alarms, group } => {
+                let readings = group.batches.iter().flat_map(|batch| &batch.readings);
+                got.push(Got::Unjournaled(
+                    alarms.len(),
+                    readings.map(|reading| reading.at.as_millis()).collect(),
+                ));
+            }
         }
         Ok(Receipt::default())
     }
@@ -67,6 +76,7 @@ struct Desk {
     reports: mpsc::Receiver<(String, Progress)>,
     status: Arc<Mutex<Status>>,
     now: Cell<i64>,
+    unjournaled: tokio::sync::broadcast::Sender<Arc<crate::forward::Unjournaled>>,
     _folder: tempfile::TempDir,
 }
 
@@ -83,6 +93,7 @@ impl Desk {
         let (stop, stopped) = watch::channel(false);
         let (confirmed, reports) = mpsc::channel(1);
         let status = Arc::<Mutex<Status>>::default();
+        let unjournaled = tokio::sync::broadcast::Sender::new(16);
         let ports = Ports {
             site: "nanan-01".into(),
             journal: folder.path().to_owned(),
@@ -91,10 +102,11 @@ impl Desk {
             confirmed,
             status: Arc::clone(&status),
             clock: Arc::new(SystemClock::new()),
+            unjournaled: unjournaled.subscribe(),
             stop: stopped,
         };
         let now = Cell::new(0);
-        (Self { journal, committed, stop, reports, status, now, _folder: folder }, ports)
+        (Self { unjournaled, journal, committed, stop, reports, status, now, _folder: folder }, ports)
     }
 
     fn commit(&mut self, alarm: bool) -> u64 {
@@ -221,6 +233,52 @@ async fn progress_is_reported_twice_a_second_and_at_the_stop() {
         assert_eq!(progress, Progress { alarms: 0, live: Seq(last), gaps: Vec::new() });
     };
     tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+}
+
+fn notice(alarms: usize, at: i64) -> crate::forward::Unjournaled {
+    let at = Timestamp::from_millis(at);
+    let readings = vec![Reading { point: PointId(0), at, sample: Sample::Good(1.0) }];
+    crate::forward::Unjournaled {
+        catalog: Arc::default(),
+        batches: vec![Batch { device: DeviceId(0), start: at, end: at, readings }],
+        transitions: vec![transition(at); alarms],
+        trouble: "the disk is full".into(),
+    }
+}
+
+/// While the disk refuses: alarms and the newest readings go out at once, again after a failure, and no more once they are committed.
+#[tokio::test(start_paused = true)]
+async fn what_the_disk_refuses_is_told_all_the_same() {
+    let (mut desk, mut ports) = Desk::new(Progress::default());
+    // There is no journal to be read at all.
+    let folder = std::mem::replace(&mut ports.journal, "nowhere".into());
+    let paper = Paper::new(Duration::from_millis(10));
+    let story = async {
+        pass(1).await;
+        desk.unjournaled.send(Arc::new(notice(1, 1000))).unwrap();
+        pass(1).await;
+        assert_eq!(*paper.got.lock().unwrap(), [Got::Unjournaled(1, vec![1000])]);
+        *paper.down.lock().unwrap() = true;
+        desk.unjournaled.send(Arc::new(notice(2, 2000))).unwrap();
+        desk.unjournaled.send(Arc::new(notice(1, 3000))).unwrap();
+        pass(10).await;
+        *paper.down.lock().unwrap() = false;
+        pass(3).await;
+        // Every transition, and the newest readings.
+        assert_eq!(paper.got.lock().unwrap()[1..], [Got::Unjournaled(3, vec![3000])]);
+        *paper.down.lock().unwrap() = true;
+        desk.unjournaled.send(Arc::new(notice(1, 4000))).unwrap();
+        pass(5).await;
+        desk.commit(true);
+        pass(1).await;
+        *paper.down.lock().unwrap() = false;
+        pass(60).await;
+        assert_eq!(paper.got.lock().unwrap().len(), 2, "committed: the lanes tell it");
+        assert_eq!(desk.status.lock().unwrap().unjournaled, 6);
+        desk.stop.send_replace(true);
+    };
+    tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+    drop(folder);
 }
 
 #[tokio::test(start_paused = true)]

@@ -231,7 +231,7 @@ impl Sink for Mqtt {
         let (messages, mut refused) = messages(&parcel, &self.site, rules.packet_max);
         let [alarms, live, backlog] = &self.mail;
         let mail = match &parcel {
-            Parcel::Alarms(_) => alarms,
+            Parcel::Alarms(_) | Parcel::Unjournaled { .. } => alarms,
             Parcel::Readings { late: false, .. } => live,
             Parcel::Readings { late: true, .. } => backlog,
         };

@@ -55,6 +55,10 @@ pub fn messages(parcel: &Parcel, site: &str, limit: usize) -> (Vec<Message>, Vec
                 group.batches.iter().for_each(|batch| sheet.batch(group, batch, *late));
             }
         }
+        Parcel::Unjournaled { alarms, group } => {
+            alarms.iter().for_each(|told| sheet.alarm(told));
+            group.batches.iter().for_each(|batch| sheet.batch(group, batch, false));
+        }
     }
     (sheet.messages, sheet.refused)
 }
@@ -84,7 +88,9 @@ impl Sheet {
             let views: Vec<_> =
                 part.iter().filter_map(|reading| reading_view(reading, &group.catalog)).collect();
             let nameless = u64::try_from(part.len().saturating_sub(views.len())).unwrap_or(u64::MAX);
-            let view = BatchView { seq: group.seq.0, time: batch.end.to_string(), readings: views };
+            let (seq, unjournaled) = numbered(group.seq.0);
+            let time = batch.end.to_string();
+            let view = BatchView { seq, unjournaled, time, readings: views };
             let records = u64::try_from(part.len()).unwrap_or(u64::MAX).saturating_sub(nameless);
             let message = Message { topic: topic.clone(), payload: json(&view), retain: false, records };
             match self.put(message) {
@@ -122,9 +128,17 @@ fn json(view: &impl Serialize) -> String {
     serde_json::to_string(view).expect("views hold strings and finite numbers only")
 }
 
+/// The number of what is in the journal; without one it is not there yet, and is marked.
+const fn numbered(seq: u64) -> (Option<u64>, bool) {
+    if seq == 0 { (None, true) } else { (Some(seq), false) }
+}
+
 #[derive(Serialize)]
 struct BatchView<'a> {
-    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unjournaled: bool,
     time: String,
     readings: Vec<ReadingView<'a>>,
 }
@@ -144,7 +158,10 @@ struct ReadingView<'a> {
 
 #[derive(Serialize)]
 struct AlarmView<'a> {
-    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unjournaled: bool,
     id: &'a str,
     kind: &'static str,
     rule: &'a str,
@@ -194,8 +211,10 @@ fn reading_view<'a>(reading: &Reading, catalog: &'a Catalog) -> Option<ReadingVi
 fn alarm_view(told: &Told) -> AlarmView<'_> {
     let transition = &told.transition;
     let alarm = &transition.alarm;
+    let (seq, unjournaled) = numbered(told.number);
     AlarmView {
-        seq: told.number,
+        seq,
+        unjournaled,
         id: &alarm.id,
         kind: kind(alarm.kind),
         rule: &alarm.rule,

@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alarm::Transition;
 use crate::clock::{Clock, Timestamp};
-use crate::gateway::board::{Board, Command, Unjournaled};
+use crate::forward::Unjournaled;
+use crate::gateway::board::{Board, Command};
 use crate::gateway::core::{Core, Effects, Event};
 use crate::gateway::firmware::Known;
 use crate::gateway::health::Health;
@@ -216,7 +217,8 @@ impl Keeper {
     fn tell_unjournaled(&self, batches: Vec<Batch>, transitions: Vec<Transition>) {
         let trouble = self.board.journal_trouble().unwrap_or_default();
         // Without a listener nobody is told, and nothing is lost: it is journaled when the disk is back.
-        let _ = self.board.unjournaled.send(Arc::new(Unjournaled { batches, transitions, trouble }));
+        let catalog = Arc::clone(&self.site.catalog);
+        let _ = self.board.unjournaled.send(Arc::new(Unjournaled { catalog, batches, transitions, trouble }));
     }
 
     fn confirm(&mut self, sink: String, progress: Progress) {
@@ -347,13 +349,15 @@ impl Keeper {
         self.own_read = Some(now);
         self.board.load(self.core.load(now));
         let Some(own) = &self.own else { return };
-        let states = vec![
+        let mut states = vec![
             (own.disk, self.disk_refuses),
             (own.clock, !self.clock.trusted()),
             // Told once: the alarm stays in the list until a person has seen it.
             (own.journal, std::mem::take(&mut self.set_aside)),
             (own.documents, self.unapplied),
         ];
+        let held = |name: &str| self.board.sink(name).is_some_and(|status| status.held);
+        states.extend(own.sinks.iter().map(|(name, point)| (Some(*point), held(name))));
         let batch = own.read(now, states, &self.troubles);
         self.apply(Event::Read(batch));
         self.look_at_risk_points(now);

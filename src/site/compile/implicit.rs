@@ -28,6 +28,28 @@ impl Build<'_> {
             ));
         }
         let device = self.device("gateway", "gateway", None, None);
+        let own = self.own();
+        for (short, severity, advice) in own {
+            let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
+            let point = self.point(device, "gateway", &short, None, 0, states);
+            let at_once = matches!(short.as_str(), "disk" | "journal" | "documents" | "flood");
+            let on_delay = Duration::from_secs(if at_once { 0 } else { 10 });
+            let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
+            let max_gap = Duration::from_secs(30);
+            let condition =
+                Condition::Threshold { direction: Direction::Above, levels, deadband: 0.5, max_gap };
+            self.rules.push(implicit_rule(
+                format!("gateway-{short}"),
+                point,
+                Kind::System,
+                condition,
+                advice,
+            ));
+        }
+    }
+
+    /// The gateway's own points: name, severity of their trouble, advice.
+    fn own(&self) -> Vec<(String, Severity, &'static str)> {
         let mut own = vec![
             ("disk".to_owned(), Severity::Orange, "检查存储盘 free space or replace the disk"),
             (
@@ -47,6 +69,13 @@ impl Build<'_> {
                 "报警泛滥：先处理红色，再按点位处理 alarm flood: red ones first, then point by point",
             ),
         ];
+        for sink in &self.settings.sinks {
+            own.push((
+                format!("sink-{}", sink.name),
+                Severity::Yellow,
+                "转发停止：lifeline status 写明原因 forwarding waits for a person: lifeline status says why",
+            ));
+        }
         for line in &self.lines {
             own.push((
                 format!("line-{}", line.settings.name),
@@ -54,23 +83,7 @@ impl Build<'_> {
                 "检查线路与转换器 check the port, cable or serial server",
             ));
         }
-        for (short, severity, advice) in own {
-            let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
-            let point = self.point(device, "gateway", &short, None, 0, states);
-            let at_once = matches!(short.as_str(), "disk" | "journal" | "documents" | "flood");
-            let on_delay = Duration::from_secs(if at_once { 0 } else { 10 });
-            let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
-            let max_gap = Duration::from_secs(30);
-            let condition =
-                Condition::Threshold { direction: Direction::Above, levels, deadband: 0.5, max_gap };
-            self.rules.push(implicit_rule(
-                format!("gateway-{short}"),
-                point,
-                Kind::System,
-                condition,
-                advice,
-            ));
-        }
+        own
     }
 }
 

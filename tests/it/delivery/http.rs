@@ -675,3 +675,70 @@ async fn every_third_answer_bad_costs_no_record() {
     assert_eq!(seen.alarms, 40, "nothing that was acknowledged is sent again");
     desk.stop().await;
 }
+
+/// Quarantine: what is refused for good is on disk, can be listed, and is sent again on a person's word; it survives a restart, and
+/// one that is refused again stays.
+#[tokio::test]
+async fn what_is_set_aside_can_be_sent_again() {
+    use lifeline_gateway::journal::quarantine::{Make, Quarantine};
+    let fixed = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let well = Arc::clone(&fixed);
+    let script = move |_: usize, body: &str| {
+        let well = well.load(std::sync::atomic::Ordering::Relaxed);
+        let bad = body.contains("value=31 ") || !well && body.contains("value=17 ");
+        if bad { answer("400 Bad Request", "field type conflict") } else { Act::Take }
+    };
+    let server = serve(Arc::new(script)).await;
+    let mut desk = Desk::new();
+    desk.commit(50);
+    desk.start(target(server.port));
+    let status = desk.until("set aside", |status| status.quarantined == 2).await;
+    assert_eq!((status.rejected, status.readings), (2, 48));
+    // Progress was handed on only after they were on disk.
+    let progress = desk.stop().await.unwrap();
+    assert!(progress.gaps.is_empty() && progress.live.0 == 1, "{progress:?}");
+    let mut kept = Quarantine::open(desk.folder(), Make::No).unwrap().unwrap();
+    let list = kept.list(Some("sink"), 0, 10).unwrap();
+    assert_eq!(list.iter().map(|one| numbers(&one.what).next().unwrap()).collect::<Vec<_>>(), [17, 31]);
+    assert!(list[0].why.contains("field type conflict"), "{}", list[0].why);
+    fixed.store(true, std::sync::atomic::Ordering::Relaxed);
+    kept.send_again(None, None).unwrap();
+    desk.start(target(server.port));
+    let status = desk.until("sent again", |status| status.quarantined == 1).await;
+    assert!(status.up);
+    assert!(server.seen.lock().unwrap().taken.contains(&17));
+    let list = kept.list(None, 0, 10).unwrap();
+    assert!(list.len() == 1 && !list[0].again && list[0].what.contains("value=31 "));
+    desk.stop().await;
+}
+
+/// Promise 3: what the disk refuses is told, marked; when it is committed it comes again under the same key, and the alarm's mark goes.
+#[tokio::test]
+async fn notice_goes_out_without_the_journal_and_is_marked() {
+    let bodies = Arc::<Mutex<Vec<String>>>::default();
+    let kept = Arc::clone(&bodies);
+    let script = move |_: usize, body: &str| {
+        if !body.is_empty() {
+            kept.lock().unwrap().push(body.to_owned());
+        }
+        Act::Take
+    };
+    let server = serve(Arc::new(script)).await;
+    let mut desk = Desk::new();
+    desk.start(target(server.port));
+    desk.refused_by_the_disk(0);
+    desk.until("told", |status| status.unjournaled == 2).await;
+    desk.commit_with(1, vec![super::transition(0)]);
+    desk.until("alarms", |status| status.alarms == 1).await;
+    desk.drained().await;
+    let text = bodies.lock().unwrap().concat();
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("alarm")).collect();
+    assert!(lines[0].contains(",unjournaled=1i") && lines[1].contains(",unjournaled=0i"), "{text}");
+    let keys = |line: &str| {
+        (line.split(' ').next().unwrap().to_owned(), line.rsplit(' ').next().unwrap().to_owned())
+    };
+    assert_eq!(keys(lines[0]), keys(lines[1]), "a repeat is harmless");
+    let readings: Vec<_> = text.lines().filter(|line| line.starts_with("gas")).collect();
+    assert!(readings[0].contains(",unjournaled=1i") && !readings[1].contains("unjournaled"), "{text}");
+    desk.stop().await;
+}

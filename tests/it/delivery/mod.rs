@@ -15,12 +15,12 @@ use std::time::Duration;
 use lifeline_gateway::alarm::{Alarm, Base, Change, Kind, Severity, Transition};
 use lifeline_gateway::clock::{SystemClock, Timestamp};
 use lifeline_gateway::forward::backoff::Pace;
-use lifeline_gateway::forward::{Ports, Settings, Status, Target, run};
+use lifeline_gateway::forward::{Ports, Settings, Status, Target, Unjournaled, run};
 use lifeline_gateway::journal::{self, Group, Journal, Progress, Seq};
 use lifeline_gateway::point::{Catalog, Device, DeviceId, Point, PointId};
 use lifeline_gateway::reading::{Batch, Reading, Sample};
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -49,6 +49,7 @@ pub(crate) struct Desk {
     stop: watch::Sender<bool>,
     reports: mpsc::Receiver<(String, Progress)>,
     task: Option<JoinHandle<()>>,
+    unjournaled: broadcast::Sender<Arc<Unjournaled>>,
     /// Readings committed so far; the value of each is its number.
     pub(crate) count: i64,
     last: u64,
@@ -70,8 +71,12 @@ impl Desk {
         let (committed, _) = watch::channel(Seq(0));
         let (stop, _) = watch::channel(false);
         let (_, reports) = mpsc::channel(1);
-        let status = Arc::default();
-        Self { journal, folder, committed, status, stop, reports, task: None, count: 0, last: 0 }
+        let (status, unjournaled) = (Arc::default(), broadcast::Sender::new(16));
+        Self { journal, folder, committed, status, stop, reports, task: None, unjournaled, count: 0, last: 0 }
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// One commit of `count` readings.
@@ -111,11 +116,23 @@ impl Desk {
             confirmed,
             status: Arc::clone(&self.status),
             clock: Arc::new(SystemClock::new()),
+            unjournaled: self.unjournaled.subscribe(),
             stop: stopped,
         };
         #[expect(clippy::disallowed_methods, reason = "the test stands in for the gateway")]
         let task = tokio::spawn(run(settings, ports));
         self.task = Some(task);
+    }
+
+    /// Tells the sink of one reading and one transition that the disk refused.
+    pub(crate) fn refused_by_the_disk(&self, number: i64) {
+        let at = Timestamp::from_millis(EPOCH + number);
+        let value = f64::from(i32::try_from(number).unwrap());
+        let readings = vec![Reading { point: PointId(0), at, sample: Sample::Good(value) }];
+        let batches = vec![Batch { device: DeviceId(0), start: at, end: at, readings }];
+        let (catalog, transitions) = (Arc::new(catalog()), vec![transition(number)]);
+        let notice = Unjournaled { catalog, batches, transitions, trouble: "the disk is full".into() };
+        self.unjournaled.send(Arc::new(notice)).unwrap();
     }
 
     /// The status, once it is as wished.
@@ -169,7 +186,15 @@ pub(crate) fn now() -> Instant {
 fn catalog() -> Catalog {
     let id = DeviceId(0);
     let name = "regulator-3".to_owned();
-    let device = Device { id, name, line: None, class: "gas-pressure".into(), risk_point: None, town: None };
+    let device = Device {
+        id,
+        name,
+        line: None,
+        class: "gas-pressure".into(),
+        risk_point: None,
+        town: None,
+        tags: Default::default(),
+    };
     let point = Point {
         id: PointId(0),
         name: "regulator-3.pressure".into(),
@@ -178,6 +203,7 @@ fn catalog() -> Catalog {
         unit: None,
         decimals: 2,
         states: Vec::new(),
+        tags: Default::default(),
     };
     let (devices, points) = (vec![device], vec![point]);
     Catalog { site: "nanan-01".into(), version: "v1".into(), devices, points, ..Catalog::default() }

@@ -519,3 +519,22 @@ async fn a_broker_behind_tls_proves_itself_first() {
         desk.stop().await;
     }
 }
+
+/// Promise 3: the same over MQTT: no number, and a mark.
+#[tokio::test]
+async fn notice_without_the_journal_is_marked() {
+    let fake = Fake::new(|_| well()).await;
+    let mut desk = Desk::new();
+    desk.start(Target::Mqtt(fake.broker()));
+    desk.refused_by_the_disk(0);
+    desk.until("told", |status| status.unjournaled == 2).await;
+    let acked = fake.acked.lock().unwrap().clone();
+    let told: Vec<_> = acked.iter().filter(|packet| !packet.topic().ends_with("/status")).collect();
+    assert_eq!(told[0].topic(), "lifeline/nanan-01/alarm/outlet-pressure-high", "alarms first");
+    assert_eq!(told[1].topic(), "lifeline/nanan-01/regulator-3/reading");
+    for packet in told {
+        let payload = packet.payload(Version::V5);
+        assert!(payload["unjournaled"] == true && payload.get("seq").is_none(), "{payload}");
+    }
+    desk.stop().await;
+}

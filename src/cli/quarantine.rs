@@ -1,0 +1,141 @@
+//! `lifeline quarantine`: records that sinks refused for good: look, export, send again, delete.
+//!
+//! In: the quarantine beside a journal, also while a gateway runs. Out: text for people, or JSON with one object a line.
+//! Invariant: nothing is deleted but by `--delete`; a running gateway sends what is marked within seconds, another one at its start.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::cli::ask::{Ask, GOOD, NO};
+use crate::cli::table::Table;
+use crate::journal::quarantine::{Make, Quarantine, SetAside};
+
+/// Records that are read at a time.
+const PAGE: usize = 500;
+
+/// The question.
+#[derive(Debug, clap::Args)]
+pub(crate) struct QuarantineArgs {
+    /// Only of this sink.
+    sink: Option<String>,
+    /// Only this record, by its number.
+    #[arg(long, value_name = "NUMBER")]
+    id: Option<i64>,
+    /// Have them sent again as they are.
+    #[arg(long, conflicts_with = "delete")]
+    send_again: bool,
+    /// Delete them for good.
+    #[arg(long)]
+    delete: bool,
+    /// The folder of the journal (default: that of the settings).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
+    /// One JSON object per line, with the whole record: an export.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    id: i64,
+    sink: &'a str,
+    time: String,
+    records: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    topic: &'a str,
+    record: &'a str,
+    why: &'a str,
+    send_again: bool,
+}
+
+/// Shows the records, or acts on them. Exit code 1 when there are none.
+///
+/// # Errors
+/// The quarantine cannot be read or written.
+pub(crate) fn quarantine(ask: &Ask, args: &QuarantineArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let folder = ask.journal.as_ref().unwrap_or(&ask.default_journal);
+    let opened = Quarantine::open(folder, Make::No);
+    let opened = opened.with_context(|| format!("cannot open the quarantine in {}", folder.display()))?;
+    let Some(mut kept) = opened else {
+        writeln!(out, "nothing is set aside in {}", folder.display())?;
+        return Ok(NO);
+    };
+    let sink = args.sink.as_deref();
+    if args.send_again || args.delete {
+        let (count, what) = if args.delete {
+            (kept.delete(sink, args.id)?, "deleted")
+        } else {
+            (kept.send_again(sink, args.id)?, "to be sent again")
+        };
+        writeln!(out, "{count} {what}")?;
+        return Ok(if count > 0 { GOOD } else { NO });
+    }
+    let mut table = Table::new(&["number", "time (UTC)", "sink", "record", "why"]);
+    let (mut after, mut found) = (0, false);
+    loop {
+        let page = kept.list(sink, after, PAGE)?;
+        let is_last = page.len() < PAGE;
+        for one in page {
+            after = one.id;
+            if args.id.is_some_and(|id| id != one.id) {
+                continue;
+            }
+            found = true;
+            if args.json {
+                writeln!(out, "{}", serde_json::to_string(&view(&one))?)?;
+            } else {
+                table.row(row(&one));
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    if !args.json {
+        if found {
+            table.emit(out)?;
+        } else {
+            writeln!(out, "nothing is set aside")?;
+        }
+    }
+    Ok(if found { GOOD } else { NO })
+}
+
+fn view(one: &SetAside) -> View<'_> {
+    let SetAside { id, sink, at, records, place, what, why, again } = one;
+    let time = at.to_string();
+    View { id: *id, sink, time, records: *records, topic: place, record: what, why, send_again: *again }
+}
+
+/// Records come from outside: nothing of theirs may steer a terminal.
+fn row(one: &SetAside) -> Vec<String> {
+    let plain = |text: &str, most: usize| {
+        let text: String =
+            text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        let cut: String = text.chars().take(most).collect();
+        if cut.len() < text.len() { cut + "…" } else { cut }
+    };
+    let record = if one.place.is_empty() { one.what.clone() } else { format!("{} {}", one.place, one.what) };
+    let why = if one.again { format!("{} (to be sent again)", one.why) } else { one.why.clone() };
+    vec![one.id.to_string(), one.at.to_string(), one.sink.clone(), plain(&record, 80), plain(&why, 80)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn a_record_cannot_steer_the_terminal() {
+        let (sink, place) = ("tsdb".to_owned(), String::new());
+        let (what, why) = ("a\u{1b}[2Jb".to_owned(), "x".repeat(100));
+        let one =
+            SetAside { id: 3, sink, at: Timestamp::default(), records: 1, place, what, why, again: false };
+        let row = row(&one);
+        assert_eq!(row[3], "a [2Jb");
+        assert!(row[4].ends_with('…') && row[4].chars().count() == 81);
+    }
+}
