@@ -1,46 +1,91 @@
-//! A sink of files: line protocol, one file for each day (UTC) of the records' time.
+//! A sink of files: line protocol or CSV, one file for each day (UTC) of the records' time, and a further one when it is large.
 //!
-//! In: parcels. Out: `<folder>/YYYY-MM-DD.lp`, synced before the receipt.
-//! Invariant: a receipt means that the lines are on the disk; a line torn by a crash is cut off before the next is written.
-//! Source: DESIGN section 9.
+//! In: parcels. Out: `<folder>/YYYY-MM-DD.lp`, or `.csv` and `.alarms.csv`; then `YYYY-MM-DD.1.lp` and so on; synced before the receipt.
+//! Invariant: a receipt means that the records are on the disk; a line torn by a crash is cut off before the next is written; only files of
+//! these names are ever removed.
+//! Source: DESIGN section 9; RFC 4180 (CSV).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::forward::line_protocol::Lines;
-use crate::forward::sink::{Doubt, Parcel, Receipt, Refusal, Refused, Sink};
+use crate::clock::{Clock, Timestamp};
+use crate::forward::line_protocol::{Lines, number};
+use crate::forward::sink::{Doubt, Parcel, Receipt, Refusal, Refused, Sink, Told};
 use crate::forward::trouble::Kind;
+use crate::journal::Stored;
+use crate::reading::{Quality, Sample};
 
 /// Bytes of a line at most.
 const LINE_MAX: u64 = 64 * 1024;
+/// Files of one day at most; the last one grows.
+const PARTS_MAX: u32 = 9999;
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Line protocol.
+    Lines,
+    /// CSV, readings and alarms apart.
+    Csv,
+}
+
+/// Settings of a sink of files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// The folder.
+    pub path: PathBuf,
+    /// How records are written.
+    pub format: Format,
+    /// A day's next file is begun when this one has so many bytes.
+    pub rotate: Option<u64>,
+    /// Files of days longer ago than this are removed.
+    pub keep: Option<Duration>,
+}
+
+impl Files {
+    /// Line protocol in `path`, one file a day, kept for ever.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), format: Format::Lines, rotate: None, keep: None }
+    }
+}
 
 /// The folder and the gateway's name.
 pub struct Folder {
-    path: PathBuf,
+    files: Files,
     site: String,
+    clock: Arc<dyn Clock>,
     /// One append at a time: lanes must not tear each other's lines.
     turn: Arc<Mutex<()>>,
 }
 
 impl Folder {
-    /// A sink into `path`, which is created at the first delivery.
-    pub fn new(path: PathBuf, site: String) -> Self {
-        Self { path, site, turn: Arc::default() }
+    /// A sink into the folder of `files`, which is created at the first delivery.
+    pub fn new(files: Files, site: String, clock: Arc<dyn Clock>) -> Self {
+        Self { files, site, clock, turn: Arc::default() }
     }
 }
 
 impl Sink for Folder {
     async fn deliver(&self, parcel: Parcel, _: Doubt) -> Result<Receipt, Refusal> {
-        let (path, site, turn) = (self.path.clone(), self.site.clone(), Arc::clone(&self.turn));
+        let (files, site, turn) = (self.files.clone(), self.site.clone(), Arc::clone(&self.turn));
+        let now = self.clock.now();
         let written = tokio::task::spawn_blocking(move || {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            append(&path, &Lines::new(&parcel, &site))
+            let (days, nameless) = match files.format {
+                Format::Lines => by_day(&Lines::new(&parcel, &site)),
+                Format::Csv => csv(&parcel),
+            };
+            append(&files, now, days)?;
+            Ok(nameless)
         });
         let unreachable = |why: String| Refusal::new(Kind::Disk, why);
-        let told = |error: io::Error| unreachable(format!("cannot write {}: {error}", self.path.display()));
+        let told =
+            |error: io::Error| unreachable(format!("cannot write {}: {error}", self.files.path.display()));
         let nameless = written.await.map_err(|error| unreachable(error.to_string()))?.map_err(told)?;
         let refused =
             (nameless > 0).then(|| Refused::new(nameless, "", "the catalog does not name the point"));
@@ -57,23 +102,183 @@ impl Sink for Folder {
     }
 }
 
-fn append(folder: &Path, lines: &Lines) -> io::Result<u64> {
-    let mut days: BTreeMap<String, String> = BTreeMap::new();
+/// Text by day and ending of its file's name.
+type Days = BTreeMap<(String, &'static str), String>;
+
+fn day(at: Timestamp) -> String {
+    at.to_string().split('T').next().unwrap_or_default().to_owned()
+}
+
+fn by_day(lines: &Lines) -> (Days, u64) {
+    let mut days = Days::new();
     for (index, (_, at)) in lines.ends.iter().enumerate() {
-        let day = at.to_string().split('T').next().unwrap_or_default().to_owned();
-        days.entry(day).or_default().push_str(lines.slice(index, index.saturating_add(1)));
+        days.entry((day(*at), "lp")).or_default().push_str(lines.slice(index, index.saturating_add(1)));
     }
-    std::fs::create_dir_all(folder)?;
+    (days, lines.nameless)
+}
+
+/// Heads of CSV files by ending; a file of lines has none.
+const fn head(ending: &str) -> &'static str {
+    match ending.as_bytes() {
+        b"csv" => "time,device,point,value,unit,quality,reason\n",
+        b"alarms.csv" => "time,rule,point,severity,state,value,threshold,unit,seq\n",
+        _ => "",
+    }
+}
+
+fn csv(parcel: &Parcel) -> (Days, u64) {
+    let (mut days, mut nameless) = (Days::new(), 0_u64);
+    let mut alarms = |alarms: &[Told]| {
+        for told in alarms {
+            days.entry((day(told.at), "alarms.csv")).or_default().push_str(&alarm_row(told));
+        }
+    };
+    match parcel {
+        Parcel::Alarms(told) | Parcel::Unjournaled { alarms: told, .. } => alarms(told),
+        Parcel::Readings { .. } => {}
+    }
+    let groups = match parcel {
+        Parcel::Alarms(_) => &[],
+        Parcel::Readings { groups, .. } => groups.as_slice(),
+        Parcel::Unjournaled { group, .. } => std::slice::from_ref(group),
+    };
+    for group in groups {
+        nameless = nameless.saturating_add(rows(group, &mut days));
+    }
+    (days, nameless)
+}
+
+/// Writes the group's rows; how many readings have no name.
+fn rows(group: &Stored, days: &mut Days) -> u64 {
+    let mut nameless = 0_u64;
+    for reading in group.batches.iter().flat_map(|batch| &batch.readings) {
+        let point = group.catalog.point(reading.point);
+        let named = point.and_then(|point| Some((point, group.catalog.device(point.device)?)));
+        let Some((point, device)) = named else {
+            nameless = nameless.saturating_add(1);
+            continue;
+        };
+        let reason = match &reading.sample {
+            Sample::Good(_) => String::new(),
+            Sample::Uncertain(_, doubt) => doubt.name().to_owned(),
+            Sample::Bad(reason) => reason.to_string(),
+        };
+        let quality = match reading.sample.quality() {
+            Quality::Good => "good",
+            Quality::Uncertain => "uncertain",
+            Quality::Bad => "bad",
+        };
+        let unit = point.unit.map_or("", |unit| unit.name());
+        let (value, time) = (value(reading.sample.value()), reading.at.to_string());
+        let cells = [&time, &device.name, &point.short, &value, unit, quality, &reason];
+        days.entry((day(reading.at), "csv")).or_default().push_str(&row(&cells));
+    }
+    nameless
+}
+
+fn alarm_row(told: &Told) -> String {
+    let alarm = &told.transition.alarm;
+    let severity = format!("{:?}", alarm.severity).to_lowercase();
+    let state = format!("{:?}", alarm.state);
+    let seq = if told.number == 0 { String::new() } else { told.number.to_string() };
+    let unit = alarm.unit.as_deref().unwrap_or_default();
+    let (reached, threshold) = (value(alarm.value), value(alarm.threshold));
+    row(&[
+        &told.at.to_string(),
+        &alarm.rule,
+        &alarm.point,
+        &severity,
+        &state,
+        &reached,
+        &threshold,
+        unit,
+        &seq,
+    ])
+}
+
+fn value(value: Option<f64>) -> String {
+    let mut text = String::new();
+    if let Some(value) = value.filter(|value| value.is_finite()) {
+        number(&mut text, value);
+    }
+    text
+}
+
+/// A row; a text that a spreadsheet would take for a formula gets an apostrophe, and no text breaks the line.
+fn row(cells: &[&str]) -> String {
+    let mut text = String::new();
+    for (index, cell) in cells.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        let plain: String =
+            cell.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        let formula = plain.starts_with(['=', '+', '-', '@']) && plain.parse::<f64>().is_err();
+        let mark = if formula { "'" } else { "" };
+        // Writing to a `String` cannot fail.
+        let _ = if plain.contains([',', '"']) {
+            write!(text, "\"{mark}{}\"", plain.replace('"', "\"\""))
+        } else {
+            write!(text, "{mark}{plain}")
+        };
+    }
+    text.push('\n');
+    text
+}
+
+fn append(files: &Files, now: Timestamp, days: Days) -> io::Result<()> {
+    std::fs::create_dir_all(&files.path)?;
     let mut created = false;
-    for (day, text) in days {
-        let path = folder.join(format!("{day}.lp"));
-        created |= !path.exists();
-        append_to(&path, &text)?;
+    for ((day, ending), text) in days {
+        let path = part(files, &day, ending);
+        let new = !path.exists();
+        created |= new;
+        let head = if new { head(ending) } else { "" };
+        append_to(&path, &format!("{head}{text}"))?;
     }
     if created {
-        File::open(folder)?.sync_all()?;
+        remove_old(files, now)?;
+        File::open(&files.path)?.sync_all()?;
     }
-    Ok(lines.nameless)
+    Ok(())
+}
+
+/// The day's file that has room.
+fn part(files: &Files, day: &str, ending: &str) -> PathBuf {
+    let named = |number: u32| match number {
+        0 => files.path.join(format!("{day}.{ending}")),
+        number => files.path.join(format!("{day}.{number}.{ending}")),
+    };
+    let length = |path: &Path| path.metadata().map_or(0, |found| found.len());
+    let Some(most) = files.rotate else { return named(0) };
+    (0..PARTS_MAX).map(named).find(|path| length(path) < most).unwrap_or_else(|| named(PARTS_MAX))
+}
+
+/// Removes our files of days that are too long ago.
+fn remove_old(files: &Files, now: Timestamp) -> io::Result<()> {
+    let Some(keep) = files.keep else { return Ok(()) };
+    let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    let oldest = day(Timestamp::from_millis(now.as_millis().saturating_sub(keep_ms)));
+    for entry in std::fs::read_dir(&files.path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if ours(name).is_some_and(|day| day < oldest.as_str()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The day of a file of ours.
+fn ours(name: &str) -> Option<&str> {
+    let (day, rest) = name.split_once('.')?;
+    let dated = day.len() == 10 && Timestamp::parse(&format!("{day}T00:00:00Z")).is_ok();
+    let rest = match rest.split_once('.') {
+        Some((number, ending)) if number.parse::<u32>().is_ok() => ending,
+        _ => rest,
+    };
+    (dated && matches!(rest, "lp" | "csv" | "alarms.csv")).then_some(day)
 }
 
 fn append_to(path: &Path, text: &str) -> io::Result<()> {
@@ -113,15 +318,21 @@ mod tests {
         lines
     }
 
+    fn write(files: &Files, text: &[(&str, &str)]) -> io::Result<()> {
+        let now = Timestamp::parse("2026-11-30T08:00:00Z").unwrap();
+        append(files, now, by_day(&lines(text)).0)
+    }
+
     #[test]
     fn a_day_is_a_file_and_a_torn_line_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
-        let first = lines(&[("a 1\n", "2026-11-23T23:59:59.999Z"), ("b 2\n", "2026-11-24T00:00:00Z")]);
-        append(&path, &first).unwrap();
+        let files = Files::at(path.clone());
+        let first = [("a 1\n", "2026-11-23T23:59:59.999Z"), ("b 2\n", "2026-11-24T00:00:00Z")];
+        write(&files, &first).unwrap();
         let day = path.join("2026-11-24.lp");
         std::fs::write(&day, "b 2\nc 17").unwrap();
-        append(&path, &lines(&[("c 3\n", "2026-11-24T08:00:00Z")])).unwrap();
+        write(&files, &[("c 3\n", "2026-11-24T08:00:00Z")]).unwrap();
         assert_eq!(std::fs::read_to_string(path.join("2026-11-23.lp")).unwrap(), "a 1\n");
         assert_eq!(std::fs::read_to_string(day).unwrap(), "b 2\nc 3\n");
     }
@@ -131,6 +342,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         std::fs::write(&path, "").unwrap();
-        assert!(append(&path, &Lines::default()).is_err());
+        assert!(write(&Files::at(path), &[("a 1\n", "2026-11-24T08:00:00Z")]).is_err());
+    }
+
+    #[test]
+    fn a_large_file_gets_a_successor_and_old_days_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = Some(Duration::from_secs(3 * 86_400));
+        let files = Files { rotate: Some(8), keep, ..Files::at(folder.path()) };
+        for name in
+            ["2026-11-20.lp", "2026-11-20.3.alarms.csv", "2026-11-20.txt", "mine.lp", "2026-11-27.csv"]
+        {
+            std::fs::write(folder.path().join(name), "x\n").unwrap();
+        }
+        for _ in 0..5 {
+            write(&files, &[("a 1\n", "2026-11-30T08:00:00Z")]).unwrap();
+        }
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "2026-11-20.txt",
+                "2026-11-27.csv",
+                "2026-11-30.1.lp",
+                "2026-11-30.2.lp",
+                "2026-11-30.lp",
+                "mine.lp"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cell_breaks_no_row_and_is_no_formula() {
+        assert_eq!(row(&["=1+1", "-3.5", "a,\"b\"\nc", "南坪"]), "'=1+1,-3.5,\"a,\"\"b\"\" c\",南坪\n");
     }
 }

@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 use crate::alarm::{Base, Kind, Severity};
 use crate::clock::Timestamp;
+use crate::forward::shape::{Template, of_device};
 use crate::forward::sink::{Parcel, Told};
 use crate::journal::Stored;
 use crate::point::Catalog;
@@ -25,12 +26,19 @@ pub struct Lines {
     pub nameless: u64,
     /// What is written is not on disk.
     pub mark: bool,
+    /// Tags of readings beside our own.
+    pub tags: Vec<(String, Template)>,
 }
 
 impl Lines {
     /// The lines of a parcel of the gateway `site`.
     pub fn new(parcel: &Parcel, site: &str) -> Self {
-        let mut lines = Self::default();
+        Self::tagged(parcel, site, &[])
+    }
+
+    /// The same; readings have these tags beside our own.
+    pub fn tagged(parcel: &Parcel, site: &str, tags: &[(String, Template)]) -> Self {
+        let mut lines = Self { tags: tags.to_vec(), ..Self::default() };
         match parcel {
             Parcel::Alarms(alarms) => alarms.iter().for_each(|told| lines.alarm(told, site)),
             Parcel::Readings { groups, .. } => groups.iter().for_each(|group| lines.group(group)),
@@ -76,6 +84,12 @@ impl Lines {
         tag(&mut self.text, "site", &catalog.site);
         tag(&mut self.text, "unit", point.unit.map_or("", |unit| unit.name()));
         device.tags.iter().chain(&point.tags).for_each(|(key, value)| tag(&mut self.text, key, value));
+        for (key, template) in &self.tags {
+            if device.tags.contains_key(key) || point.tags.contains_key(key) {
+                continue;
+            }
+            tag(&mut self.text, key, &template.fill(|field| of_device(field, catalog, Some(device))));
+        }
         let quality = match reading.sample.quality() {
             Quality::Good => 0,
             Quality::Uncertain => 1,

@@ -16,6 +16,7 @@ pub mod mqtt;
 pub mod names;
 pub mod payload;
 pub mod probe;
+pub mod shape;
 pub mod sink;
 pub mod tls;
 pub mod trouble;
@@ -31,9 +32,10 @@ use tokio::sync::{broadcast, mpsc, watch};
 use crate::alarm::Transition;
 use crate::clock::Clock;
 use crate::forward::backoff::Pace;
-use crate::forward::file::Folder;
+use crate::forward::file::{Files, Folder};
 use crate::forward::influx::{Address, Influx};
 use crate::forward::mqtt::{Broker, Mqtt};
+use crate::forward::shape::{Only, Template};
 use crate::forward::tls::Tls;
 use crate::forward::trouble::Kind;
 use crate::journal::{Progress, Seq};
@@ -111,27 +113,33 @@ pub enum Target {
         user: Option<String>,
         /// Files of TLS, for `https`.
         tls: Tls,
+        /// Tags beside our own, by key: templates.
+        tags: Vec<(String, Template)>,
     },
     /// MQTT.
     Mqtt(Broker),
-    /// Line protocol into files of this folder.
-    File {
-        /// The folder.
-        path: PathBuf,
-    },
+    /// Files.
+    File(Files),
 }
 
 impl Target {
     /// A database without credentials, and with the system's certificates for `https`.
     pub fn influx(url: &str, api: Api) -> Self {
-        Self::Influx { url: url.to_owned(), api, token: None, user: None, tls: Tls::default() }
+        Self::Influx {
+            url: url.to_owned(),
+            api,
+            token: None,
+            user: None,
+            tls: Tls::default(),
+            tags: Vec::new(),
+        }
     }
 }
 
 impl Settings {
     /// A sink with everything as it is by default.
     pub fn new(name: &str, target: Target) -> Self {
-        Self { name: name.to_owned(), target, batch_max: 5000, pace: Pace::default() }
+        Self { name: name.to_owned(), target, batch_max: 5000, pace: Pace::default(), only: Only::default() }
     }
 }
 
@@ -146,6 +154,8 @@ pub struct Settings {
     pub batch_max: usize,
     /// How patient it is, and how fast it tries again.
     pub pace: Pace,
+    /// What it gets.
+    pub only: Only,
 }
 
 /// What a sink says of itself, for status and metrics.
@@ -216,22 +226,22 @@ pub struct Ports {
 
 /// Runs one sink until `stop`: alarms first, live next, backlog beside them.
 pub async fn run(settings: Settings, ports: Ports) {
-    let Settings { name, target, batch_max, pace } = settings;
+    let Settings { name, target, batch_max, pace, only } = settings;
     let (site, clock) = (ports.site.clone(), Arc::clone(&ports.clock));
     let batch_max = batch_max.max(1);
     match target {
-        Target::Influx { url, api, token, user, tls } => {
-            let address = Address { url, api, tls };
+        Target::Influx { url, api, token, user, tls, tags } => {
+            let address = Address { url, api, tls, tags };
             let sink = Influx::new(site, batch_max, address, (user, token), (pace, clock));
-            drive::drive(&sink, &name, batch_max, pace, ports).await;
+            drive::drive(&sink, &name, (batch_max, only), pace, ports).await;
         }
         Target::Mqtt(broker) => {
             let sink = Mqtt::new(site, broker, pace, clock);
-            drive::drive(&sink, &name, batch_max, pace, ports).await;
+            drive::drive(&sink, &name, (batch_max, only), pace, ports).await;
         }
-        Target::File { path } => {
-            let sink = Folder::new(path, site);
-            drive::drive(&sink, &name, batch_max, pace, ports).await;
+        Target::File(files) => {
+            let sink = Folder::new(files, site, clock);
+            drive::drive(&sink, &name, (batch_max, only), pace, ports).await;
         }
     }
 }

@@ -29,15 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub async fn probe(settings: &Settings, site: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
     let tried = async {
         match &settings.target {
-            Target::Influx { url, api, token, user, tls } => {
+            Target::Influx { url, api, token, user, tls, .. } => {
                 let access = (user.clone(), token.clone());
                 let line = line(site, clock.now());
-                let address = Address { url: url.clone(), api: api.clone(), tls: tls.clone() };
+                let address =
+                    Address { url: url.clone(), api: api.clone(), tls: tls.clone(), tags: Vec::new() };
                 let sink = Influx::new(site.to_owned(), 1, address, access, (settings.pace, clock));
                 sink.write(&line, Doubt::None).await.map_err(worded).and_then(taken)
             }
             Target::Mqtt(to) => broker(to, settings.pace, site, clock).await,
-            Target::File { path } => folder(path),
+            Target::File(files) => folder(&files.path),
         }
     };
     timeout(PATIENCE, tried)

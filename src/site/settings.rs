@@ -10,8 +10,10 @@ use std::time::Duration;
 use crate::clock::Trust;
 use crate::diagnostic::Place;
 use crate::forward::backoff::Pace;
+use crate::forward::file::{Files, Format};
 use crate::forward::mqtt::Broker;
 use crate::forward::mqtt::packet::Version;
+use crate::forward::shape::{Field, Only, Template, Topics};
 use crate::forward::tls::Tls;
 use crate::forward::{self, Api, Secret, Target};
 use crate::journal;
@@ -77,7 +79,9 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
             .unwrap_or(Duration::from_secs(1))
             .max(Duration::from_millis(1)),
         keep: store.duration("keep").unwrap_or(Duration::from_secs(400 * 86_400)),
-        max_bytes: store.text("max_size").map_or(8_000_000_000, |text| size(&store, &text)),
+        max_bytes: store
+            .text("max_size")
+            .map_or(8_000_000_000, |text| size(&store, "max_size", &text, 10_000_000)),
     };
     let listen = console.text("listen").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let listen = listen.parse().unwrap_or_else(|_| {
@@ -138,7 +142,7 @@ fn overlay(root: &mut Node, env: &[(String, String)], report: &Report) {
     }
 }
 
-fn size(section: &Section<'_>, text: &str) -> u64 {
+fn size(section: &Section<'_>, key: &'static str, text: &str, least: u64) -> u64 {
     let parsed = text.split_once(' ').and_then(|(number, unit)| {
         let number: u64 = number.parse().ok()?;
         let factor = match unit {
@@ -148,11 +152,11 @@ fn size(section: &Section<'_>, text: &str) -> u64 {
         };
         number.checked_mul(factor)
     });
-    parsed.filter(|bytes| 10_000_000 <= *bytes).unwrap_or_else(|| {
+    parsed.filter(|bytes| least <= *bytes).unwrap_or_else(|| {
         section.error(
-            "max_size",
+            key,
             "bad-size",
-            format!("`{text}` is not a size of at least 10 MB"),
+            format!("`{text}` is not a size of at least {} MB", least / 1_000_000),
             Some("such as \"8 GB\"".to_owned()),
         );
         8_000_000_000
@@ -166,16 +170,15 @@ fn sink(section: &Section<'_>) -> Option<forward::Settings> {
     let target = match kind {
         Some("influx") => influx(section),
         Some("mqtt") => mqtt(section),
-        Some("file") => {
-            section.need("path", section.text("path")).map(|path| Target::File { path: PathBuf::from(path) })
-        }
+        Some("file") => file(section),
         _ => {
             unknown_kind(section);
             return None;
         }
     };
+    let only = only(section);
     section.finish();
-    Some(forward::Settings { name: name?, target: target?, batch_max, pace: Pace::default() })
+    Some(forward::Settings { name: name?, target: target?, batch_max, pace: Pace::default(), only })
 }
 
 /// What can be said of a sink whose kind is unknown: its secrets are none of the document's in any kind.
@@ -224,7 +227,14 @@ fn influx(section: &Section<'_>) -> Option<Target> {
         }
     };
     let tls = tls(section).unwrap_or_default();
-    Some(Target::Influx { url: url.trim_end_matches('/').to_owned(), api, token, user, tls })
+    Some(Target::Influx {
+        url: url.trim_end_matches('/').to_owned(),
+        api,
+        token,
+        user,
+        tls,
+        tags: tags(section),
+    })
 }
 
 fn mqtt(section: &Section<'_>) -> Option<Target> {
@@ -256,7 +266,91 @@ fn mqtt(section: &Section<'_>) -> Option<Target> {
         user: section.text("user"),
         password: secret(section, "password"),
         tls: secure.map(|_| files.unwrap_or_default()),
+        topics: topics(section),
     }))
+}
+
+fn file(section: &Section<'_>) -> Option<Target> {
+    let path = section.need("path", section.text("path"))?;
+    let format = match section.word("format", &["lp", "csv"]) {
+        Some("csv") => Format::Csv,
+        _ => Format::Lines,
+    };
+    let rotate = section.text("rotate").map(|text| size(section, "rotate", &text, 1_000_000));
+    let keep = section.duration("keep");
+    Some(Target::File(Files { path: PathBuf::from(path), format, rotate, keep }))
+}
+
+/// What of the journal a sink gets.
+fn only(section: &Section<'_>) -> Only {
+    let Some(found) = section.section("only") else { return Only::default() };
+    let texts = |key| found.texts(key).into_iter().map(|(text, _)| text).collect();
+    let no = |key| found.flag(key) == Some(false);
+    let only = Only {
+        devices: texts("devices"),
+        classes: texts("classes"),
+        no_alarms: no("alarms"),
+        no_readings: no("readings"),
+    };
+    if only.no_alarms && only.no_readings {
+        let help = Some("remove the sink, or one of the two".to_owned());
+        found.error("alarms", "bad-template", "neither alarms nor readings: the sink gets nothing", help);
+    }
+    found.finish();
+    only
+}
+
+/// Where messages go.
+fn topics(section: &Section<'_>) -> Topics {
+    let mut topics = Topics::default();
+    let read = |key: &'static str, allowed: &[Field], needed: &[(Field, &str)]| {
+        let text = section.text(key)?;
+        let template = Template::topic(&text, allowed).and_then(|template| {
+            match needed.iter().find(|(field, _)| !template.names(*field)) {
+                Some((_, name)) => {
+                    Err(format!("without `{{{name}}}` one topic would stand for several things"))
+                }
+                None => Ok(template),
+            }
+        });
+        template.map_err(|why| section.error(key, "bad-template", format!("`{text}`: {why}"), None)).ok()
+    };
+    if let Some(found) = read("topic", &Topics::READING, &[(Field::Device, "device"), (Field::Lane, "lane")])
+    {
+        topics.reading = found;
+    }
+    if let Some(found) = read("alarm_topic", &Topics::ALARM, &[(Field::Rule, "rule")]) {
+        topics.alarm = found;
+    }
+    topics
+}
+
+/// Tags beside our own, each as `key = template`.
+fn tags(section: &Section<'_>) -> Vec<(String, Template)> {
+    let mut tags = Vec::new();
+    for (text, place) in section.texts("tags") {
+        let read = text.split_once('=').ok_or_else(|| "write it as `key={town}`".to_owned());
+        let read = read.and_then(|(key, template)| {
+            let key = key.trim();
+            let plain =
+                |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+            if key.is_empty() || !key.chars().all(plain) || key.starts_with('_') {
+                return Err(format!("`{key}` is not a key of small letters, digits and `_`"));
+            }
+            if ["device", "point", "risk_point", "site", "unit", "time"].contains(&key) {
+                return Err(format!("`{key}` is one of our own tags"));
+            }
+            Ok((key.to_owned(), Template::parse(template.trim(), &Topics::TAG)?))
+        });
+        match read {
+            Ok(read) => tags.push(read),
+            Err(why) => {
+                let help = Some("such as \"town={town}\"".to_owned());
+                section.report.error(&place, "bad-template", format!("`{text}`: {why}"), help);
+            }
+        }
+    }
+    tags
 }
 
 /// Whom to trust, and who we are.

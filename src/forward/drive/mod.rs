@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::forward::backoff::Pace;
 use crate::forward::drive::again::Aside;
 use crate::forward::lanes::{Job, Lane, Lanes, Outcome};
+use crate::forward::shape::Only;
 use crate::forward::sink::{Doubt, Parcel, Refusal, Refused, Sink, cut, told};
 use crate::forward::trouble::Kind;
 use crate::forward::{Ports, Status};
@@ -50,7 +51,13 @@ struct Flight {
 type Slot<'a> = Option<Pin<Box<dyn Future<Output = Flight> + Send + 'a>>>;
 
 /// Runs the sink until `ports.stop`; `batch_max` readings in one request at most.
-pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, mut ports: Ports) {
+pub async fn drive<S: Sink>(
+    sink: &S,
+    name: &str,
+    (batch_max, only): (usize, Only),
+    pace: Pace,
+    mut ports: Ports,
+) {
     let mut stop = ports.stop.clone();
     let mut committed = ports.committed.clone();
     // Itself and not another one, which would not have heard what was told since the gateway made it.
@@ -58,7 +65,7 @@ pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, 
     let ports = &ports;
     // Beside the lanes, and also without them: while the journal cannot be read, notice goes out all the same.
     let mut keep = pin!(async {
-        let urgent = urgent::tell(sink, name, pace, ports, notices, ports.committed.clone());
+        let urgent = urgent::tell(sink, name, (pace, &only), ports, notices, ports.committed.clone());
         let again = again::look(sink, name, pace.hold / 12, ports);
         futures_util::future::join3(sink.keep(), urgent, again).await
     });
@@ -79,7 +86,7 @@ pub async fn drive<S: Sink>(sink: &S, name: &str, batch_max: usize, pace: Pace, 
         {
             let max = if job.lane() == Lane::Alarms { ALARMS_MAX } else { batch_max };
             let (max, doubt) = (lanes.limit(job.lane(), max), lanes.doubt(job.lane(), now()));
-            let flight = fly(sink, &reader, job, max, doubt);
+            let flight = fly(sink, &reader, job, max, (doubt, &only));
             if let Some(slot) = slots.get_mut(job.lane().place()) {
                 *slot = Some(Box::pin(flight));
             }
@@ -231,7 +238,13 @@ fn hand_on(lanes: &mut Lanes, name: &str, ports: &Ports) {
 }
 
 /// Reads the job's page and delivers it.
-async fn fly<S: Sink>(sink: &S, reader: &Arc<Reader>, job: Job, max: usize, doubt: Doubt) -> Flight {
+async fn fly<S: Sink>(
+    sink: &S,
+    reader: &Arc<Reader>,
+    job: Job,
+    max: usize,
+    (doubt, only): (Doubt, &Only),
+) -> Flight {
     let page = match page(Arc::clone(reader), job, max).await {
         Ok(page) => page,
         Err(why) => {
@@ -246,7 +259,9 @@ async fn fly<S: Sink>(sink: &S, reader: &Arc<Reader>, job: Job, max: usize, doub
             };
         }
     };
-    let Page { parcel, reached, more, damaged } = page;
+    let Page { mut parcel, reached, more, damaged } = page;
+    let whole = parcel.records();
+    only.strain(&mut parcel);
     let records = parcel.records();
     let sent = now();
     let answer = if records == 0 { Ok(Default::default()) } else { sink.deliver(parcel, doubt).await };
@@ -255,7 +270,8 @@ async fn fly<S: Sink>(sink: &S, reader: &Arc<Reader>, job: Job, max: usize, doub
         Ok(receipt) => {
             let poison = receipt.refused.iter().filter(|one| !one.too_old);
             let refused = poison.fold(0_u64, |sum, one| sum.saturating_add(one.records));
-            (Outcome::Done { reached, more, records, refused }, receipt.refused)
+            let passed = whole > records;
+            (Outcome::Done { reached, more, records, refused, passed }, receipt.refused)
         }
         Err(refusal) => (Outcome::Failed(refusal), Vec::new()),
     };

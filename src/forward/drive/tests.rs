@@ -182,7 +182,8 @@ async fn after_an_outage_alarms_come_first_then_the_newest_then_the_rest() {
         desk.stop.send_replace(true);
         (before, last)
     };
-    let ((before, last), ()) = tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+    let ((before, last), ()) =
+        tokio::join!(story, drive(&paper, "paper", (100, Only::default()), Pace::default(), ports));
     let got = paper.got.into_inner().unwrap();
     let after = &got[before..];
     assert_eq!(after[0], Got::Alarm(1));
@@ -232,7 +233,7 @@ async fn progress_is_reported_twice_a_second_and_at_the_stop() {
         assert!(now() - told < Duration::from_secs(1));
         assert_eq!(progress, Progress { alarms: 0, live: Seq(last), gaps: Vec::new() });
     };
-    tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+    tokio::join!(story, drive(&paper, "paper", (100, Only::default()), Pace::default(), ports));
 }
 
 fn notice(alarms: usize, at: i64) -> crate::forward::Unjournaled {
@@ -277,7 +278,7 @@ async fn what_the_disk_refuses_is_told_all_the_same() {
         assert_eq!(desk.status.lock().unwrap().unjournaled, 6);
         desk.stop.send_replace(true);
     };
-    tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+    tokio::join!(story, drive(&paper, "paper", (100, Only::default()), Pace::default(), ports));
     drop(folder);
 }
 
@@ -291,7 +292,8 @@ async fn it_stops_while_a_request_hangs_and_without_a_journal() {
         desk.stop.send_replace(true);
         now()
     };
-    let (told, ()) = tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+    let (told, ()) =
+        tokio::join!(story, drive(&paper, "paper", (100, Only::default()), Pace::default(), ports));
     assert!(now() - told < Duration::from_secs(1));
     let (desk, mut ports) = Desk::new(Progress::default());
     ports.journal = ports.journal.join("nowhere");
@@ -300,5 +302,5 @@ async fn it_stops_while_a_request_hangs_and_without_a_journal() {
         assert!(desk.status.lock().unwrap().trouble.as_ref().unwrap().contains("journal"));
         desk.stop.send_replace(true);
     };
-    tokio::join!(story, drive(&paper, "paper", 100, Pace::default(), ports));
+    tokio::join!(story, drive(&paper, "paper", (100, Only::default()), Pace::default(), ports));
 }

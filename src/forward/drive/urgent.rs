@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::forward::backoff::Pace;
 use crate::forward::drive::{now, status};
+use crate::forward::shape::Only;
 use crate::forward::sink::{Doubt, Parcel, Refusal, Sink, told};
 use crate::forward::{Ports, Unjournaled};
 use crate::journal::{Seq, Stored};
@@ -63,7 +64,7 @@ impl Waiting {
 pub(super) async fn tell<S: Sink>(
     sink: &S,
     name: &str,
-    pace: Pace,
+    (pace, only): (Pace, &Only),
     ports: &Ports,
     mut notices: broadcast::Receiver<Arc<Unjournaled>>,
     mut committed: watch::Receiver<Seq>,
@@ -77,7 +78,7 @@ pub(super) async fn tell<S: Sink>(
             Ok(()) = committed.changed(), if !waiting.is_empty() => { waiting = Waiting::default(); continue }
             notice = notices.recv() => notice,
             () = sleep_until(at), if !waiting.is_empty() => {
-                at = deliver(sink, name, pace, ports, &mut waiting).await;
+                at = deliver(sink, name, (pace, only), ports, &mut waiting).await;
                 continue;
             }
         };
@@ -99,10 +100,18 @@ pub(super) async fn tell<S: Sink>(
 }
 
 /// When to try again.
-async fn deliver<S: Sink>(sink: &S, name: &str, pace: Pace, ports: &Ports, waiting: &mut Waiting) -> Instant {
-    let parcel = waiting.parcel();
+async fn deliver<S: Sink>(
+    sink: &S,
+    name: &str,
+    (pace, only): (Pace, &Only),
+    ports: &Ports,
+    waiting: &mut Waiting,
+) -> Instant {
+    let mut parcel = waiting.parcel();
+    only.strain(&mut parcel);
     let (records, alarms) = (parcel.records(), waiting.transitions.len());
-    let pause = match sink.deliver(parcel, Doubt::None).await {
+    let answer = if records == 0 { Ok(Default::default()) } else { sink.deliver(parcel, Doubt::None).await };
+    let pause = match answer {
         Ok(receipt) => {
             let refused = receipt.refused.iter().fold(0_u64, |sum, one| sum.saturating_add(one.records));
             tracing::warn!(

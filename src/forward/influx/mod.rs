@@ -19,6 +19,7 @@ use crate::forward::backoff::Pace;
 use crate::forward::drive::now;
 use crate::forward::line_protocol::Lines;
 use crate::forward::names::Names;
+use crate::forward::shape::Template;
 use crate::forward::sink::{Doubt, Parcel, Receipt, Refusal, Refused, Sink, cut};
 use crate::forward::tls::{self, Stamp, Tls};
 use crate::forward::trouble::{self, Kind, chain};
@@ -44,6 +45,8 @@ pub struct Address {
     pub api: Api,
     /// Files of TLS.
     pub tls: Tls,
+    /// Tags beside our own.
+    pub tags: Vec<(String, Template)>,
 }
 
 /// How to write to one database.
@@ -246,7 +249,7 @@ impl Influx {
 
 impl Sink for Influx {
     async fn deliver(&self, parcel: Parcel, doubt: Doubt) -> Result<Receipt, Refusal> {
-        let lines = Lines::new(&parcel, &self.site);
+        let lines = Lines::tagged(&parcel, &self.site, &self.address.tags);
         let mut receipt = self.write(&lines, doubt).await?;
         if lines.nameless > 0 {
             receipt.refused.push(Refused::new(lines.nameless, "", "the catalog does not name the point"));

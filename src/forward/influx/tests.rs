@@ -122,7 +122,7 @@ fn lines(count: usize) -> Lines {
 }
 
 fn sink(url: &str, api: Api, batch_max: usize, access: (Option<String>, Option<Secret>)) -> Influx {
-    let address = Address { url: url.to_owned(), api, tls: Tls::default() };
+    let address = Address { url: url.to_owned(), api, tls: Tls::default(), tags: Vec::new() };
     let clock = Arc::new(SystemClock::new());
     Influx::new("nanan-01".into(), batch_max, address, access, (Pace::default(), clock))
 }

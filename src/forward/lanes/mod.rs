@@ -104,6 +104,8 @@ pub enum Outcome {
         records: u64,
         /// Records that the sink refused for good.
         refused: u64,
+        /// There was more than was sent: the sink does not get it.
+        passed: bool,
     },
     /// Nothing may be taken for delivered.
     Failed(Refusal),
@@ -253,7 +255,7 @@ impl Lanes {
         let lane = job.lane();
         self.post(lane).flying = None;
         match outcome {
-            Outcome::Done { reached, more, records, refused } => {
+            Outcome::Done { reached, more, records, refused, passed } => {
                 if records > 0 {
                     self.outage = None;
                 }
@@ -264,6 +266,7 @@ impl Lanes {
                     return false;
                 }
                 self.delivered(job, reached, more, records);
+                self.moved |= passed;
                 true
             }
             Outcome::Failed(refusal) => {

@@ -30,7 +30,7 @@ fn whole(job: Job) -> Outcome {
         Job::Alarms { after } => after,
         Job::Live(span) | Job::Backlog(span) => span.to.0,
     };
-    Outcome::Done { reached, more: false, records: 1, refused: 0 }
+    Outcome::Done { reached, more: false, records: 1, refused: 0, passed: false }
 }
 
 fn unreachable() -> Outcome {
@@ -85,7 +85,7 @@ fn what_does_not_fit_a_live_request_is_left_to_the_backlog() {
     lanes.committed(Seq(20));
     let [_, live] = jobs(&mut lanes, now)[..] else { panic!("two lanes have work") };
     lanes.committed(Seq(25));
-    lanes.done(live, Outcome::Done { reached: 8, more: false, records: 7, refused: 0 }, now);
+    lanes.done(live, Outcome::Done { reached: 8, more: false, records: 7, refused: 0, passed: false }, now);
     assert_eq!(jobs(&mut lanes, now), [Job::Live(span(25, 26)), Job::Backlog(span(8, 25))]);
 }
 
@@ -155,7 +155,11 @@ fn a_refused_half_holds_its_lane_and_only_that() {
     let mut lanes = Lanes::new(Progress::default(), Seq(5), PACE, 1);
     let [alarms, backlog] = jobs(&mut lanes, now)[..] else { panic!("two lanes have work") };
     lanes.done(alarms, whole(alarms), now);
-    assert!(!lanes.done(backlog, Outcome::Done { reached: 6, more: false, records: 10, refused: 6 }, now));
+    assert!(!lanes.done(
+        backlog,
+        Outcome::Done { reached: 6, more: false, records: 10, refused: 6, passed: false },
+        now
+    ));
     assert!(lanes.trouble().unwrap().contains("6 of 10"));
     assert_eq!(lanes.backlog(), 5, "nothing is given up");
     lanes.committed(Seq(6));
@@ -164,7 +168,11 @@ fn a_refused_half_holds_its_lane_and_only_that() {
     lanes.done(live, whole(live), now);
     let again = lanes.take(now + PACE.hold).unwrap();
     assert_eq!(again, backlog);
-    assert!(lanes.done(again, Outcome::Done { reached: 6, more: false, records: 10, refused: 5 }, now));
+    assert!(lanes.done(
+        again,
+        Outcome::Done { reached: 6, more: false, records: 10, refused: 5, passed: false },
+        now
+    ));
     assert_eq!(lanes.trouble(), None);
 }
 
@@ -176,11 +184,15 @@ fn a_few_single_poisons_pass_and_a_row_of_them_holds() {
     for seq in 1..=4 {
         lanes.committed(Seq(seq));
         let alarms = lanes.take(now).unwrap();
-        lanes.done(alarms, Outcome::Done { reached: 0, more: false, records: 0, refused: 0 }, now);
+        lanes.done(
+            alarms,
+            Outcome::Done { reached: 0, more: false, records: 0, refused: 0, passed: false },
+            now,
+        );
         let live = lanes.take(now).unwrap();
         passed.push(lanes.done(
             live,
-            Outcome::Done { reached: seq + 1, more: false, records: 1, refused: 1 },
+            Outcome::Done { reached: seq + 1, more: false, records: 1, refused: 1, passed: false },
             now,
         ));
     }
@@ -195,7 +207,7 @@ fn an_empty_page_moves_no_report_and_ends_no_outage() {
     lanes.done(job, unreachable(), now);
     now += PACE.base * 2;
     let job = lanes.take(now).unwrap();
-    lanes.done(job, Outcome::Done { reached: 0, more: false, records: 0, refused: 0 }, now);
+    lanes.done(job, Outcome::Done { reached: 0, more: false, records: 0, refused: 0, passed: false }, now);
     assert!(!lanes.up());
     assert_eq!(lanes.take_moved(), None, "a report would be a commit, and a commit an empty page");
 }
@@ -330,7 +342,7 @@ impl World {
             }
         };
         let records = u64::try_from(numbers.len()).unwrap();
-        Page { numbers, outcome: Outcome::Done { reached, more, records, refused: 0 } }
+        Page { numbers, outcome: Outcome::Done { reached, more, records, refused: 0, passed: false } }
     }
 
     fn step(&mut self, step: Step) {

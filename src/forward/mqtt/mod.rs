@@ -23,6 +23,7 @@ use crate::forward::mqtt::packet::{Version, words};
 use crate::forward::mqtt::session::{Ended, Rules};
 use crate::forward::names::Names;
 use crate::forward::payload::{Message, messages};
+use crate::forward::shape::Topics;
 use crate::forward::sink::{Doubt, Parcel, Receipt, Refusal, Refused, Sink};
 use crate::forward::tls::Tls;
 use crate::forward::trouble::Kind;
@@ -52,6 +53,8 @@ pub struct Broker {
     pub password: Option<Secret>,
     /// Files of TLS; `None`: without TLS.
     pub tls: Option<Tls>,
+    /// Where messages go.
+    pub topics: Topics,
 }
 
 impl Broker {
@@ -65,6 +68,7 @@ impl Broker {
             user,
             password,
             tls,
+            topics: Topics::default(),
         }
     }
 }
@@ -228,7 +232,7 @@ fn said(text: &str) -> String {
 impl Sink for Mqtt {
     async fn deliver(&self, parcel: Parcel, _: Doubt) -> Result<Receipt, Refusal> {
         let (link, rules) = self.linked().await?;
-        let (messages, mut refused) = messages(&parcel, &self.site, rules.packet_max);
+        let (messages, mut refused) = messages(&parcel, &self.site, &self.broker.topics, rules.packet_max);
         let [alarms, live, backlog] = &self.mail;
         let mail = match &parcel {
             Parcel::Alarms(_) | Parcel::Unjournaled { .. } => alarms,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::alarm::tell::{OverlayView, Tell};
 use crate::alarm::{Base, Change, Severity};
 use crate::forward::line_protocol::kind;
+use crate::forward::shape::{Field, Topics, of_device};
 use crate::forward::sink::{Parcel, Refused, Told};
 use crate::journal::Stored;
 use crate::point::Catalog;
@@ -46,8 +47,8 @@ pub fn status_topic(site: &str) -> String {
 }
 
 /// The messages of a parcel, and what does not fit into `limit` bytes.
-pub fn messages(parcel: &Parcel, site: &str, limit: usize) -> (Vec<Message>, Vec<Refused>) {
-    let mut sheet = Sheet { site: level(site), limit, messages: Vec::new(), refused: Vec::new() };
+pub fn messages(parcel: &Parcel, site: &str, topics: &Topics, limit: usize) -> (Vec<Message>, Vec<Refused>) {
+    let mut sheet = Sheet { site, topics, limit, messages: Vec::new(), refused: Vec::new() };
     match parcel {
         Parcel::Alarms(alarms) => alarms.iter().for_each(|told| sheet.alarm(told)),
         Parcel::Readings { late, groups } => {
@@ -63,16 +64,24 @@ pub fn messages(parcel: &Parcel, site: &str, limit: usize) -> (Vec<Message>, Vec
     (sheet.messages, sheet.refused)
 }
 
-struct Sheet {
-    site: String,
+struct Sheet<'a> {
+    site: &'a str,
+    topics: &'a Topics,
     limit: usize,
     messages: Vec<Message>,
     refused: Vec<Refused>,
 }
 
-impl Sheet {
+impl Sheet<'_> {
     fn alarm(&mut self, told: &Told) {
-        let topic = format!("lifeline/{}/alarm/{}", self.site, level(&told.transition.alarm.rule));
+        let alarm = &told.transition.alarm;
+        let topic = self.topics.alarm.fill_topic(|field| match field {
+            Field::Site => self.site,
+            Field::Rule => &alarm.rule,
+            Field::RiskPoint => alarm.risk_point.as_deref().unwrap_or_default(),
+            Field::Town => alarm.town.as_deref().unwrap_or_default(),
+            Field::Device | Field::Class | Field::Lane => "",
+        });
         let message = Message { topic, payload: json(&alarm_view(told)), retain: true, records: 1 };
         if let Err(message) = self.put(message) {
             self.refuse(&message);
@@ -80,9 +89,13 @@ impl Sheet {
     }
 
     fn batch(&mut self, group: &Stored, batch: &Batch, late: bool) {
-        let device = group.catalog.device(batch.device).map_or("unknown", |device| device.name.as_str());
+        let device = group.catalog.device(batch.device);
         let lane = if late { "backlog" } else { "reading" };
-        let topic = format!("lifeline/{}/{}/{lane}", self.site, level(device));
+        let topic = self.topics.reading.fill_topic(|field| match field {
+            Field::Site => self.site,
+            Field::Lane => lane,
+            field => of_device(field, &group.catalog, device),
+        });
         let mut parts = vec![batch.readings.as_slice()];
         while let Some(part) = parts.pop() {
             let views: Vec<_> =

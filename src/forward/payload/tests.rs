@@ -47,7 +47,7 @@ fn group(count: u32) -> Stored {
 #[test]
 fn golden_readings() {
     let parcel = Parcel::Readings { late: true, groups: vec![group(4)] };
-    let (messages, refused) = messages(&parcel, "nanan-01", 10_000);
+    let (messages, refused) = messages(&parcel, "nanan-01", &Topics::default(), 10_000);
     assert_eq!(refused, []);
     let [message] = &messages[..] else { panic!("one batch, one message") };
     assert_eq!(message.topic, "lifeline/nanan-01/regulator_3__/backlog");
@@ -70,7 +70,7 @@ fn golden_readings() {
 fn a_batch_too_large_is_split_and_a_reading_too_large_is_named() {
     let parcel = Parcel::Readings { late: false, groups: vec![group(100)] };
     for limit in [400, 1000, 4000] {
-        let (messages, refused) = messages(&parcel, "nanan-01", limit);
+        let (messages, refused) = messages(&parcel, "nanan-01", &Topics::default(), limit);
         assert_eq!(refused, []);
         assert!(messages.len() > 1 && messages.iter().all(|message| message.size() <= limit));
         assert_eq!(messages.iter().map(|message| message.records).sum::<u64>(), 100);
@@ -79,7 +79,7 @@ fn a_batch_too_large_is_split_and_a_reading_too_large_is_named() {
             (0..100).map(|id| order.find(&format!("regulator-3.p{id}\"")).unwrap()).collect();
         assert!(places.is_sorted(), "in order, none missing");
     }
-    let (messages, refused) = messages(&parcel, "nanan-01", 100);
+    let (messages, refused) = messages(&parcel, "nanan-01", &Topics::default(), 100);
     assert_eq!((messages.len(), refused.len()), (0, 100));
 }
 
@@ -88,7 +88,7 @@ fn size_is_not_below_the_codecs() {
     use rumqttc::v5::mqttbytes::QoS;
     use rumqttc::v5::mqttbytes::v5::Publish;
     let parcel = Parcel::Readings { late: false, groups: vec![group(30)] };
-    for message in messages(&parcel, "nanan-01", 100_000).0 {
+    for message in messages(&parcel, "nanan-01", &Topics::default(), 100_000).0 {
         let packet = Publish::new(&message.topic, QoS::AtLeastOnce, message.payload.clone(), None);
         assert!(message.size() >= packet.size() + 2);
     }

@@ -645,7 +645,7 @@ async fn a_new_token_in_its_file_is_used() {
     let token = Some(lifeline_gateway::forward::Secret::File(file.clone()));
     let Target::Influx { url, tls, .. } = target(server.port) else { unreachable!() };
     let api = Api::V2 { org: "district".into(), bucket: "telemetry".into() };
-    desk.start(Target::Influx { url, api, token, user: None, tls });
+    desk.start(Target::Influx { url, api, token, user: None, tls, tags: Vec::new() });
     desk.until("held", |status| status.held).await;
     std::fs::write(&file, "new-secret\n").unwrap();
     let until = now() + Duration::from_secs(2);
@@ -741,4 +741,36 @@ async fn notice_goes_out_without_the_journal_and_is_marked() {
     let readings: Vec<_> = text.lines().filter(|line| line.starts_with("gas")).collect();
     assert!(readings[0].contains(",unjournaled=1i") && !readings[1].contains("unjournaled"), "{text}");
     desk.stop().await;
+}
+
+/// Filters and tags: what a sink does not get counts as delivered, also when it is everything; a name cannot break a line.
+#[tokio::test]
+async fn a_sink_gets_what_it_wants_under_the_tags_it_wants() {
+    use lifeline_gateway::forward::shape::{Only, Template, Topics};
+    let bodies = Arc::<Mutex<Vec<String>>>::default();
+    let kept = Arc::clone(&bodies);
+    let script = move |_: usize, body: &str| {
+        if !body.is_empty() {
+            kept.lock().unwrap().push(body.to_owned());
+        }
+        Act::Take
+    };
+    let server = serve(Arc::new(script)).await;
+    let tags = vec![("where".to_owned(), Template::parse("{site}, {class} = {town}", &Topics::TAG).unwrap())];
+    let Target::Influx { url, api, token, user, tls, .. } = target(server.port) else { unreachable!() };
+    let target = Target::Influx { url, api, token, user, tls, tags };
+    for (devices, readings) in [(vec!["*-3".to_owned()], 5), (vec!["pump-*".to_owned()], 0)] {
+        let mut desk = Desk::new();
+        desk.commit_with(5, vec![super::transition(0)]);
+        let only = Only { devices, ..Only::default() };
+        desk.start_with(Settings { pace: pace(), only, ..Settings::new("sink", target.clone()) });
+        desk.until("all", |status| status.backlog == 0 && status.alarms == 1 && status.readings == readings)
+            .await;
+        let progress = desk.stop().await.unwrap();
+        assert_eq!((progress.live.0, progress.alarms, progress.gaps.len()), (1, 1, 0));
+    }
+    let text = bodies.lock().unwrap().concat();
+    let line = text.lines().find(|line| line.starts_with("gas")).unwrap();
+    assert!(line.contains(r",where=nanan-01\,\ gas-pressure\ \=\  quality"), "{line}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("gas")).count(), 5);
 }

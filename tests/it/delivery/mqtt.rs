@@ -538,3 +538,29 @@ async fn notice_without_the_journal_is_marked() {
     }
     desk.stop().await;
 }
+
+/// Topics of a city's own: each name is one level, and the lane stands in it.
+#[tokio::test]
+async fn topics_are_templates() {
+    use lifeline_gateway::forward::shape::{Template, Topics};
+    let fake = Fake::new(|_| well()).await;
+    let mut desk = Desk::new();
+    feed(&mut desk);
+    let topics = Topics {
+        reading: Template::topic("city/{town}/{class}/{device}/{lane}", &Topics::READING).unwrap(),
+        alarm: Template::topic("city/{site}/alarm/{rule}", &Topics::ALARM).unwrap(),
+    };
+    desk.start(Target::Mqtt(Broker { topics, ..fake.broker() }));
+    arrived(&desk, &fake, Version::V5).await;
+    let acked = fake.acked.lock().unwrap().clone();
+    let mut topics: Vec<_> = acked.iter().map(Packet::topic).collect();
+    topics.sort();
+    topics.dedup();
+    let expected = [
+        "city/_/gas-pressure/regulator-3/backlog",
+        "city/nanan-01/alarm/outlet-pressure-high",
+        "lifeline/nanan-01/status",
+    ];
+    assert!(expected.iter().all(|topic| topics.iter().any(|known| known == topic)), "{topics:?}");
+    desk.stop().await;
+}

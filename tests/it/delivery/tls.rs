@@ -127,7 +127,7 @@ async fn meet<T>(
     let mut desk = Desk::new();
     desk.commit(3);
     let api = Api::V1 { database: "t".into(), policy: String::new() };
-    desk.start(Target::Influx { url, api, token: None, user: None, tls: files });
+    desk.start(Target::Influx { url, api, token: None, user: None, tls: files, tags: Vec::new() });
     let told = tokio::select! {
         told = story(&mut desk, &seen) => told,
         () = serve(setup.acceptor(), cut, Arc::clone(&seen), listener) => unreachable!(),
