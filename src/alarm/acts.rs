@@ -85,6 +85,12 @@ impl Watch {
         Ok(())
     }
 
+    /// Takes the rule out of service under this permit at once.
+    pub(crate) fn under(&mut self, permit: Permit, cause: Cause<'_>, out: &mut Vec<Transition>) {
+        self.overlay.permit = Some(permit);
+        self.note(Change::OutOfService, cause, out);
+    }
+
     /// Puts the rule back into service, or gives up a permit that waits.
     pub(crate) fn put_back(&mut self, cause: Cause<'_>, out: &mut Vec<Transition>) -> Result<(), Refusal> {
         if self.overlay.permit.is_none() && self.overlay.planned.is_none() {

@@ -12,6 +12,9 @@ use crate::alarm::overlay::Permit;
 use crate::alarm::watch::Cause;
 use crate::clock::Timestamp;
 
+/// The longest maintenance of a sensor: it may be sent away to be calibrated.
+const MAINTENANCE_MAX: Duration = Duration::from_secs(30 * 86_400);
+
 /// What a person does to an alarm beside acknowledging it. A closed list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -48,6 +51,15 @@ pub enum Act {
         /// How long.
         span: Duration,
     },
+    /// Takes a sensor into maintenance: what looks at it pages nobody. The target is a device.
+    Maintain {
+        /// How long.
+        span: Duration,
+        /// The role of the person who works on it.
+        role: String,
+    },
+    /// Ends the maintenance of a sensor. The target is a device.
+    Maintained,
     /// Begins a drill (演练) of the rule.
     Drill {
         /// Of this severity.
@@ -58,6 +70,47 @@ pub enum Act {
 }
 
 impl Engine {
+    /// Takes the rules that look at `sensor` out of service for its maintenance until `to`, or puts them back (`None`).
+    ///
+    /// # Errors
+    /// It lasts too long, or there is none.
+    pub fn maintain(
+        &mut self,
+        (sensor, rules): (&str, &[String]),
+        to: Option<(Timestamp, &str)>,
+        (by, reason): (&str, Option<&str>),
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if to.is_some_and(|(to, _)| to <= now || to.since(now) > MAINTENANCE_MAX) {
+            return Err(Refusal::TooLong);
+        }
+        let (from, number) = (self.out.len(), Permit::maintenance(sensor));
+        let cause = Cause { by: Some(by), note: reason, ..Cause::plain(now, now) };
+        let mut any = false;
+        for index in 0..self.watches.len() {
+            let Some(watch) = self.watches.get_mut(index).filter(|watch| rules.contains(&watch.rule.name))
+            else {
+                continue;
+            };
+            let own = watch.overlay.permit.as_ref().is_some_and(|permit| permit.number == number);
+            match to {
+                Some((to, role)) if own || watch.overlay.permit.is_none() => {
+                    let (responsible, by) = (role.to_owned(), by.to_owned());
+                    let (number, reason) = (number.clone(), reason.map(str::to_owned));
+                    let permit = Permit { number, from: now, to, responsible, substitute: None, by, reason };
+                    watch.under(permit, cause, &mut self.out);
+                }
+                None if own => watch.put_back(cause, &mut self.out)?,
+                // A permit of its own lasts.
+                Some(_) | None => continue,
+            }
+            any = true;
+            self.touched(index);
+        }
+        self.settle(from, now);
+        if any { Ok(()) } else { Err(Refusal::NotMaintained) }
+    }
+
     /// A person ends the latched alarm `id`.
     ///
     /// # Errors
@@ -104,10 +157,15 @@ impl Engine {
             Act::Unshelve => watch.unshelve(cause, out),
             Act::TakeOut { number, from, to, responsible, substitute } => {
                 let (from, by) = (from.unwrap_or(now), by.to_owned());
-                watch.take_out(Permit { number, from, to, responsible, substitute, by }, cause, out)
+                watch.take_out(
+                    Permit { number, from, to, responsible, substitute, by, reason: None },
+                    cause,
+                    out,
+                )
             }
             Act::PutBack => watch.put_back(cause, out),
             Act::Lift { severity, span } => watch.lift(severity, now.plus(span), cause, out),
+            Act::Maintain { .. } | Act::Maintained => Err(Refusal::NoSuchSensor),
             Act::Drill { severity, span } => {
                 self.drills.begin(&self.site, watch, severity, now.plus(span), cause, out)
             }

@@ -22,7 +22,7 @@ use crate::point::{Catalog, PointId};
 use crate::reading::{Reading, Sample};
 
 /// A reading stamped further ahead than this is taken at the time of its arrival.
-const AHEAD_MAX: Duration = Duration::from_secs(120);
+pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(120);
 
 /// All rules of a site at work.
 ///
@@ -43,9 +43,9 @@ pub struct Engine {
     pub(crate) site: String,
     pub(crate) watches: Vec<Watch>,
     /// The watches that look at each point, by point number, each with the number of the point among the watch's inputs.
-    routes: Vec<Vec<(usize, usize)>>,
+    pub(crate) routes: Vec<Vec<(usize, usize)>>,
     /// When to look at which silent device; a number that is heard moves nothing here, the timer looks again when it fires.
-    timers: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    pub(crate) timers: BinaryHeap<Reverse<(Timestamp, usize)>>,
     started: bool,
     pub(crate) out: Vec<Transition>,
     /// Watches whose rule state changed.
@@ -123,7 +123,18 @@ impl Engine {
                 }
             }
         }
+        self.begin_anew(now);
+    }
+
+    /// Timers, deadlines and causes after a start.
+    pub(crate) fn begin_anew(&mut self, now: Timestamp) {
         self.start(now);
+        self.deadlines.clear();
+        for watch in &mut self.watches {
+            watch.registered = None;
+            // Since when silence is counted goes to the disk: a gateway that is killed again and again still finds out who is silent.
+            watch.changed |= matches!(watch.gauge, Gauge::Stale(_));
+        }
         (0..self.watches.len()).for_each(|index| self.touched(index));
         self.explain_all(now);
         self.settle(0, now);
@@ -197,7 +208,7 @@ impl Engine {
                     if !gauge.is_newest(at) {
                         continue;
                     }
-                    if let (Sample::Good(value), false) = (&reading.sample, gauge.is_calm()) {
+                    if let Sample::Good(value) = &reading.sample {
                         watch.trend.push(at, *value);
                     }
                     match Entry::of(&reading.sample, gauge.direction) {
@@ -225,16 +236,6 @@ impl Engine {
         }
         if from < self.out.len() {
             self.settle(from, now);
-        }
-    }
-
-    /// Takes a reading of an earlier run into the memory of measures, oldest first; nothing is raised or cleared by it.
-    pub fn recall(&mut self, reading: &Reading) {
-        let Self { watches, routes, .. } = self;
-        for &(index, slot) in route(routes, reading.point) {
-            if let Some(Gauge::Measured(gauge)) = watches.get_mut(index).map(|watch| &mut watch.gauge) {
-                gauge.recall(slot, reading.at, &reading.sample);
-            }
         }
     }
 
@@ -423,7 +424,7 @@ pub fn replay<'a>(transitions: impl IntoIterator<Item = &'a Transition>) -> BTre
     open
 }
 
-fn route(routes: &[Vec<(usize, usize)>], point: PointId) -> &[(usize, usize)] {
+pub(crate) fn route(routes: &[Vec<(usize, usize)>], point: PointId) -> &[(usize, usize)] {
     usize::try_from(point.0).ok().and_then(|index| routes.get(index)).map_or(&[], Vec::as_slice)
 }
 

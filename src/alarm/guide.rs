@@ -16,6 +16,9 @@ pub struct Guide {
     /// Hazard class of the risk point (`gas`), or the class of the sensor.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hazard: String,
+    /// Class of the sensor that the rule looks at, for a rule of the process: the words of a grade go by it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub class: String,
     /// Name of the risk point for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
@@ -96,22 +99,23 @@ impl Severity {
         }
     }
 
-    /// What people of the trade call this severity of a hazard or sensor class, in Chinese and English; `None` where they use the colour alone.
-    pub fn word(self, hazard: &str) -> Option<(&'static str, &'static str)> {
-        let words = match hazard {
-            "gas" | "gas-concentration" => [
+    /// What people of the trade call this severity of a sensor class, in Chinese and English; `None` where they use the colour alone: the pressure of gas has
+    /// no first and second level, and rain no stages.
+    pub fn word(self, class: &str) -> Option<(&'static str, &'static str)> {
+        let words = match class {
+            "gas-concentration" => [
                 None,
                 None,
                 Some(("一级报警", "first level, the lower one")),
                 Some(("二级报警", "second level, the higher one")),
             ],
-            "waterlogging" | "flood" | "water-level" => [
+            "water-level" => [
                 None,
                 Some(("设防", "defence stage")),
                 Some(("警戒", "warning stage")),
                 Some(("保证", "guaranteed stage")),
             ],
-            "landslide" | "geohazard" | "displacement" | "tilt" => [
+            "displacement" | "tilt" => [
                 Some(("注意级", "attention")),
                 Some(("警示级", "caution")),
                 Some(("警戒级", "warning")),
@@ -130,15 +134,17 @@ mod tests {
     #[test]
     fn a_word_follows_the_ordinal_and_never_the_other_way() {
         assert!(Severity::ALL.is_sorted());
-        let word = |severity: Severity, hazard| severity.word(hazard).map(|(chinese, _)| chinese);
+        let word = |severity: Severity, class| severity.word(class).map(|(chinese, _)| chinese);
         // The trap: the first level of gas is the lower one, the first grade is the highest.
-        assert_eq!(word(Severity::Orange, "gas"), Some("一级报警"));
-        assert_eq!(word(Severity::Red, "gas"), Some("二级报警"));
+        assert_eq!(word(Severity::Orange, "gas-concentration"), Some("一级报警"));
+        assert_eq!(word(Severity::Red, "gas-concentration"), Some("二级报警"));
         assert!(Severity::Red.grade().0.starts_with('Ⅰ'));
-        let stages = Severity::ALL.map(|severity| word(severity, "landslide").unwrap());
+        let stages = Severity::ALL.map(|severity| word(severity, "displacement").unwrap());
         assert_eq!(stages, ["注意级", "警示级", "警戒级", "警报级"]);
-        assert_eq!(word(Severity::Orange, "waterlogging"), Some("警戒"));
-        assert_eq!(word(Severity::Red, "waterlogging"), Some("保证"));
-        assert_eq!(word(Severity::Red, "elevator"), None);
+        assert_eq!(word(Severity::Orange, "water-level"), Some("警戒"));
+        assert_eq!(word(Severity::Red, "water-level"), Some("保证"));
+        for other in ["elevator", "gas-pressure", "gas-flow", "rain", "gas", ""] {
+            assert_eq!(word(Severity::Red, other), None, "{other} has no words of its own");
+        }
     }
 }

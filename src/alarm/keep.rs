@@ -4,9 +4,14 @@
 //! Invariant: nothing here raises or clears; an alarm is closed only when its rule looks at another point.
 //! Source: DESIGN section 7, after a restart.
 
+use std::time::Duration;
+
+use crate::alarm::condition::Entry;
+use crate::alarm::condition::measure::READINGS;
 use crate::alarm::watch::{Gauge, Watch};
 use crate::alarm::{Base, Condition, RuleState, Transition};
 use crate::clock::Timestamp;
+use crate::reading::Sample;
 
 impl Watch {
     /// Takes back what an earlier run kept.
@@ -35,12 +40,58 @@ impl Watch {
         match &mut self.gauge {
             Gauge::Threshold(gauge) => gauge.restore(&state, active, same && !moved, last, now),
             Gauge::Measured(gauge) => gauge.restore(&state, active, same && !moved, last, now),
-            Gauge::Stale(gauge) => gauge.raised = active.is_some(),
+            Gauge::Stale(gauge) => {
+                gauge.raised = active.is_some();
+                state.last.into_iter().for_each(|known| gauge.recall(known));
+            }
         }
         // What was given up here must not come back with the next restart.
         let saved = self.save();
         self.changed |=
             (saved.raising, saved.clearing, saved.reached) != (state.raising, state.clearing, state.reached);
+    }
+
+    /// Takes a reading of an earlier run, oldest first, after [`Self::restore`]; nothing is raised or cleared by it.
+    pub(crate) fn recall(&mut self, slot: usize, at: Timestamp, sample: &Sample) {
+        match &mut self.gauge {
+            Gauge::Threshold(gauge) => {
+                let enters = Entry::of(sample, gauge.direction).number().is_some();
+                if let (true, Sample::Good(value)) = (gauge.recall(at, enters), sample) {
+                    self.trend.push(at, *value);
+                }
+            }
+            Gauge::Measured(gauge) => {
+                if let Some((at, value)) = gauge.recall(slot, at, sample) {
+                    self.trend.push(at, value);
+                }
+            }
+            Gauge::Stale(gauge) => {
+                if sample.value().is_some() {
+                    gauge.recall(at);
+                }
+            }
+        }
+    }
+
+    /// The gateway was off from `last` to `now`, and this watch knows what it knew: as [`Self::restore`] and [`Self::recall`] of all readings before.
+    pub(crate) fn restarted(&mut self, last: Timestamp, now: Timestamp) {
+        let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active()).map(|alarm| alarm.severity);
+        self.release(now);
+        match &mut self.gauge {
+            Gauge::Threshold(gauge) => gauge.restarted(active, last, now),
+            Gauge::Measured(gauge) => gauge.gauge.restarted(active, last, now),
+            Gauge::Stale(gauge) => gauge.recall(gauge.seen()),
+        }
+        self.registered = None;
+    }
+
+    /// How far back readings must be known for [`Self::recall`].
+    pub(crate) fn recalls(&self) -> Duration {
+        match &self.rule.condition {
+            Condition::Threshold { max_gap, .. } => *max_gap * READINGS,
+            Condition::Measured { measured, .. } => measured.recalls(),
+            Condition::Stale { after, .. } => *after,
+        }
     }
 
     /// Goes on for `old`, the rule of the same name in the documents before. The same question of the same point is the same rule at work, whatever else is

@@ -125,6 +125,12 @@ pub enum Refusal {
     /// A person raises a severity and never lowers it.
     #[error("the severity is that high already")]
     NotHigher,
+    /// No device has this name.
+    #[error("no sensor of this name")]
+    NoSuchSensor,
+    /// Nothing looks at it, or it is not in maintenance.
+    #[error("it is not in maintenance, or every rule that looks at it is under a permit of its own")]
+    NotMaintained,
     /// A drill is under way.
     #[error("a drill of this rule is under way")]
     DrillUnderWay,

@@ -14,6 +14,7 @@ mod keep;
 pub mod lifecycle;
 pub mod load;
 pub mod overlay;
+pub mod recall;
 pub mod reference;
 pub mod score;
 mod settle;

@@ -49,6 +49,29 @@ pub struct Permit {
     pub substitute: Option<String>,
     /// Who entered it.
     pub by: String,
+    /// Why, of a sensor's maintenance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What stands before the sensor's name in the number of the permit that maintenance of it is.
+const MAINTENANCE: &str = "maintenance ";
+
+impl Permit {
+    /// The number of the maintenance of `sensor`.
+    pub fn maintenance(sensor: &str) -> String {
+        format!("{MAINTENANCE}{sensor}")
+    }
+
+    /// The sensor whose maintenance this is.
+    pub fn maintained(&self) -> Option<&str> {
+        maintained(&self.number)
+    }
+}
+
+/// The sensor of which a permit of this number is the maintenance.
+pub fn maintained(number: &str) -> Option<&str> {
+    number.strip_prefix(MAINTENANCE)
 }
 
 /// Hidden because of another alarm or of a state of the site.
@@ -194,6 +217,7 @@ mod tests {
             responsible: "c".into(),
             substitute: None,
             by: "d".into(),
+            reason: None,
         };
         let mut overlay = Overlay { shelf: Some(shelf), ..Overlay::default() };
         assert_eq!((overlay.hides(Severity::Blue), overlay.due()), (Some(Hidden::Shelved), Some(at(9))));

@@ -80,6 +80,8 @@ A drill (演练) is an alarm of the rule `NAME.drill` with an occurrence of its 
 | back in service | `lifeline alarms return TARGET` | `return` | `reason` |
 | raise by hand | `lifeline alarms raise ID --severity S --for 1h --reason R` | `raise` | `severity`, `seconds`, `reason` |
 | drill | `lifeline alarms drill RULE --severity S --for 20m --reason R` | `drill` | `severity`, `seconds`, `reason` |
+| prove that notices get out | `lifeline alarms test` | `drill` of a rule, then `reset`; `proved` in `GET /api/v1/status` | |
+| maintenance of a sensor | `lifeline maintenance DEVICE --for 2h --reason R --role P`, `--end` | `maintenance`, `maintained`; TARGET is the device | `seconds`, `reason`, `responsible` |
 | what is hidden | `lifeline alarms hidden` | `GET /api/v1/overlays` | |
 
 TARGET is an alarm's id or a rule's name.
@@ -100,7 +102,7 @@ fn rates(page: &mut String) {
 - Three times active within {chatter} is `chattering`: the off-delay doubles with each further burst, up to {quiet}; a red alarm stays active until {quiet} are quiet. It is over after {quiet} without becoming active.
 - Active for less than {fleeting} and gone before anybody saw it is `fleeting`.
 - More than {FLOOD_OVER} new alarms in {window} are a flood, fewer than {FLOOD_UNDER} end it: the alarm `gateway-flood`.
-- Counted is what tells a person. Up to {acceptable} in {window}, mean of an hour, is `acceptable`, up to {manageable} `manageable`, more `too many` (ISA-18.2).
+- Counted is what tells a person. Up to {acceptable} in {window}, mean of an hour, is `acceptable`, up to {manageable} `manageable`, more `too many` (ISA-18.2): `lifeline alarms --rates`, `GET /api/v1/rates`, which also name what has been active for more than a day and the rules that talk most.
 ",
         chatter = long(CHATTER_WINDOW),
         quiet = long(QUIET),
@@ -114,18 +116,18 @@ fn rates(page: &mut String) {
 fn severities(page: &mut String) {
     page.push_str(
         "\n## Severities\n\nPrograms compare ordinals; colours and words are for people.\n\n\
-         | ordinal | colour | grade | gas | waterlogging | landslide |\n| --- | --- | --- | --- | --- | --- |\n",
+         | ordinal | colour | grade | gas-concentration | water-level | displacement, tilt |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     for severity in Severity::ALL {
         let ((chinese, english), (grade, meaning)) = (severity.colour(), severity.grade());
-        let word = |hazard| severity.word(hazard).map_or("", |(chinese, _)| chinese);
+        let word = |class| severity.word(class).map_or("", |(chinese, _)| chinese);
         let _ = writeln!(
             page,
             "| {} | {chinese} {english} | {grade}, {meaning} | {} | {} | {} |",
             severity.ordinal(),
-            word("gas"),
-            word("waterlogging"),
-            word("landslide"),
+            word("gas-concentration"),
+            word("water-level"),
+            word("displacement"),
         );
     }
     page.push_str(

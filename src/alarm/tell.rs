@@ -38,6 +38,9 @@ pub struct PermitView {
     pub substitute: Option<String>,
     /// Who entered it.
     pub by: String,
+    /// Why, of a sensor's maintenance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What hides an alarm by design, for people.
@@ -164,6 +167,7 @@ impl OverlayView {
             responsible: permit.responsible.clone(),
             substitute: permit.substitute.clone(),
             by: permit.by.clone(),
+            reason: permit.reason.clone(),
         };
         let cause = |one: &Suppression| CauseView {
             by: one.by.clone(),
@@ -199,7 +203,7 @@ impl Tell {
         let (guide, marks) = (&alarm.guide, alarm.marks);
         let open = alarm.state != Base::Normal;
         let finite = |value: f64| value.is_finite().then_some(value + 0.0);
-        let word = alarm.severity.word(&guide.hazard).filter(|_| open);
+        let word = alarm.severity.word(&guide.class).filter(|_| open);
         Self {
             ordinal: if open { alarm.severity.ordinal() } else { 0 },
             colour: alarm.severity.colour().0.to_owned(),

@@ -180,13 +180,14 @@ impl Watch {
             return;
         };
         let step = gauge.gauge.step(value, may_clear, at);
-        if step == Step::Calm && !self.chatter.holds() {
-            return;
-        }
-        let (value, note) = (gauge.shown(value), gauge.says());
+        let value = gauge.shown(value);
         if let Some(value) = value {
             self.trend.push(at, value);
         }
+        if step == Step::Calm && !self.chatter.holds() {
+            return;
+        }
+        let note = gauge.says();
         let cause = Cause { at, value, note: note.as_deref(), ..cause };
         self.changed |= step == Step::Moved;
         self.verify(Event::Good, cause, out);

@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use crate::alarm::Severity;
 use crate::cli::ask::{self, Ask};
-use crate::cli::{duration, severity};
+use crate::cli::{Where, duration, prove, severity};
 use crate::console::view::ActView;
 
 /// Acts on alarms.
@@ -112,6 +112,20 @@ pub(crate) enum AlarmsAct {
         #[command(flatten)]
         who: Who,
     },
+    /// Prove that a notice gets out: a drill goes through the alarm lane, and a sink must confirm it. `lifeline coverage` needs that every 90 days.
+    Test {
+        /// The rule; the first one of the process when left out.
+        #[arg(long)]
+        rule: Option<String>,
+        /// Wait so long for a sink.
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+        wait: Duration,
+        /// The severity of the drill.
+        #[arg(long, value_parser = severity, default_value = "blue")]
+        severity: Severity,
+        #[command(flatten)]
+        who: Who,
+    },
     /// Rules over which something lies: shelved, out of service, suppressed.
     Hidden,
 }
@@ -127,6 +141,43 @@ pub(crate) struct Who {
     reason: Option<String>,
 }
 
+/// Work on a sensor.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct MaintenanceArgs {
+    /// Name of the device.
+    sensor: String,
+    /// How long, 30 days at most.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, required_unless_present = "end")]
+    span: Option<Duration>,
+    /// End it now.
+    #[arg(long, conflicts_with = "span")]
+    end: bool,
+    /// The role of the person who works on it.
+    #[arg(long, default_value = "maintainer")]
+    role: String,
+    #[command(flatten)]
+    who: Who,
+    #[command(flatten)]
+    pub(crate) place: Where,
+}
+
+/// Begins or ends the maintenance of a sensor.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub(crate) async fn maintain(place: &Ask, args: MaintenanceArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let MaintenanceArgs { sensor, span, role, who, .. } = args;
+    let view = ActView { by: who.by, reason: who.reason, ..ActView::default() };
+    let (what, view) = match span {
+        Some(span) => {
+            let seconds = Some(span.as_secs().max(1));
+            ("maintenance", ActView { seconds, responsible: Some(role), ..view })
+        }
+        None => ("maintained", view),
+    };
+    ask::other(place, &sensor, what, &view, out).await
+}
+
 /// Does it.
 ///
 /// # Errors
@@ -139,6 +190,17 @@ pub(crate) async fn act(place: &Ask, act: AlarmsAct, out: &mut dyn Write) -> any
             return ask::ack(place, &ask::Ack { id, severity, by, note }, out).await;
         }
         AlarmsAct::Hidden => return ask::hidden(place, out).await,
+        AlarmsAct::Test { rule, wait, severity, who } => {
+            let reason = who.reason.unwrap_or_else(|| "test of the way of a notice".to_owned());
+            let view = ActView {
+                by: who.by,
+                reason: Some(reason),
+                severity: Some(severity),
+                seconds: Some(wait.as_secs() + 60),
+                ..ActView::default()
+            };
+            return prove::prove(place, rule.as_deref(), &view, wait, out).await;
+        }
         AlarmsAct::Reset { id, who } => (id, "reset", of(who)),
         AlarmsAct::Unshelve { target, who } => (target, "unshelve", of(who)),
         AlarmsAct::Return { target, who } => (target, "return", of(who)),

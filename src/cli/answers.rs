@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::alarm::{Base, Severity};
 use crate::cli::disk::DiskView;
+use crate::cli::rates;
 use crate::cli::table::{Table, count, plain};
 use crate::clock::Timestamp;
 use crate::console::status::{PointView, StatusView};
@@ -67,7 +68,10 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
     if let Some(why) = &view.unapplied {
         writeln!(out, "! changed documents were refused at {}", plain(why))?;
     }
-    writeln!(out, "alarms open: {}", view.alarms_open)?;
+    writeln!(out, "alarms open: {}; {}", view.alarms_open, rates::summary(&view.rates))?;
+    if view.rates.figures.flood_since.is_some() {
+        writeln!(out, "! a flood of alarms: lifeline alarms --rates")?;
+    }
     let mut devices = Table::new(&["device", "line", "polls", "failed", "last answer", "trouble"]);
     for device in view.devices.iter().filter(|device| device.line.is_some()) {
         let answered = device.answered.as_deref().map_or_else(|| "never".to_owned(), |at| zone.show(at));
@@ -250,7 +254,8 @@ pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> an
             let Some(permit) = permit else { continue };
             let when = format!("{} to {}", zone.show(&permit.from), zone.show(&permit.to));
             let instead = permit.substitute.as_deref().map(|text| format!("; {text}")).unwrap_or_default();
-            row(what, when, &permit.responsible, format!("permit {}{instead}", permit.permit));
+            let why = permit.reason.as_deref().map(|reason| format!("; {reason}")).unwrap_or_default();
+            row(what, when, &permit.responsible, format!("permit {}{instead}{why}", permit.permit));
         }
         if let Some(by) = &overlay.suppressed_by {
             row("suppressed by design", format!("since {}", zone.show(&by.since)), &by.by, String::new());

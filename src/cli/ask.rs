@@ -13,7 +13,9 @@ use crate::alarm::Severity;
 use crate::cli::answers::{self, Zone};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
+use crate::cli::rates;
 use crate::clock::{Clock, SystemClock};
+use crate::console::rates::RatesView;
 use crate::console::status::{PointView, StatusView};
 use crate::console::token;
 use crate::console::view::{self, AckView, ActView, AlarmView, ReadingView, RuleView};
@@ -232,6 +234,26 @@ async fn alarms_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
         answers::alarms(&alarms, &zone, out)?;
     }
     Ok(GOOD)
+}
+
+/// How many alarms reach a person. Exit code 1 when they are too many.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub async fn rates(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
+    settle(rates_of(args, out).await)
+}
+
+async fn rates_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let client = args.gateway().await?;
+    let view: RatesView = client.get(&["api", "v1", "rates"]).await?;
+    if args.json {
+        line(out, &view)?;
+    } else {
+        rates::rates(&view, &zone_of(&client).await?.0, out)?;
+    }
+    let many = view.figures.flood_since.is_some() || view.figures.rate > view.manageable;
+    Ok(if many { NO } else { GOOD })
 }
 
 /// Acknowledges an alarm. Exit code 1 when the gateway refuses.

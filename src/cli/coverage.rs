@@ -47,6 +47,7 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
     if args.json {
         view.rows.iter().try_for_each(|row| ask::line(out, row))?;
         view.points.iter().try_for_each(|point| ask::line(out, point))?;
+        view.work.iter().try_for_each(|work| ask::line(out, work))?;
     } else if wanted.csv {
         out.write_all(csv(&view).as_bytes())?;
     } else {
@@ -101,6 +102,17 @@ fn table(view: &CoverageView, zone: &Zone, out: &mut dyn Write) -> anyhow::Resul
     if !gaps.is_empty() {
         writeln!(out)?;
         gaps.emit(out)?;
+    }
+    let mut work = Table::new(&["to do", "by", "what"]);
+    for item in &view.work {
+        let what = if item.overdue { format!("{} (overdue)", item.text) } else { item.text.clone() };
+        let by = item.due.as_deref().map_or_else(|| "now".to_owned(), time);
+        let task = format!("{:?} {}", item.task, item.of).to_lowercase().trim().to_owned();
+        work.row(vec![task, by, what]);
+    }
+    if !work.is_empty() {
+        writeln!(out)?;
+        work.emit(out)?;
     }
     Ok(())
 }

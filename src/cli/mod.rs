@@ -5,6 +5,7 @@
 //! Invariant: a mistake is answered with one clear sentence that names the place and the remedy.
 
 mod act;
+mod acts;
 mod answers;
 pub mod ask;
 mod audits;
@@ -24,7 +25,9 @@ pub mod simulate;
 mod pcap;
 mod plot;
 mod probe;
+mod prove;
 mod quarantine;
+mod rates;
 mod read;
 mod recorded;
 pub mod replay;
@@ -102,6 +105,8 @@ enum Command {
     Status(Where),
     /// Open alarms; `ack`, `shelve`, `out-of-service`, `raise`, `reset` and others act on them.
     Alarms(AlarmsArgs),
+    /// Work on a sensor: what looks at it pages nobody until the end, stays on record, and the sensor does not count as online.
+    Maintenance(act::MaintenanceArgs),
     /// Read registers of a device and show them in every type and byte order, or by a profile.
     Read(read::ReadArgs),
     /// Search a line for devices, and for the profiles that fit them; reads only.
@@ -155,6 +160,9 @@ struct Reloading {
 struct AlarmsArgs {
     #[command(flatten)]
     place: Where,
+    /// How many alarms reach a person, against the figures of ISA-18.2, and which rules talk most.
+    #[arg(long)]
+    rates: bool,
     #[command(subcommand)]
     act: Option<act::AlarmsAct>,
 }
@@ -256,9 +264,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Alarms(args) => {
             let place = asked(&documents, &args.place)?;
             match args.act {
+                None if args.rates => one_thread()?.block_on(ask::rates(&place, out)),
                 None => one_thread()?.block_on(ask::alarms(&place, out)),
                 Some(act) => one_thread()?.block_on(act::act(&place, act, out)),
             }
+        }
+        Command::Maintenance(args) => {
+            let place = asked(&documents, &args.place)?;
+            one_thread()?.block_on(act::maintain(&place, args, out))
         }
         Command::Read(args) => {
             let (ask, kit) =

@@ -14,6 +14,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::alarm::{Change, Transition};
+use crate::cli::acts;
 use crate::cli::recorded::{self, Mapping};
 use crate::clock::Timestamp;
 use crate::console::view::AlarmView;
@@ -165,7 +166,8 @@ fn journal(site: Site, folder: &Path, json: bool, out: &mut dyn Write) -> anyhow
         held.extend(page.into_iter().map(|(_, transition)| transition));
     }
     let gateway = site.catalog.devices.iter().find(|device| device.name == "gateway").map(|device| device.id);
-    let mut course = Course { replay: Replay::new(site, None), acts: acts(&held).into(), gateway, own: None };
+    let mut course =
+        Course { replay: Replay::new(site, None), acts: acts::acts(&held).into(), gateway, own: None };
     let (mut sums, mut made, mut from) = (Sums::default(), Vec::new(), Seq(1));
     while from < end {
         let (groups, next, damaged) = reader.groups(Span { from, to: end }, PAGE)?;
@@ -240,25 +242,6 @@ impl Course {
     }
 }
 
-/// What persons did, by the journal.
-fn acts(held: &[Transition]) -> Vec<(Timestamp, Event)> {
-    let act = |transition: &Transition| {
-        let (id, by) = (transition.alarm.id.clone(), transition.by.clone()?);
-        let act = match transition.change {
-            Change::Acknowledged => {
-                Event::Acknowledge { id, seen: transition.alarm.severity, by, note: transition.note.clone() }
-            }
-            Change::Reset => {
-                let (target, act, note) = (id, crate::alarm::desk::Act::Reset, None);
-                Event::Act { target, act, by, note }
-            }
-            _ => return None,
-        };
-        Some((transition.at, act))
-    };
-    held.iter().filter_map(act).collect()
-}
-
 /// For each rule, where the transitions begin to differ. The core's time of a transition is the journal's to the length of a commit, so it is left out; the alarm's own
 /// times are not.
 fn differences(held: &[Transition], made: &[Transition]) -> Vec<String> {
@@ -266,9 +249,7 @@ fn differences(held: &[Transition], made: &[Transition]) -> Vec<String> {
         let mut rules: BTreeMap<String, Vec<Transition>> = BTreeMap::new();
         for transition in transitions {
             let mut own = Transition { at: Timestamp::default(), ..transition.clone() };
-            if let Some((_, at)) = &mut own.alarm.acknowledged {
-                *at = Timestamp::default();
-            }
+            acts::forget_core_time(&mut own.alarm);
             rules.entry(transition.alarm.rule.clone()).or_default().push(own);
         }
         rules

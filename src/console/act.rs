@@ -14,12 +14,14 @@ use axum::response::Response;
 use tokio::sync::oneshot;
 
 use crate::alarm::desk::Act;
+use crate::alarm::overlay::{Overlay, Permit};
 use crate::clock::Timestamp;
 use crate::console::api::{CORE_MAX, NAME_MAX, NOTE_MAX, Refused, json, parse, refuse, text};
 use crate::console::state::Console;
 use crate::console::view::{ActView, AlarmView, RuleView};
-use crate::gateway::board::Command;
+use crate::gateway::board::{Command, Picture};
 use crate::gateway::core::Event;
+use crate::point::Device;
 
 /// Long names are no names of ours.
 const TARGET_MAX: usize = 200;
@@ -41,7 +43,8 @@ pub(crate) async fn act(
         let note = view.reason.as_deref().filter(|reason| !reason.trim().is_empty());
         let note = note.map(|note| text("reason", note, NOTE_MAX)).transpose()?;
         let act = wanted(&what, &view)?;
-        let reasoned = matches!(act, Act::Shelve { .. } | Act::Lift { .. } | Act::Drill { .. });
+        let reasoned =
+            matches!(act, Act::Shelve { .. } | Act::Lift { .. } | Act::Drill { .. } | Act::Maintain { .. });
         if reasoned && note.is_none() {
             return Err(wrong(format!("{what} needs a reason")));
         }
@@ -90,9 +93,11 @@ fn wanted(what: &str, view: &ActView) -> Result<Act, Refused> {
         "return" => Act::PutBack,
         "raise" => Act::Lift { severity: severity()?, span: span()? },
         "drill" => Act::Drill { severity: severity()?, span: span()? },
+        "maintenance" => Act::Maintain { span: span()?, role: named("responsible", &view.responsible)? },
+        "maintained" => Act::Maintained,
         _ => {
             let why = format!(
-                "there is no act `{what}`: ack, reset, shelve, unshelve, out-of-service, return, raise, drill"
+                "there is no act `{what}`: ack, reset, shelve, unshelve, out-of-service, return, raise, drill, maintenance, maintained"
             );
             return Err(Refused(StatusCode::NOT_FOUND, why));
         }
@@ -101,6 +106,12 @@ fn wanted(what: &str, view: &ActView) -> Result<Act, Refused> {
 
 /// Gives `event` to the core and waits until it is on disk. The answer is the alarm as it is then, or what lies over the rule.
 pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Response {
+    // What is done by a drill is an alarm of the drill's own.
+    let drill = matches!(event, Event::Act { act: Act::Drill { .. }, .. }).then(|| format!("{target}.drill"));
+    let drilled = || {
+        let rule = drill.as_ref()?;
+        console.look(|picture| picture.alarms.values().find(|alarm| alarm.rule == *rule).cloned())
+    };
     let alarm = || {
         let mine = |picture: &crate::gateway::board::Picture| {
             let by_id = picture.alarms.get(target);
@@ -108,7 +119,9 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
         };
         console.look(mine)
     };
-    let rule = console.board.shown().rules.iter().any(|rule| rule.name == target);
+    let device = |device: &Device| device.name == target && device.line.is_some();
+    let shown = console.board.shown();
+    let rule = shown.rules.iter().any(|rule| rule.name == target) || shown.catalog.devices.iter().any(device);
     let before = if target.len() > TARGET_MAX { None } else { alarm() };
     if before.is_none() && !rule {
         let shown: String = target.chars().take(TARGET_MAX).collect();
@@ -125,11 +138,16 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
         );
     }
     match tokio::time::timeout(CORE_MAX, answered).await {
-        Ok(Ok(None)) => match alarm().or(before) {
+        Ok(Ok(None)) => match drilled().or_else(alarm).or(before) {
             Some(alarm) => json(StatusCode::OK, &AlarmView::new(&alarm)),
             None => {
-                let overlay = console.look(|picture| picture.overlays.get(target).cloned());
-                json(StatusCode::OK, &RuleView::new(target, &overlay.unwrap_or_default()))
+                let lies = |picture: &Picture| {
+                    let of = |overlay: &&Overlay| {
+                        overlay.permit.as_ref().and_then(Permit::maintained) == Some(target)
+                    };
+                    picture.overlays.get(target).or_else(|| picture.overlays.values().find(of)).cloned()
+                };
+                json(StatusCode::OK, &RuleView::new(target, &console.look(lies).unwrap_or_default()))
             }
         },
         Ok(Ok(Some(refused))) => refuse(StatusCode::CONFLICT, refused),

@@ -22,6 +22,7 @@ use crate::journal::{Reader, StoreError};
 use crate::risk::coverage::{CLASS, Coverage, Rung, SENSOR};
 use crate::risk::group::{By, groups};
 use crate::risk::ladder::{self, Gap, SensorStanding, Standing};
+use crate::risk::work::{Task, Work};
 use crate::risk::{PlateState, RiskPoint, registry};
 
 /// Rungs are told each minute; older ones say nothing of a moment.
@@ -59,6 +60,38 @@ pub struct CoverageView {
     pub rows: Vec<RowView>,
     /// Every point.
     pub points: Vec<PointView>,
+    /// What somebody has to do by a date, now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work: Vec<WorkView>,
+}
+
+/// What somebody has to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkView {
+    /// `test`, `calibrate`, `inspect` or `maintain`.
+    pub task: Task,
+    /// The sensor or the risk point; absent for the gateway.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub of: String,
+    /// In words.
+    pub text: String,
+    /// By when; absent: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<String>,
+    /// The date has passed.
+    pub overdue: bool,
+}
+
+impl WorkView {
+    fn new(work: &Work) -> Self {
+        Self {
+            task: work.task,
+            of: work.of.clone(),
+            text: work.text.clone(),
+            due: work.due.map(|due| due.to_string()),
+            overdue: work.overdue,
+        }
+    }
 }
 
 /// The coverage of the site or of a group.
@@ -156,8 +189,9 @@ pub(crate) async fn coverage(
         let stands: Vec<_> =
             stands.iter().map(|(point, standing)| (point.as_ref().clone(), standing.clone())).collect();
         let documents = console.board.shown().catalog.version.clone();
+        let work = console.look(|picture| picture.work.iter().map(WorkView::new).collect());
         return match view(&question, &site, &documents, &stands, now) {
-            Ok(view) => json(StatusCode::OK, &view),
+            Ok(view) => json(StatusCode::OK, &CoverageView { work, ..view }),
             Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
         };
     }
@@ -244,7 +278,8 @@ fn recorded(reader: &Reader, at: Timestamp) -> Result<BTreeMap<String, Vec<Senso
             why: format!("recorded as not {}", missed.name()),
             remedy: "look into the history of its points",
         });
-        let sensor = SensorStanding { name, role, rung, unknown: false, gap, share: (0, 0) };
+        let sensor =
+            SensorStanding { name, role, rung, unknown: false, gap, share: (0, 0), maintenance: false };
         found.entry(code).or_default().push(sensor);
     }
     Ok(found)
@@ -282,7 +317,7 @@ pub fn view(
         rows.extend(groups(by, &pairs).into_iter().map(|(name, coverage)| row(by.name(), name, coverage)));
     }
     let points = pairs.iter().map(|(point, standing)| point_view(point, standing)).collect();
-    Ok(CoverageView { at: at.to_string(), documents: documents.to_owned(), rows, points })
+    Ok(CoverageView { at: at.to_string(), documents: documents.to_owned(), rows, points, work: Vec::new() })
 }
 
 fn row(question: &Question, scope: &str, name: String, coverage: Coverage) -> RowView {

@@ -17,6 +17,7 @@ mod guard;
 mod history;
 mod metrics;
 mod page;
+pub mod rates;
 pub mod reload;
 pub mod rows;
 mod state;
@@ -118,6 +119,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/overlays", get(act::overlays))
         .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/documents", get(reload::documents))
+        .route("/api/v1/rates", get(rates::rates))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/lines/{name}/trace", get(trace::trace))
         .route("/api/v1/events", get(events::events))

@@ -97,6 +97,7 @@ async function refresh() {
     drawShape();
     drawReadings(readings);
     drawAlarms(alarms);
+    drawRates();
     drawTraffic();
     drawInner();
   } catch (error) {
@@ -231,19 +232,31 @@ function alarmCard(alarm) {
     what.append(make("span", "number", `${shown(point, alarm.value)[0]} ${alarm.unit || ""}`));
     if (alarm.threshold !== undefined) what.append(make("span", "sub", `  阈值 limit ${alarm.threshold} ${alarm.unit || ""}`));
   }
+  const plan = [alarm.word, alarm.plan && `预案 ${alarm.plan}`, alarm.phase && `阶段 ${alarm.phase}`, alarm.layer && `层级 ${alarm.layer}`].filter(Boolean).join(" · ");
   const where = [alarm.town, alarm.risk_point, alarm.rule].filter(Boolean).join(" · ");
   const by = alarm.acknowledged_by ? ` · ${alarm.acknowledged_by} ${clock(alarm.acknowledged_at)}` : "";
   const doubt = alarm.unverified ? make("span", "new", " · 无法核实 cannot be verified now") : "";
-  const line = make("p", "state", make("span", unseen ? "new" : "", `${state} ${words}`), by, doubt, ` · 始于 since ${clock(alarm.since)}`);
-  const body = make("div", "body", what, make("p", "advice", alarm.advice), line, make("p", "where", where));
+  const until = (text, overlay) => overlay ? make("span", "", ` · ${text} ${clock(overlay)}`) : "";
+  const over = [until("搁置至 shelved until", alarm.shelved && alarm.shelf?.until), until("停用至 out of service until", alarm.out_of_service && alarm.permit?.to),
+    alarm.suppressed ? make("span", "", " · 已抑制 suppressed") : "", alarm.drill ? make("span", "new", " · 演练 drill") : ""];
+  const line = make("p", "state", make("span", unseen ? "new" : "", `${state} ${words}`), by, doubt, ...over, ` · 始于 since ${clock(alarm.since)}`);
+  const body = make("div", "body", what, make("p", "advice", alarm.advice), ...(plan ? [make("p", "where", plan)] : []), line, make("p", "where", where));
   const node = make("li", `alarm ${alarm.severity}${active ? "" : " over"}`, make("div", "grade", `${sign} ${zh} `, english(en)), body);
-  if (unseen || alarm.state === "latched-acknowledged") {
-    const reset = alarm.state === "latched-acknowledged";
-    const button = make("button", "", reset ? "复位 " : "确认 ", english(reset ? "Reset" : "Acknowledge"));
-    button.setAttribute("aria-label", `${reset ? "复位 Reset" : "确认 Acknowledge"} ${alarm.point}`);
-    button.addEventListener("click", () => openAct(alarm, reset));
-    node.append(button);
-  }
+  const acts = [];
+  if (unseen) acts.push("ack");
+  if (alarm.state === "latched-acknowledged") acts.push("reset");
+  if (alarm.shelved) acts.push("unshelve");
+  else if (alarm.severity !== "red" && !alarm.drill) acts.push("shelve");
+  if (alarm.out_of_service) acts.push("return");
+  else if (!alarm.drill) acts.push("out-of-service");
+  if (alarm.drill && !acts.includes("reset")) acts.push("reset");
+  node.append(make("div", "acts", ...acts.map((act) => {
+    const [zh, en] = ACTS[act];
+    const button = make("button", "", `${zh} `, english(en));
+    button.setAttribute("aria-label", `${zh} ${en} ${alarm.point}`);
+    button.addEventListener("click", () => openAct(alarm, act));
+    return button;
+  })));
   return node;
 }
 
@@ -276,6 +289,21 @@ function drawTraffic() {
   $("traffic").replaceChildren(make("div", "town", table));
 }
 
+// How many alarms reach a person, against what one can live with.
+const VERDICTS = { acceptable: "可接受", manageable: "尚可应对", "too many": "过多" };
+function drawRates() {
+  const rates = status.rates;
+  if (!rates) return;
+  const top = rates.top.slice(0, 3).map((talker) => `${talker.rule} ${talker.raised}`).join("，");
+  const parts = [`近 1 小时新报警 ${rates.hour} 条，24 小时 ${rates.day} 条，${VERDICTS[rates.verdict] || ""} ${rates.verdict}`];
+  if (rates.flood_since) parts.unshift(`! 报警泛滥 flood ${clock(rates.flood_since)} 起`);
+  if (rates.standing.length) parts.push(`持续超过 1 天 standing ${rates.standing.length}`);
+  if (rates.chattering.length) parts.push(`抖动 chattering ${rates.chattering.join("，")}`);
+  if (rates.hidden) parts.push(`隐藏 hidden ${rates.hidden}`);
+  if (top) parts.push(`最多 most ${top}`);
+  put($("rates"), parts.join(" · "));
+}
+
 function pairs(id, rows) {
   const text = JSON.stringify(rows);
   if ($(id).dataset.is === text) return;
@@ -303,27 +331,54 @@ function drawInner() {
   put($("foot"), `lifeline ${status.version} · 配置 documents ${status.documents.slice(0, 8)} · 启动 started ${clock(status.started)} · ${status.timezone}`);
 }
 
-// Acknowledging and resetting.
+// What a person does to an alarm; each act asks for what it needs.
+const ACTS = {
+  ack: ["确认", "Acknowledge", ["note"]], reset: ["复位", "Reset", []],
+  shelve: ["搁置", "Shelve", ["note", "hours"]], unshelve: ["取消搁置", "Unshelve", []],
+  "out-of-service": ["停用", "Out of service", ["note", "hours", "permit", "responsible", "substitute"]], return: ["恢复使用", "Return", []],
+};
+const NEEDED = { shelve: ["note", "hours"], "out-of-service": ["hours", "permit", "responsible"] };
 let acting = null;
-function openAct(alarm, reset) {
-  acting = { alarm, reset };
-  $("ack-title").replaceChildren(reset ? "复位报警 " : "确认报警 ", english(reset ? "Reset" : "Acknowledge"));
-  const [sign, zh, en] = GRADES[alarm.severity];
-  put($("ack-what"), `${sign} ${zh} ${en} · ${alarm.point} · ${alarm.advice}`);
+function openAct(alarm, act) {
+  acting = { alarm, act };
+  const [zh, en, fields] = ACTS[act];
+  $("ack-title").replaceChildren(`${zh}报警 `, english(en));
+  $("ack-do").replaceChildren(`${zh} `, english(en));
+  const [sign, colour, word] = GRADES[alarm.severity];
+  put($("ack-what"), `${sign} ${colour} ${word} · ${alarm.point} · ${alarm.advice}`);
   $("ack-by").value = sessionStorage.getItem("by") || "";
   $("ack-token").value = token;
-  $("ack-note").value = "";
-  $("ack-note").parentElement.hidden = reset;
+  for (const name of ["note", "hours", "permit", "responsible", "substitute"]) {
+    const field = $(`ack-${name}`);
+    field.value = name === "hours" ? "1" : "";
+    field.parentElement.hidden = !fields.includes(name);
+    field.required = (NEEDED[act] || []).includes(name);
+    field.disabled = !fields.includes(name);
+  }
+  $("ack-hours").max = act === "shelve" ? "8" : "24";
   put($("ack-error"), "");
   $("ack").showModal();
+}
+function actBody(alarm, act, by) {
+  const text = (name) => $(`ack-${name}`).value.trim();
+  const hours = Number(text("hours"));
+  const why = text("note") ? { reason: text("note") } : {};
+  if (act === "ack") return { severity: alarm.severity, by, ...(text("note") ? { note: text("note") } : {}) };
+  if (act === "shelve") return { by, ...why, severity: alarm.severity, seconds: Math.round(hours * 3600) };
+  if (act === "out-of-service") {
+    // The end by the gateway's clock, not by this one's.
+    const to = new Date(Date.parse(status.now) + hours * 3600000).toISOString();
+    return { by, ...why, permit: text("permit"), responsible: text("responsible"), to, ...(text("substitute") ? { substitute: text("substitute") } : {}) };
+  }
+  return { by };
 }
 $("ack-cancel").addEventListener("click", () => $("ack").close());
 $("ack-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const { alarm, reset } = acting;
-  const by = $("ack-by").value.trim(), note = $("ack-note").value.trim();
-  const body = reset ? { by } : { severity: alarm.severity, by, ...(note ? { note } : {}) };
-  const path = `/api/v1/alarms/${encodeURIComponent(alarm.id)}/${reset ? "reset" : "ack"}`;
+  const { alarm, act } = acting;
+  const by = $("ack-by").value.trim();
+  const body = actBody(alarm, act, by);
+  const path = `/api/v1/alarms/${encodeURIComponent(alarm.id)}/${act}`;
   const headers = { Authorization: `Bearer ${$("ack-token").value.trim()}`, "Content-Type": "application/json" };
   try {
     const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(15000) });

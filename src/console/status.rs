@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::Base;
+use crate::alarm::{Base, Kind};
+use crate::console::rates::RatesView;
 use crate::console::traffic::TrafficView;
 use crate::forward;
 use crate::gateway::board::Picture;
@@ -43,16 +44,47 @@ pub struct StatusView {
     pub troubles: Vec<String>,
     /// Alarms that are not closed.
     pub alarms_open: usize,
+    /// How many alarms reach a person.
+    #[serde(default)]
+    pub rates: RatesView,
+    /// When a notice was last proved to get out; absent when never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved: Option<ProvedView>,
     /// Lines.
     pub lines: Vec<LineView>,
     /// Devices with their points.
     pub devices: Vec<DeviceView>,
+    /// Rules.
+    #[serde(default)]
+    pub rules: Vec<RuleNameView>,
     /// The journal.
     pub journal: JournalView,
     /// Sinks.
     pub sinks: Vec<SinkView>,
     /// Losses since start.
     pub losses: Vec<LossView>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleNameView {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub kind: Kind,
+}
+
+/// A drill that a sink confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvedView {
+    /// When.
+    pub at: String,
+    /// The sink.
+    pub sink: String,
+    /// The drill's rule.
+    pub rule: String,
+    /// The drill's id.
+    pub id: String,
 }
 
 /// A line.
@@ -245,8 +277,20 @@ impl StatusView {
             still_ms: u64::try_from(still.as_millis()).unwrap_or(u64::MAX),
             troubles,
             alarms_open: picture.alarms.values().filter(|alarm| alarm.state != Base::Normal).count(),
+            rates: RatesView::new(picture),
+            proved: picture.proved.as_ref().map(|proved| ProvedView {
+                at: proved.at.to_string(),
+                sink: proved.sink.clone(),
+                rule: proved.rule.clone(),
+                id: proved.id.clone(),
+            }),
             lines: lines(picture),
             devices: devices.map(|(points, device)| device_view(catalog, picture, device, points)).collect(),
+            rules: shown
+                .rules
+                .iter()
+                .map(|rule| RuleNameView { name: rule.name.clone(), kind: rule.kind })
+                .collect(),
             journal: journal_view(picture),
             sinks: shown.sinks.iter().map(|(name, status)| sink_view(name, &lock(status))).collect(),
             losses: losses.collect(),

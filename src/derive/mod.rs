@@ -30,6 +30,7 @@ pub mod never;
 pub mod window;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cel::{Context, Value};
 
@@ -169,6 +170,27 @@ impl Derived {
             }
         }
         results
+    }
+
+    /// How far back [`Self::recall`] needs the readings of each point for its windows; of those with none, the last one.
+    pub fn recalls(&self) -> BTreeMap<PointId, Duration> {
+        let inputs =
+            self.points.iter().flat_map(|formula| &formula.inputs).map(|point| (*point, Duration::ZERO));
+        let own = self.points.iter().map(|formula| (formula.point, Duration::ZERO));
+        let mut spans = BTreeMap::new();
+        for (point, span) in inputs.chain(own).chain(self.windows.spans()) {
+            let known: &mut Duration = spans.entry(point).or_default();
+            *known = span.max(*known);
+        }
+        spans
+    }
+
+    /// Takes a reading of an earlier run, each point's oldest first: the points themselves, and what was derived of them then. Nothing is computed.
+    pub fn recall(&mut self, reading: &Reading) {
+        self.take(reading);
+        if let Some(formula) = self.points.iter_mut().find(|formula| formula.point == reading.point) {
+            formula.told = Some(reading.at);
+        }
     }
 
     fn take(&mut self, reading: &Reading) {

@@ -94,6 +94,11 @@ impl Store {
         }
     }
 
+    /// The points that have windows, each with its span.
+    pub fn spans(&self) -> impl Iterator<Item = (PointId, Duration)> {
+        self.windows.iter().map(|(point, window)| (*point, window.span))
+    }
+
     /// The window of this number.
     pub fn get(&self, id: WindowId) -> Option<&Window> {
         self.windows.get(id.0).map(|(_, window)| window)

@@ -17,13 +17,15 @@ use crate::clock::Timestamp;
 use crate::forward::{self, Unjournaled};
 use crate::gateway::firmware::Known;
 use crate::gateway::line::Polled;
+use crate::gateway::proof::Proved;
 use crate::gateway::seam::{Seam, moved};
 use crate::gateway::vigil::Stand;
 use crate::journal::{Figures as Size, Group, Seq, Wear};
 use crate::loss::{Loss, Losses};
 use crate::point::{Catalog, DeviceId, LineId};
 use crate::poll::stats::Figures;
-use crate::reading::{Reading, Reason};
+use crate::reading::{Batch, Reading, Reason};
+use crate::risk::work::Work;
 use crate::site::Site;
 use crate::site::diff::Diff;
 
@@ -124,6 +126,8 @@ pub struct Picture {
     pub overlays: BTreeMap<String, Overlay>,
     /// How many alarms reach a person.
     pub load: load::Figures,
+    /// When a notice was last proved to get out.
+    pub proved: Option<Proved>,
     /// Raised, cleared since start.
     pub raised: u64,
     /// Cleared since start.
@@ -136,6 +140,8 @@ pub struct Picture {
     pub traffic: Vec<Figures>,
     /// How the risk points stand.
     pub stands: Arc<Vec<Stand>>,
+    /// What somebody has to do by a date.
+    pub work: Arc<Vec<Work>>,
     /// The journal.
     pub journal: JournalStatus,
     /// Losses since start.
@@ -330,6 +336,11 @@ impl Board {
         self.change(|picture| picture.load = figures);
     }
 
+    /// Takes that a notice got out.
+    pub(crate) fn proved(&self, proved: Option<Proved>) {
+        self.change(|picture| picture.proved = proved);
+    }
+
     /// What lies over rules at the start.
     pub(crate) fn overlays(&self, overlays: BTreeMap<String, Overlay>) {
         self.change(|picture| picture.overlays = overlays);
@@ -352,9 +363,9 @@ impl Board {
     }
 
     /// Shows how the risk points stand.
-    pub(crate) fn stand(&self, stands: Vec<Stand>) {
+    pub(crate) fn stand(&self, stands: Vec<Stand>, work: Vec<Work>) {
         if let Ok(mut picture) = self.picture.write() {
-            picture.stands = Arc::new(stands);
+            (picture.stands, picture.work) = (Arc::new(stands), Arc::new(work));
         }
     }
 
@@ -447,4 +458,11 @@ impl Picture {
             }
         }
     }
+}
+
+/// A fingerprint of a commit's readings, for logs and for comparing what was announced with what is on disk.
+pub fn digest(batches: &[Batch]) -> String {
+    use sha2::{Digest, Sha256};
+    let text = format!("{batches:?}");
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alarm::condition::measure::Measure;
 use crate::alarm::desk::Act;
 use crate::alarm::engine::Engine;
 use crate::alarm::lifecycle::Refusal;
 use crate::alarm::load;
 use crate::alarm::overlay::Overlay;
-use crate::alarm::{Alarm, RuleState, Severity, Transition};
+use crate::alarm::recall::Recall;
+use crate::alarm::{Alarm, Condition, Rule, RuleState, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::decode::RawBatch;
 use crate::derive::Derived;
@@ -23,7 +25,11 @@ use crate::gateway::vigil::{Stand, Surroundings, Vigil};
 use crate::normalize::Normalizer;
 use crate::point::{Catalog, DeviceId, PointId};
 use crate::reading::{Batch, Reading, Sample};
+use crate::risk::work::Work;
 use crate::site::{DeviceSpec, Site, diff};
+
+/// The last number of an input that is no device's counts for so long after a restart.
+const LATEST: Duration = Duration::from_secs(3600);
 
 /// All that can happen to the core. A closed list.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,6 +100,8 @@ pub struct Core {
     attention: Attention,
     vigil: Vigil,
     times: Times,
+    /// The rules that look at a polled device, by its name.
+    looks: BTreeMap<String, Vec<String>>,
     /// The gateway's point that says whether there is a flood, and its device.
     flood_point: Option<(PointId, DeviceId)>,
     /// What that point said last.
@@ -123,6 +131,7 @@ impl Core {
             attention: Attention::new(site),
             vigil: Vigil::new(site),
             times: Times::default(),
+            looks: looks(site),
             flood_point: site.catalog.find("gateway.flood").map(|point| (point.id, point.device)),
             flood: false,
             flood_told: None,
@@ -136,6 +145,47 @@ impl Core {
         let open = self.engine.alarms();
         open.iter().for_each(|alarm| self.attention.alarm(alarm));
         self.attention.changed();
+    }
+
+    /// How far back [`Self::recall`] needs the readings of each point.
+    pub fn recalls(&self) -> BTreeMap<PointId, Recall> {
+        let mut spans = self.engine.recalls();
+        for (point, span) in self.derived.recalls() {
+            let silent = self.catalog.point(point).and_then(|point| self.devices.get(&point.device));
+            // The last number of an input counts for as long as its device may be silent; a counter's first step needs the number before.
+            let span = span + silent.map_or(LATEST, |device| (device.spec.every * 4).max(LATEST));
+            let known = spans.entry(point).or_default();
+            *known = known.and(Recall { span, together: false });
+        }
+        spans
+    }
+
+    /// Takes a reading of an earlier run, in the order of that run, after [`Self::restore`]. Nothing follows from it.
+    pub fn recall(&mut self, reading: &Reading, now: Timestamp) {
+        // What stands in the history and in the log is taken once.
+        if !self.times.recall(reading) {
+            return;
+        }
+        self.derived.recall(reading);
+        self.engine.recall(reading, now);
+        self.attention.reading(reading);
+    }
+
+    /// The same of all that one device said in one poll.
+    pub fn recall_batch(&mut self, batch: &Batch, now: Timestamp) {
+        self.vigil.recall(batch);
+        batch.readings.iter().for_each(|reading| self.recall(reading, now));
+    }
+
+    /// All of the earlier run is recalled; its last commit was at `last`.
+    pub fn recalled(&mut self, last: Timestamp, now: Timestamp) {
+        self.engine.recalled(last, now);
+        self.attention.changed();
+    }
+
+    /// The gateway was off from `last` to `now`; this core knows what a new one would be given back by [`Self::restore`] and [`Self::recall`].
+    pub fn restarted(&mut self, last: Timestamp, now: Timestamp) {
+        self.engine.restarted(last, now);
     }
 
     /// Fires every timer due by `now` in order of (due, rule), then takes the event. A step of the clock is taken before the timers, so that none fires for
@@ -176,6 +226,12 @@ impl Core {
                 effects.dense = Some(BTreeSet::new());
                 Ok(())
             }
+            Event::Act { target, act: Act::Maintain { span, role }, by, note } => {
+                self.maintain(&target, Some((now.plus(span), &role)), (&by, note.as_deref()), now)
+            }
+            Event::Act { target, act: Act::Maintained, by, note } => {
+                self.maintain(&target, None, (&by, note.as_deref()), now)
+            }
             Event::Act { target, act, by, note } => self.engine.act(&target, act, &by, note.as_deref(), now),
             Event::ClockStepped(_) | Event::Tick => Ok(()),
         };
@@ -206,15 +262,48 @@ impl Core {
         states.filter(|(_, overlay)| !overlay.is_empty()).collect()
     }
 
+    /// What decides who hears of a sensor; `proved`: when a notice was last proved to get out.
+    pub fn surroundings(&self, proved: Option<Timestamp>) -> Surroundings {
+        let mut around = Surroundings { proved, ..Surroundings::default() };
+        for (rule, overlay) in self.overlays() {
+            if let Some(permit) = &overlay.permit {
+                if let Some(sensor) = permit.maintained() {
+                    let why =
+                        format!("{}: {}", permit.responsible, permit.reason.as_deref().unwrap_or_default());
+                    around.maintenance.insert(sensor.to_owned(), (why, permit.to));
+                }
+                let why = format!("{rule} is out of service until {} ({})", permit.to, permit.number);
+                around.hidden.insert(rule, why);
+            } else if let Some(shelf) = &overlay.shelf {
+                let why =
+                    format!("{rule} is shelved until {} by {}: {}", shelf.until, shelf.by, shelf.reason);
+                around.hidden.insert(rule, why);
+            }
+        }
+        around
+    }
+
+    fn maintain(
+        &mut self,
+        sensor: &str,
+        to: Option<(Timestamp, &str)>,
+        who: (&str, Option<&str>),
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let rules = self.looks.get(sensor).cloned().ok_or(Refusal::NoSuchSensor)?;
+        self.engine.maintain((sensor, &rules), to, who, now)
+    }
+
     /// How many alarms reach a person.
     pub fn load(&self, now: Timestamp) -> load::Figures {
         self.engine.load().figures(now)
     }
 
-    /// Counts the transitions of the last day, as the journal has them.
+    /// Counts the transitions of the last day, as the journal has them. A flood that was told and is over is told to be over with the next event.
     pub fn recount(&mut self, transitions: &[Transition], now: Timestamp) {
         self.engine.recount(transitions, now);
-        self.flood = self.engine.load().flood().is_some();
+        let told = |alarm: &Alarm| alarm.rule == load::FLOOD_RULE && alarm.state.is_active();
+        self.flood = self.engine.alarms().iter().any(told);
     }
 
     /// The devices that are to be polled denser.
@@ -225,6 +314,11 @@ impl Core {
     /// How every risk point stands.
     pub fn stands(&self, around: &Surroundings, now: Timestamp) -> Vec<Stand> {
         self.vigil.standings(around, now)
+    }
+
+    /// What somebody has to do by a date.
+    pub fn work(&self, around: &Surroundings, now: Timestamp) -> Vec<Work> {
+        self.vigil.work(around, now)
     }
 
     /// The part that watches risk points.
@@ -265,7 +359,7 @@ impl Core {
         (self.catalog, self.devices) = (fresh.catalog, fresh.devices);
         (self.derived, self.attention) = (fresh.derived, fresh.attention);
         self.vigil = fresh.vigil;
-        self.flood_point = fresh.flood_point;
+        (self.flood_point, self.looks) = (fresh.flood_point, fresh.looks);
     }
 
     /// A reading of the flood's own point when a flood begins or ends.
@@ -314,6 +408,31 @@ impl Core {
     }
 }
 
+/// The rules that look at each polled device, at what is derived of it too. A vote of several devices looks on without one of them.
+fn looks(site: &Site) -> BTreeMap<String, Vec<String>> {
+    let mut looks = BTreeMap::new();
+    for device in &site.devices {
+        let own: BTreeSet<PointId> = device.points.iter().flatten().copied().collect();
+        let derived = |point: PointId| {
+            let mut found = site.derived.iter().filter(|derived| derived.point == point);
+            found.any(|derived| derived.inputs.iter().any(|(_, input)| own.contains(input)))
+        };
+        let votes = |rule: &Rule| match &rule.condition {
+            Condition::Measured { measured, inputs } => {
+                matches!(measured.measure, Measure::Votes { .. })
+                    && !inputs.iter().all(|input| own.contains(input))
+            }
+            Condition::Threshold { .. } | Condition::Stale { .. } => false,
+        };
+        let of = |rule: &&Rule| (own.contains(&rule.point) || derived(rule.point)) && !votes(rule);
+        let rules = site.rules.iter().filter(of).map(|rule| rule.name.clone());
+        if let Some(known) = site.catalog.device(device.id) {
+            looks.insert(known.name.clone(), rules.collect());
+        }
+    }
+    looks
+}
+
 /// The batch and what was derived from it, one batch for each device, in the order in which they came.
 fn gather(batch: Batch, derived: Vec<Reading>, catalog: &Catalog) -> Vec<Batch> {
     let (device, start, end) = (batch.device, batch.start, batch.end);
@@ -330,10 +449,8 @@ fn gather(batch: Batch, derived: Vec<Reading>, catalog: &Catalog) -> Vec<Batch> 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::alarm::{Change, Condition, Direction, Kind, Level, Rule, RuleId};
+    use crate::alarm::{Change, Direction, Kind, Level, RuleId};
     use crate::decode::Raw;
     use crate::derive::Settings;
     use crate::point::{Device, Point};
@@ -510,7 +627,10 @@ mod tests {
         let seen: Vec<_> = effects.batches.iter().map(|b| (b.device, b.readings[0].sample.clone())).collect();
         assert_eq!(seen, [(DeviceId(0), Sample::Good(8.0)), (DeviceId(1), Sample::Good(16.0))]);
         assert!(effects.transitions.is_empty());
-        assert_eq!(effects.states[0].1.raising, [Some(at(10))], "a delay under way is kept");
+        assert!(
+            effects.states.iter().any(|(_, state)| state.raising == [Some(at(10))]),
+            "a delay under way is kept"
+        );
 
         let effects = core.apply(polled(20, Ok(Raw::Number(80.0))), at(20), false);
         assert_eq!(effects.batches[0].readings[0].sample, Sample::Uncertain(8.0, Doubt::Clock));

@@ -87,9 +87,10 @@ impl Replay {
 
     /// The gateway was started anew: alarms and delays as after a restart, silence counted from `now`.
     pub fn restart(&mut self, now: Timestamp) {
-        let (states, last) = (self.core.states(), self.now);
-        self.core = Core::new(&self.site);
-        self.core.restore(states, last, now);
+        match self.now {
+            Some(last) => self.core.restarted(last, now),
+            None => self.core.restore(Vec::new(), None, now),
+        }
         self.now = Some(now);
     }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::gateway::RunError;
 use crate::gateway::core::Core;
+use crate::gateway::proof::Proof;
+use crate::gateway::recall;
 use crate::gateway::writer::{self, Store, Writer};
 use crate::journal::mend::{self, Saved};
 use crate::journal::{Group, Journal, OpenError, Progress, Reader, Seq};
@@ -16,6 +18,8 @@ use crate::site::Site;
 /// What a run starts from.
 pub(crate) struct Begun {
     pub(crate) core: Core,
+    /// What was proved of notices.
+    pub(crate) proof: Proof,
     pub(crate) writer: Writer,
     pub(crate) progress: BTreeMap<String, Progress>,
     pub(crate) last: Seq,
@@ -85,7 +89,8 @@ fn without_journal(site: &Arc<Site>, clock: &Arc<dyn Clock>) -> Result<Begun, Ru
     };
     let writer = writer::start(Store::Closed(Box::new(open)), Arc::clone(clock), Arc::clone(site))?;
     let last = state.last.map_or(Seq(0), |(seq, _)| seq);
-    Ok(Begun { core, writer, progress: state.progress, last, sealed, set_aside: false })
+    let proof = Proof::restore(&state.memories);
+    Ok(Begun { core, proof, writer, progress: state.progress, last, sealed, set_aside: false })
 }
 
 fn carry_over(site: &Arc<Site>, clock: &Arc<dyn Clock>, saved: Option<Saved>) -> Result<Begun, RunError> {
@@ -109,6 +114,7 @@ fn carry_over(site: &Arc<Site>, clock: &Arc<dyn Clock>, saved: Option<Saved>) ->
     core.restore(reader.states()?, last.map(|(_, at)| at), now);
     let memories = reader.memories()?;
     core.vigil().restore(&memories);
+    remember(&mut core, site, &reader, now);
     let entries = registry::entries(&site.risk_points, &site.catalog.version, now, &memories);
     if !entries.is_empty() {
         journal.remember(&entries)?;
@@ -118,7 +124,16 @@ fn carry_over(site: &Arc<Site>, clock: &Arc<dyn Clock>, saved: Option<Saved>) ->
     let sealed = Arc::new(AtomicU64::new(0));
     journal.follow(Arc::clone(&sealed));
     let writer = writer::start(Store::Open(Box::new(journal)), Arc::clone(clock), Arc::clone(site))?;
-    Ok(Begun { core, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), sealed, set_aside })
+    let proof = Proof::restore(&memories);
+    Ok(Begun { core, proof, writer, progress, last: last.map_or(Seq(0), |(seq, _)| seq), sealed, set_aside })
+}
+
+/// Gives the core the memory of the last run. What the journal can't say is no reason not to begin.
+fn remember(core: &mut Core, site: &Site, reader: &Reader, now: Timestamp) {
+    match recall::recall(core, site, reader, now) {
+        Ok(readings) => tracing::debug!(readings, "windows and silences go on from the journal"),
+        Err(error) => tracing::warn!(cause = chain(&error), "windows of rules begin anew"),
+    }
 }
 
 /// The error with its causes, in one line.

@@ -49,6 +49,16 @@ impl Times {
         self.last.get_mut(place).expect("the list was made long enough")
     }
 
+    /// Takes the time of a reading of an earlier run; whether it is newer than those before.
+    pub(crate) fn recall(&mut self, reading: &Reading) -> bool {
+        let last = self.of(reading.point.0);
+        let newer = last.is_none_or(|last| last < reading.at);
+        if newer {
+            *last = Some(reading.at);
+        }
+        newer
+    }
+
     /// Keeps the invariant.
     pub(crate) fn keep(&mut self, readings: &mut [Reading]) {
         for reading in readings {

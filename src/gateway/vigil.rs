@@ -14,6 +14,7 @@ use crate::reading::{Batch, Reading, Sample};
 use crate::risk::coverage::{CLASS, NEED, Rung, SENSOR};
 use crate::risk::ladder::{self, Guard, Standing};
 use crate::risk::seen::{self, Seen};
+use crate::risk::work::{self, Work};
 use crate::risk::{RiskPoint, Sensor, Windows};
 use crate::site::Site;
 
@@ -174,6 +175,19 @@ impl Vigil {
         }
     }
 
+    /// Takes a poll of an earlier run, unless it is in what that run kept.
+    pub fn recall(&mut self, batch: &Batch) {
+        let Some(member) = self.members.get(&batch.device) else { return };
+        let known = match (member.seen.last, member.seen.since) {
+            (Some(last), _) => batch.end <= last,
+            // Kept by a version that did not say how new it is.
+            (None, since) => since.is_some(),
+        };
+        if !known {
+            self.polled(batch);
+        }
+    }
+
     /// The wall clock was stepped.
     pub fn shifted(&mut self, ms: i64) {
         self.members.values_mut().for_each(|member| member.seen.shifted(ms));
@@ -185,6 +199,13 @@ impl Vigil {
     pub fn standings(&self, around: &Surroundings, now: Timestamp) -> Vec<Stand> {
         let counted = self.places.values().filter(|place| place.point.span.holds(now));
         counted.map(|place| (Arc::clone(&place.point), self.standing(place, around, now))).collect()
+    }
+
+    /// What somebody has to do by a date.
+    pub fn work(&self, around: &Surroundings, now: Timestamp) -> Vec<Work> {
+        let sensors = self.places.values().flat_map(|place| place.sensors.iter().map(|(sensor, ..)| sensor));
+        let points = self.places.values().map(|place| place.point.as_ref());
+        work::work(sensors, points, &around.maintenance, (around.proved, &self.windows), now)
     }
 
     fn standing(&self, place: &Watched, around: &Surroundings, now: Timestamp) -> Standing {

@@ -24,6 +24,8 @@ pub(crate) struct Written {
     pub(crate) job: Job,
     /// Its number, or why the disk refused.
     pub(crate) outcome: Result<Seq, StoreError>,
+    /// The journal's number of the group's last transition; 0 when it has none.
+    pub(crate) numbered: u64,
     /// Records found damaged.
     pub(crate) damaged: u64,
     /// Readings removed before a sink confirmed them, by sink.
@@ -88,6 +90,7 @@ impl Desk {
         let mut written = Written {
             job,
             outcome: Err(StoreError::Full),
+            numbered: 0,
             damaged: 0,
             cut: BTreeMap::new(),
             figures: None,
@@ -105,6 +108,9 @@ impl Desk {
         let kept_now = keep(journal, &kept, &written.job);
         written.outcome = kept_now.and_then(|()| journal.commit(&written.job.group));
         if written.outcome.is_ok() {
+            if !written.job.group.transitions.is_empty() {
+                written.numbered = journal.last_transition().unwrap_or_default();
+            }
             // Readings that waited for their time become commits beside the new ones.
             let boot = clock.trusted().then(|| clock.boot());
             match journal.date(boot.as_ref()) {

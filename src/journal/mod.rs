@@ -35,6 +35,7 @@ pub mod extremes;
 
 // The readers.
 pub mod care;
+mod back;
 pub mod quarantine;
 mod history;
 mod read;

@@ -409,7 +409,7 @@ fn text_rows<T: DeserializeOwned>(
 }
 
 /// Key and value of columns `key, json, crc` from column `at` on; `None` when they do not match.
-fn text_row<T: DeserializeOwned>(row: &Row, at: usize) -> (String, Option<T>) {
+pub(crate) fn text_row<T: DeserializeOwned>(row: &Row, at: usize) -> (String, Option<T>) {
     let key: String = row.get(at).unwrap_or_default();
     let value = || {
         let text: String = row.get(at.saturating_add(1)).ok()?;

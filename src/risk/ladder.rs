@@ -52,6 +52,8 @@ pub struct SensorStanding {
     pub gap: Option<Gap>,
     /// Good and expected samples of the last day.
     pub share: (u32, u32),
+    /// Somebody works on it.
+    pub maintenance: bool,
 }
 
 /// How a risk point stands.
@@ -106,7 +108,16 @@ pub fn sensor(
     // A sensor that was never asked before gets the time of one fresh sample to show itself.
     let early = seen.since.is_none_or(|since| now.since(since) <= sensor.stale_after);
     let unknown = rung == Some(Rung::Installed) && seen.heard.is_none() && early;
-    SensorStanding { name: sensor.name.clone(), role: sensor.role.clone(), rung, unknown, gap, share }
+    let maintenance = guard.maintenance.is_some();
+    SensorStanding {
+        name: sensor.name.clone(),
+        role: sensor.role.clone(),
+        rung,
+        unknown,
+        gap,
+        share,
+        maintenance,
+    }
 }
 
 fn gap(
@@ -160,7 +171,7 @@ fn gap(
         Some(proved) if now.since(proved) <= windows.proof => None,
         proved => {
             let why = "no notice was proved to reach a person".to_owned();
-            miss(Rung::Effective, proved, why, "prove the way of a notice; this version has no drill for it")
+            miss(Rung::Effective, proved, why, "prove it by `lifeline alarms test`")
         }
     }
 }
@@ -185,7 +196,8 @@ pub fn point(point: &RiskPoint, sensors: Vec<SensorStanding>, now: Timestamp) ->
         rung,
         unspecified: needs.is_empty(),
         unknown: sensors.iter().any(|sensor| sensor.unknown),
-        blind: !sensors.iter().any(|sensor| sensor.rung >= Some(Rung::Valid)),
+        // That somebody works on the last of its sensors is known, and is no surprise at night.
+        blind: !sensors.iter().any(|sensor| sensor.rung >= Some(Rung::Valid) || sensor.maintenance),
         missing,
         sensors,
     }

@@ -11,6 +11,7 @@ pub mod ladder;
 pub mod registry;
 pub mod seen;
 pub mod share;
+pub mod work;
 
 use std::time::Duration;
 

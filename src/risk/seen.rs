@@ -59,12 +59,16 @@ pub struct Seen {
     pub wrong: Option<(String, Timestamp)>,
     /// A day's samples.
     pub share: Share,
+    /// The newest poll.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
 }
 
 impl Seen {
     /// Takes one poll of this time.
     pub fn take(&mut self, told: Told, at: Timestamp) {
         self.since.get_or_insert(at);
+        self.last = self.last.max(Some(at));
         if told.heard {
             self.heard = self.heard.max(Some(at));
         }
@@ -83,7 +87,7 @@ impl Seen {
 
     /// The wall clock was stepped by `ms`: what was seen lately moves with it.
     pub fn shifted(&mut self, ms: i64) {
-        for at in [&mut self.since, &mut self.heard, &mut self.sampled] {
+        for at in [&mut self.since, &mut self.heard, &mut self.sampled, &mut self.last] {
             *at = at.map(|at| at.shifted(ms));
         }
         self.wrong = self.wrong.take().map(|(why, at)| (why, at.shifted(ms)));

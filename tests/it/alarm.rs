@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lifeline_gateway::alarm::engine::{Engine, replay};
+use lifeline_gateway::alarm::guide::Guide;
 use lifeline_gateway::alarm::lifecycle::Refusal;
 use lifeline_gateway::alarm::watch::alarm_id;
 use lifeline_gateway::alarm::{
     Alarm, Base, Change, Condition, Direction, Kind, Level, Rule, RuleId, RuleState, Severity, Transition,
 };
 use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::diagnostic;
 use lifeline_gateway::point::{Catalog, Device, DeviceId, Point, PointId};
 use lifeline_gateway::reading::{Doubt, Reading, Reason, Sample};
+use lifeline_gateway::site;
 use lifeline_gateway::unit::Unit;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
@@ -756,5 +759,31 @@ proptest! {
             let seen = engine.alarms().iter().any(|alarm| alarm.state.is_active());
             prop_assert_eq!(seen, active, "at {} after {:?}", now, past);
         }
+    }
+}
+
+/// The words of a grade go by what is measured, not by the place: the pressure at a gas station has no first and second level.
+#[test]
+fn the_demo_says_what_to_do_in_the_words_of_each_sensor() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (site, profiles) = (root.join("devices"), Some(root.join("firmware-profiles")));
+    let options = site::Options { site, profiles, ..site::Options::default() };
+    let (site, diagnostics, texts) = site::load(&options);
+    let site = site.unwrap_or_else(|| panic!("{}", diagnostic::render(&diagnostics, &texts)));
+    let word = |name: &str, severity: Severity| {
+        let rule = site.rules.iter().find(|rule| rule.name == name).unwrap();
+        severity.word(&rule.guide.class).map(|(chinese, _)| chinese)
+    };
+    assert_eq!(word("leak-3-methane", Severity::Orange), Some("一级报警"));
+    assert_eq!(word("regulator-3-outlet-high", Severity::Red), None);
+    assert_eq!(word("crack-1-opening", Severity::Red), Some("警报级"));
+    assert_eq!(word("leak-3-stale", Severity::Orange), None, "silence is no level of a concentration");
+    for rule in site.rules.iter().filter(|rule| rule.kind == Kind::Process && rule.basis != "implicit") {
+        let Guide { plan, phase, layer, .. } = &rule.guide;
+        assert!(
+            plan.is_some() && phase.is_some() && layer.is_some() && !rule.advice.is_empty(),
+            "{}",
+            rule.name
+        );
     }
 }

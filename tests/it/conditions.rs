@@ -41,7 +41,7 @@ const DEVICES: [Device; 9] = [
 ];
 
 /// A site with these rules; every point is polled once a second.
-fn load(rules: &str) -> Result<Site, String> {
+pub(crate) fn load(rules: &str) -> Result<Site, String> {
     let folder = tempfile::tempdir().unwrap();
     let (site, profiles) = (folder.path().join("site"), folder.path().join("profiles"));
     std::fs::create_dir_all(&site).unwrap();
@@ -73,7 +73,7 @@ fn load(rules: &str) -> Result<Site, String> {
     found.ok_or_else(|| diagnostic::render(&diagnostics, &texts))
 }
 
-fn page() -> String {
+pub(crate) fn page() -> String {
     let blocks = PAGE.split("```toml\n").skip(1);
     blocks.map(|block| block.split("```").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
@@ -268,7 +268,7 @@ fn a_restart_keeps_the_alarm_of_a_measure_and_its_memory_is_given_back() {
     let point = course.site.catalog.find("gauge.level").unwrap().id;
     let reading = |second: i64, value: f64| Reading { point, at: at(second), sample: Sample::Good(value) };
     for second in 1..=200 {
-        later.recall(&reading(second, rising(i32::try_from(second).unwrap() - 1)));
+        later.recall(&reading(second, rising(i32::try_from(second).unwrap() - 1)), at(course.second + 1));
     }
     assert!(later.drain().is_empty(), "memory is no event");
     // The level stands from now on: with its memory the rule knows the rise of the last minutes, and clears when it is over.

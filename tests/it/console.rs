@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use lifeline_gateway::alarm::desk::Act;
 use lifeline_gateway::alarm::{Alarm, Base, Kind, Severity};
 use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::console::rates::RatesView;
 use lifeline_gateway::console::{rows::Format, serve};
 use lifeline_gateway::forward;
 use lifeline_gateway::gateway::board::{
@@ -100,6 +102,8 @@ fn picture() -> Picture {
     ];
     Picture {
         overlays: BTreeMap::new(),
+        proved: None,
+        work: Default::default(),
         load: Default::default(),
         started: at("2026-11-23T06:00:00.000Z"),
         now: at(NOW),
@@ -564,4 +568,18 @@ async fn a_reload_needs_the_token_and_says_what_became_of_it() {
     let body = r#"{"by":"x"}"#;
     let ((), (status, answer)) = tokio::join!(refuse, post(&served, "/api/v1/reload", Some(TOKEN), body));
     assert!(status == 200 && answer["refused"] == "site.toml:3:1: no", "{answer}");
+}
+
+#[test]
+fn rates_stand_beside_what_is_acceptable() {
+    let mut picture = picture();
+    let view = RatesView::new(&picture);
+    assert_eq!((view.active, view.by_severity, view.hidden), (2, [0, 1, 0, 1], 0));
+    assert_eq!((view.acceptable, view.manageable), (1.0, 2.0));
+    let before = view.standing.len();
+    picture.now = picture.now.plus(Duration::from_secs(2 * 86_400));
+    assert_eq!((before, RatesView::new(&picture).standing.len()), (0, 2), "active for more than a day");
+    let drill = picture.alarms.values_mut().next().unwrap();
+    drill.marks.drill = true;
+    assert_eq!(RatesView::new(&picture).active, 1, "a drill is counted nowhere");
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use lifeline_gateway::alarm::Transition;
+use lifeline_gateway::alarm::desk::Act;
+use lifeline_gateway::alarm::{Change, Transition};
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::console::coverage::{self, Question};
 use lifeline_gateway::decode::{Raw, RawBatch};
@@ -13,7 +14,10 @@ use lifeline_gateway::journal::{Group, Journal, Reader, Settings};
 use lifeline_gateway::reading::{Batch, Reason};
 use lifeline_gateway::risk::coverage::Rung;
 use lifeline_gateway::risk::registry;
+use lifeline_gateway::risk::work::Task;
 use lifeline_gateway::site::{self, Site};
+
+use crate::recall;
 
 const PROFILE: &str = "[profile]\nname = \"gauge\"\nclass = \"gas-pressure\"\nmaker = \"test\"\nsource = \"test\"\n\
     [[point]]\nname = \"p\"\nat = \"holding 0\"\ntype = \"u16\"\nunit = \"kPa\"\n";
@@ -319,4 +323,145 @@ fn rows_add_up_and_groups_are_what_they_are_asked_to_be() {
     );
     let wrong = Question { by: Some("colour".into()), ..Question::default() };
     assert!(coverage::view(&wrong, "test", "1", &stands, world.now).unwrap_err().contains("town"));
+}
+
+fn act(world: &mut World, target: &str, act: Act) -> Option<String> {
+    let event = Event::Act {
+        target: target.to_owned(),
+        act,
+        by: "li".to_owned(),
+        note: Some("bump test".to_owned()),
+    };
+    let effects = world.core.apply(event, world.now, true);
+    world.alarms.extend(effects.transitions);
+    effects.refused
+}
+
+fn rung_of(world: &mut World, seconds: u64) -> (Option<Rung>, String) {
+    world.around = world.core.surroundings(Some(world.now));
+    let stands = world.run(seconds);
+    let sensor = &stands.iter().find(|(point, _)| point.code == "P2").unwrap().1.sensors[0];
+    (sensor.rung, sensor.gap.as_ref().map(|gap| gap.why.clone()).unwrap_or_default())
+}
+
+#[test]
+fn what_is_shelved_or_out_of_service_is_not_effective_and_says_so() {
+    let documents = DOCUMENTS.replace("red = 900", "yellow = 900");
+    let (_folder, site) = load(&documents);
+    let mut world = World::new(&site, START);
+    assert_eq!(rung_of(&mut world, 60).0, Some(Rung::Effective));
+    let minutes = |minutes: u64| std::time::Duration::from_secs(60 * minutes);
+    assert_eq!(act(&mut world, "high", Act::Shelve { seen: None, span: minutes(5) }), None);
+    let (rung, why) = rung_of(&mut world, 10);
+    assert_eq!(rung, Some(Rung::Calibrated));
+    assert!(why.starts_with("high is shelved until ") && why.ends_with("by li: bump test"), "{why}");
+    assert_eq!(act(&mut world, "high", Act::Unshelve), None);
+    assert_eq!(rung_of(&mut world, 10).0, Some(Rung::Effective));
+    let (number, responsible, to) = ("W-7".to_owned(), "wang".to_owned(), world.now.plus(minutes(60)));
+    let out = Act::TakeOut { number, from: None, to, responsible, substitute: None };
+    assert_eq!(act(&mut world, "high", out), None);
+    let (rung, why) = rung_of(&mut world, 10);
+    assert!(rung == Some(Rung::Calibrated) && why.contains("out of service") && why.contains("W-7"), "{why}");
+}
+
+#[test]
+fn a_sensor_in_maintenance_pages_nobody_and_leaves_the_rungs_from_online_up() {
+    let (_folder, site) = load(DOCUMENTS);
+    let mut world = World::new(&site, START);
+    rung_of(&mut world, 60);
+    let span = std::time::Duration::from_secs(7200);
+    let role = "gas company".to_owned();
+    assert_eq!(
+        act(&mut world, "nobody", Act::Maintain { span, role: role.clone() }).as_deref(),
+        Some("no sensor of this name")
+    );
+    assert_eq!(act(&mut world, "one", Act::Maintain { span, role }), None);
+    let (rung, why) = rung_of(&mut world, 10);
+    assert_eq!(rung, Some(Rung::Installed));
+    assert!(why.contains("gas company: bump test"), "{why}");
+    let work = world.core.work(&world.around, world.now);
+    assert!(work.iter().any(|work| work.task == Task::Maintain && work.of == "one"), "{work:?}");
+
+    // It falls silent and is a case for nobody; the point is not blind for that.
+    world.silent = vec!["one"];
+    world.alarms.clear();
+    rung_of(&mut world, 3000);
+    let told = |world: &World| {
+        let told = world.alarms.iter().filter(|one| one.notifies());
+        told.map(|one| one.alarm.rule.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&world), [""; 0]);
+    assert!(
+        world.alarms.iter().any(|one| one.alarm.rule == "one-stale" && one.change == Change::Raised),
+        "on record"
+    );
+    // The end comes by itself, and what is still wrong is told then.
+    rung_of(&mut world, 4500);
+    assert_eq!(told(&world), ["one-stale"]);
+    assert_eq!(world.core.surroundings(None).maintenance, BTreeMap::new());
+    assert!(act(&mut world, "one", Act::Maintained).is_some(), "there is none");
+}
+
+#[test]
+fn work_opens_and_closes_by_itself() {
+    let (_folder, site) = load(DOCUMENTS);
+    let tasks = |at: &str, site: &Site| {
+        let mut world = World::new(site, at);
+        world.around.proved = Some(world.now);
+        let work = world.core.work(&world.around, world.now);
+        work.into_iter().map(|work| (work.task, work.of, work.overdue)).collect::<Vec<_>>()
+    };
+    let one = |overdue| vec![(Task::Calibrate, "one".to_owned(), overdue)];
+    assert_eq!(tasks("2026-11-30T12:00:00+08:00", &site), []);
+    assert_eq!(tasks("2026-12-05T12:00:00+08:00", &site), one(false));
+    assert_eq!(tasks("2027-01-01T00:00:00+08:00", &site), one(true));
+    let (_other, calibrated) =
+        load(&DOCUMENTS.replace("calibration_due = 2026-12-31", "calibration_due = 2027-12-31"));
+    assert_eq!(tasks("2027-01-01T00:00:00+08:00", &calibrated), []);
+    let unproved = World::new(&site, START);
+    let work = unproved.core.work(&unproved.around, unproved.now);
+    assert!(work.iter().any(|work| work.task == Task::Test && work.overdue));
+}
+
+#[test]
+fn a_drill_that_a_sink_confirms_makes_a_point_effective_and_outlives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    recall::documents(
+        folder,
+        "[[risk_point]]\ncode = \"P1\"\nclass = \"gas\"\ntown = \"t\"\nsupervisor = \"s\"\ngrade = 3\nneeds = [{ role = \"io\" }]\n",
+        "risk_point = \"P1\"\n",
+        "[[sink]]\nname = \"files\"\nkind = \"file\"\npath = \"out\"\n",
+    );
+    let mut child = recall::start(folder);
+    let rung = |want: &'static str| {
+        recall::until(folder, &["coverage", "--json"], move |output| {
+            let text = String::from_utf8_lossy(&output.stdout);
+            text.lines().any(|line| {
+                line.contains("\"code\":\"P1\"") && line.contains(&format!("\"rung\":\"{want}\""))
+            })
+        })
+    };
+    rung("calibrated");
+    let text = recall::until(folder, &["alarms", "test", "--rule", "seen", "--by", "li"], |output| {
+        output.status.success()
+    });
+    assert!(text.contains("the drill of seen reached the sink files after"), "{text}");
+    rung("effective");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut child = recall::start(folder);
+    rung("effective");
+    let maintain =
+        ["maintenance", "d", "--for", "1h", "--reason", "bump test", "--role", "gas company", "--by", "li"];
+    let told = recall::until(folder, &maintain, |output| output.status.success());
+    assert!(
+        told.contains("out of service") && told.contains("gas company") && told.contains("bump test"),
+        "{told}"
+    );
+    rung("installed");
+    recall::until(folder, &["maintenance", "d", "--end", "--by", "li"], |output| output.status.success());
+    rung("effective");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

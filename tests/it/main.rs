@@ -31,6 +31,7 @@ mod power;
 mod overlay;
 mod profiles;
 mod profile_needs;
+mod recall;
 mod reference;
 mod reload;
 mod refused;

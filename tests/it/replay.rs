@@ -3,11 +3,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "processes live in real time")]
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use lifeline_gateway::alarm::{Change, Kind, Transition};
+use lifeline_gateway::clock::{Clock, SystemClock};
 use lifeline_gateway::journal::Reader;
 use tokio_modbus::prelude::*;
 use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
@@ -97,8 +99,9 @@ fn documents(folder: &Path, server: std::net::SocketAddr) {
         "[[line]]\nname = \"l0\"\ntcp = \"{server}\"\n[[device]]\nname = \"d0\"\nline = \"l0\"\nslave = 1\nprofile = \"saw\"\nevery = \"20ms\"\n{RULES}"
     );
     let settings = format!(
-        "[site]\nname = \"replay\"\n[journal]\npath = \"{}/journal\"\ncommit_every = \"50ms\"\n[console]\nlisten = \"127.0.0.1:0\"\n",
-        folder.display()
+        "[site]\nname = \"replay\"\n[journal]\npath = \"{}/journal\"\ncommit_every = \"50ms\"\n[console]\nlisten = \"127.0.0.1:{}\"\n",
+        folder.display(),
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
     );
     std::fs::create_dir_all(folder.join("site")).unwrap();
     std::fs::create_dir_all(folder.join("profiles")).unwrap();
@@ -126,8 +129,8 @@ fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Runs the gateway until its journal holds this many transitions; all that it holds then.
-fn live(folder: &Path, transitions: usize) -> Vec<Transition> {
+/// Runs the gateway until its journal holds this many transitions and persons have acted; all that it holds then.
+fn live(folder: &Path, transitions: usize, acts: impl FnOnce()) -> Vec<Transition> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_lifeline"))
         .args([
             "run",
@@ -156,6 +159,7 @@ fn live(folder: &Path, transitions: usize) -> Vec<Transition> {
                 .collect::<Vec<_>>(),
         )
     };
+    acts();
     while held().is_none_or(|held| held.len() < transitions) {
         assert!(begun.elapsed() < Duration::from_secs(60), "not enough transitions within 60 s");
         std::thread::yield_now();
@@ -181,7 +185,7 @@ fn a_journal_gives_its_transitions_again_and_so_do_its_exports() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     documents(folder, serve());
-    let held = live(folder, 60);
+    let held = live(folder, 60, || ());
     let rules: std::collections::BTreeSet<&str> = held.iter().map(|one| one.alarm.rule.as_str()).collect();
     for rule in ["high", "twice-high", "grows", "both"] {
         assert!(rules.contains(rule), "no {rule} in {rules:?}");
@@ -203,6 +207,72 @@ fn a_journal_gives_its_transitions_again_and_so_do_its_exports() {
         let found = told(&text(&lifeline(folder, &["replay", &file, "--json"])));
         assert_eq!(found, want, "{format}");
     }
+}
+
+/// Whatever is active now gets a higher severity, and the drill ends.
+fn lift_and_end(folder: &Path) {
+    crate::recall::until(folder, &["alarms", "--json"], |output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines = || text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let active = lines().find(|one| {
+            one["state"] == "active-unacknowledged" && one["kind"] == "process" && one["drill"] == false
+        });
+        let lifted = active.is_some_and(|one| {
+            let id = one["id"].as_str().unwrap();
+            let raise =
+                ["alarms", "raise", id, "--severity", "red", "--for", "1h", "--by", "li", "--reason", "test"];
+            lifeline(folder, &raise).status.success()
+        });
+        let drill =
+            lines().find(|one| one["drill"] == true).and_then(|one| one["id"].as_str().map(str::to_owned));
+        if let (true, Some(drill)) = (lifted, drill) {
+            return lifeline(folder, &["alarms", "reset", &drill, "--by", "li"]).status.success();
+        }
+        false
+    });
+}
+
+#[test]
+fn what_persons_did_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    documents(folder, serve());
+    let act = |args: &[&str]| {
+        let args = [&["alarms"], args, &["--by", "li", "--reason", "test"]].concat();
+        crate::recall::until(folder, &args, |output| output.status.success());
+    };
+    let to = SystemClock::new().now().plus(Duration::from_secs(6 * 3600)).to_string();
+    let acts = || {
+        act(&["shelve", "twice-high", "--for", "1h"]);
+        act(&["out-of-service", "grows", "--permit", "W-1", "--responsible", "wang", "--to", &to]);
+        act(&["drill", "both", "--severity", "red", "--for", "10m"]);
+        act(&["unshelve", "twice-high"]);
+        act(&["shelve", "both", "--for", "1s"]);
+        act(&["return", "grows"]);
+        let maintain =
+            ["maintenance", "d0", "--for", "1h", "--role", "gas company", "--reason", "test", "--by", "li"];
+        crate::recall::until(folder, &maintain, |output| output.status.success());
+        let end = ["maintenance", "d0", "--end", "--by", "li"];
+        crate::recall::until(folder, &end, |output| output.status.success());
+        lift_and_end(folder);
+    };
+    let held = live(folder, 60, acts);
+    let made = held.iter().filter(|one| one.by.is_some()).map(|one| one.change).collect::<Vec<_>>();
+    for change in [
+        Change::Shelved,
+        Change::Unshelved,
+        Change::OutOfService,
+        Change::InService,
+        Change::Lifted,
+        Change::Raised,
+        Change::Closed,
+    ] {
+        assert!(made.contains(&change), "{change:?} in {made:?}");
+    }
+    let replayed = lifeline(folder, &["replay", "journal"]);
+    let told = String::from_utf8_lossy(&replayed.stdout);
+    let end: Vec<&str> = told.lines().rev().take(12).collect();
+    assert!(told.contains(&format!("the journal holds the same {} transitions", held.len())), "{end:#?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use lifeline_gateway::alarm::engine::replay;
 use lifeline_gateway::clock::{Clock, SystemClock, Timestamp};
-use lifeline_gateway::gateway::keeper::digest;
+use lifeline_gateway::gateway::board::digest;
 use lifeline_gateway::journal::{Reader, Seq, Span};
 use lifeline_gateway::reading::{Doubt, Sample};
 use tokio_modbus::prelude::*;
@@ -161,7 +161,7 @@ fn killed_again_and_again_it_keeps_what_it_announced() {
         }
         let disk = on_disk(folder.path());
         for (seq, digest) in &announced {
-            let empty = digest == &lifeline_gateway::gateway::keeper::digest(&[]);
+            let empty = digest == &lifeline_gateway::gateway::board::digest(&[]);
             assert!(
                 empty || disk.get(seq) == Some(digest),
                 "kill {kill}: commit {seq} was announced and is not there as it was"

@@ -165,6 +165,8 @@ fn picture() -> Picture {
     let fine = DeviceStatus { polls: 15, ..DeviceStatus::default() };
     Picture {
         overlays: BTreeMap::new(),
+        proved: None,
+        work: Default::default(),
         load: Default::default(),
         started: at(0),
         now: at(15),

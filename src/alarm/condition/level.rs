@@ -34,6 +34,8 @@ pub(crate) struct Threshold {
     calm: bool,
     /// An alarm of an earlier run waits for the first reading.
     waits: bool,
+    /// `last` is the end of an earlier run, because no reading of that run was recalled yet.
+    assumed: bool,
     max_gap: Duration,
     /// The last reading that entered.
     last: Option<Timestamp>,
@@ -68,7 +70,17 @@ impl Threshold {
             })
             .collect();
         let first = levels.iter().fold(f64::INFINITY, |least, state| least.min(state.enter));
-        Self { direction, first, calm: true, waits: false, max_gap, last: None, newest: None, levels }
+        Self {
+            direction,
+            first,
+            calm: true,
+            waits: false,
+            assumed: false,
+            max_gap,
+            last: None,
+            newest: None,
+            levels,
+        }
     }
 
     /// Whether a reading of this time comes after all before it; it is the newest then.
@@ -135,7 +147,8 @@ impl Threshold {
         let last = last.filter(|&last| last <= now && now.since(last) <= self.max_gap);
         let fits = same && state.reached.len() == self.levels.len();
         let was_reached = |index: usize| state.reached.get(index).copied().unwrap_or(false);
-        let flags = fits && active.is_some() && state.reached.contains(&true);
+        // None may be reached while a chattering alarm is held.
+        let flags = fits && active.is_some();
         for (index, level) in self.levels.iter_mut().enumerate() {
             level.reached = match active {
                 Some(_) if flags => was_reached(index),
@@ -146,11 +159,33 @@ impl Threshold {
             level.raising = state.raising.get(index).copied().flatten().filter(|_| kept && !level.reached);
             level.clearing = state.clearing.get(index).copied().flatten().filter(|_| kept && level.reached);
         }
-        self.last = last;
+        (self.last, self.assumed) = (last, true);
         self.newest = state.last.filter(|&newest| newest <= now);
         // An active alarm is looked at with the next reading, even when the rule has no level for it any more.
         self.waits = active.is_some();
         self.settle();
+    }
+
+    /// Takes the time of a reading of an earlier run, oldest first, after [`Self::restore`]; whether it is newer than those before. `enters`: it had a number
+    /// that counts. Delays and levels are as that run left them.
+    pub(crate) fn recall(&mut self, at: Timestamp, enters: bool) -> bool {
+        if std::mem::take(&mut self.assumed) {
+            (self.last, self.newest) = (None, None);
+        }
+        let newer = self.is_newest(at);
+        if newer && enters {
+            self.last = Some(at);
+        }
+        newer
+    }
+
+    /// The gateway was off: as [`Self::restore`] and [`Self::recall`] of all readings before.
+    pub(crate) fn restarted(&mut self, active: Option<Severity>, last: Timestamp, now: Timestamp) {
+        let (entered, newest) = (self.last, self.newest);
+        let mut state = RuleState::default();
+        self.save(&mut state);
+        self.restore(&state, active, true, Some(last), now);
+        (self.last, self.newest, self.assumed) = (entered, newest, false);
     }
 
     /// Takes over, after [`Self::restore`], what `old` was at: the run of readings, and delays and flags of every level that asks what a level of it asked.

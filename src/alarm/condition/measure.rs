@@ -24,6 +24,9 @@ use crate::alarm::{Direction, Level, RuleState, Severity};
 use crate::clock::Timestamp;
 use crate::reading::Sample;
 
+/// A trend and a filter look at so many numbers, each at most the longest gap after the one before.
+pub(crate) const READINGS: u32 = 8;
+
 /// What is made of the readings. Numbers are in the canonical unit of the first input, slopes per minute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are named as in the documents")]
@@ -100,10 +103,33 @@ pub struct Measured {
     pub max_gap: Duration,
 }
 
+impl Measured {
+    /// How far back readings must be known for the measure to be as if the gateway had never stopped.
+    pub fn recalls(&self) -> Duration {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let least = if self.measure.lingers() { DAY } else { Duration::ZERO };
+        (self.measure.memory() + self.max_gap * READINGS).max(least)
+    }
+}
+
 impl Measure {
     /// Whether it answers by 1 or 0.
     pub const fn is_yes_or_no(&self) -> bool {
         matches!(self, Self::Stuck { .. } | Self::Outside { .. } | Self::State { .. } | Self::Combined { .. })
+    }
+
+    /// Whether what its inputs said stays with it beyond its window: a hysteresis, a run, a state.
+    const fn lingers(&self) -> bool {
+        matches!(
+            self,
+            Self::Votes { .. }
+                | Self::Combined { .. }
+                | Self::Tangential { .. }
+                | Self::Failure { .. }
+                | Self::Entrapment { .. }
+                | Self::LockUp { .. }
+                | Self::LeakDown { .. }
+        )
     }
 
     /// How far back the measure remembers.
@@ -276,12 +302,15 @@ impl Gauged {
         }
     }
 
-    /// Takes a sample of an earlier run into memory; no level is reached by it.
-    pub(crate) fn recall(&mut self, slot: usize, at: Timestamp, sample: &Sample) {
-        if self.is_newest(slot, at) {
-            let at = self.time(at);
-            self.take(slot, at, sample);
+    /// Takes a sample of an earlier run into memory; no level is reached by it. The number that it made, with its time.
+    pub(crate) fn recall(&mut self, slot: usize, at: Timestamp, sample: &Sample) -> Option<(Timestamp, f64)> {
+        if !self.is_newest(slot, at) {
+            return None;
         }
+        let at = self.time(at);
+        let number = self.take(slot, at, sample).number();
+        self.gauge.recall(at, number.is_some());
+        Some((at, self.shown(number?.0)?))
     }
 
     pub(crate) fn restore(

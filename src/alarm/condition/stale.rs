@@ -18,17 +18,36 @@ pub(crate) struct Stale {
     seen: Timestamp,
     /// It is silent; otherwise a timer is under way.
     pub(crate) raised: bool,
+    /// The last number that an earlier run heard, or the moment from which that run counted.
+    known: Option<Timestamp>,
 }
 
 impl Stale {
     /// A device that nothing was heard of.
     pub(crate) fn new(after: Duration, severity: Severity) -> Self {
-        Self { after, severity, seen: Timestamp::default(), raised: false }
+        Self { after, severity, seen: Timestamp::default(), raised: false, known: None }
     }
 
     /// Counts from `now` on.
     pub(crate) fn restart(&mut self, now: Timestamp) {
         self.seen = now;
+    }
+
+    /// Takes what an earlier run heard.
+    pub(crate) fn recall(&mut self, at: Timestamp) {
+        self.known = self.known.max(Some(at));
+    }
+
+    /// Goes on with the silence that an earlier run counted; the gateway was off from `last` to `now`, and nobody could hear anything then.
+    pub(crate) fn resume(&mut self, last: Timestamp, now: Timestamp) {
+        if let Some(known) = self.known.take().filter(|&known| known <= last && last <= now) {
+            self.seen = now.minus(last.since(known));
+        }
+    }
+
+    /// The last number, or the start.
+    pub(crate) const fn seen(&self) -> Timestamp {
+        self.seen
     }
 
     /// Goes on where `old` was.

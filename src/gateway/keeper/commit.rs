@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::gateway::keeper::{DISK_PATIENCE, Keeper, RETRY, digest};
+use crate::gateway::board::digest;
+use crate::gateway::keeper::{DISK_PATIENCE, Keeper, RETRY};
 use crate::gateway::pending::Job;
 use crate::gateway::seam::Seam;
 use crate::gateway::writer::Written;
@@ -82,6 +83,7 @@ impl Keeper {
                 }
                 let seam = self.seam(site);
                 self.board.committed(seq, (group, seam.as_ref()), self.pending.waiting());
+                self.proof.journaled(&group.transitions, written.numbered);
                 // A commit of progress alone has nothing for a sink: waking it would make the next such commit.
                 if !group.batches.is_empty() || !group.transitions.is_empty() {
                     let _ = self.outlets.committed.send(seq);

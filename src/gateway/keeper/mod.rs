@@ -23,9 +23,9 @@ use crate::gateway::line::{Orders, Polled};
 use crate::gateway::notify::{Alive, watchdog};
 use crate::gateway::own::{Own, renumbered};
 use crate::gateway::pending::Pending;
+use crate::gateway::proof::Proof;
 use crate::gateway::start::Begun;
 use crate::gateway::supervise::Ask;
-use crate::gateway::vigil::Surroundings;
 use crate::gateway::writer::Writer;
 use crate::journal::{Progress, Seq};
 use crate::loss::Losses;
@@ -63,6 +63,7 @@ pub(crate) struct Outlets {
 pub(crate) struct Keeper {
     core: Core,
     site: Arc<Site>,
+    proof: Proof,
     writer: Writer,
     board: Arc<Board>,
     clock: Arc<dyn Clock>,
@@ -106,6 +107,7 @@ impl Keeper {
         let now = clock.now();
         Self {
             core: begun.core,
+            proof: begun.proof,
             writer: begun.writer,
             board,
             outlets,
@@ -152,7 +154,7 @@ impl Keeper {
                 Some(command) = inlets.commands.recv() => self.command(command),
                 Some(ask) = inlets.asks.recv() => self.ask(ask, &mut inlets.confirmed),
                 Some(polled) = inlets.polled.recv() => self.polled(polled),
-                Some((sink, progress)) = inlets.confirmed.recv() => self.confirm(sink, progress),
+                Some((sink, progress)) = inlets.confirmed.recv() => self.confirmed(sink, progress),
                 () = tokio::time::sleep(wake) => self.tick(),
             }
         }
@@ -160,7 +162,7 @@ impl Keeper {
             self.polled(polled);
         }
         while let Ok((sink, progress)) = inlets.confirmed.try_recv() {
-            self.confirm(sink, progress);
+            self.confirmed(sink, progress);
         }
         if tokio::time::timeout(LAST_COMMIT, self.finish()).await.is_err() {
             tracing::error!(
@@ -168,6 +170,19 @@ impl Keeper {
                 "the disk did not take the last readings in time"
             );
         }
+    }
+
+    /// Takes what a sink has confirmed.
+    fn confirmed(&mut self, sink: String, progress: Progress) {
+        let now = self.clock.now();
+        self.progress.insert(sink.clone(), progress.clone());
+        if let Some(memory) = self.proof.confirmed(&sink, &progress, now) {
+            self.pending.remember(vec![memory], now);
+            self.pending.urgent = true;
+            self.board.proved(self.proof.last.clone());
+            self.look_at_risk_points(now);
+        }
+        self.pending.confirm(sink, progress, now);
     }
 
     /// Commits everything that waits; a refusal is tried again until the caller's patience ends.
@@ -219,11 +234,6 @@ impl Keeper {
         // Without a listener nobody is told, and nothing is lost: it is journaled when the disk is back.
         let catalog = Arc::clone(&self.site.catalog);
         let _ = self.board.unjournaled.send(Arc::new(Unjournaled { catalog, batches, transitions, trouble }));
-    }
-
-    fn confirm(&mut self, sink: String, progress: Progress) {
-        self.progress.insert(sink.clone(), progress.clone());
-        self.pending.confirm(sink, progress, self.clock.now());
     }
 
     fn polled(&mut self, polled: Polled) {
@@ -368,21 +378,15 @@ impl Keeper {
 
     /// Tells how the risk points stand.
     fn look_at_risk_points(&mut self, now: Timestamp) {
-        let stands = self.core.stands(&Surroundings::default(), now);
+        let around = self.core.surroundings(self.proof.last.as_ref().map(|proved| proved.at));
+        let stands = self.core.stands(&around, now);
         for batch in self.core.vigil().readings(&stands, now) {
             self.apply(Event::Read(batch));
         }
-        self.board.stand(stands);
+        self.board.stand(stands, self.core.work(&around, now));
         let memories = self.core.vigil().memories(now, false);
         self.pending.remember(memories, now);
     }
-}
-
-/// A fingerprint of a commit's readings, for logs and for comparing what was announced with what is on disk.
-pub fn digest(batches: &[Batch]) -> String {
-    use sha2::{Digest, Sha256};
-    let text = format!("{batches:?}");
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether anything is polled.

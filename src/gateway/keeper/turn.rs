@@ -49,7 +49,7 @@ impl Keeper {
             Ask::Progress(sink, answer) => {
                 // The sink has ended: what it confirmed last is in the channel at most.
                 while let Ok((sink, progress)) = confirmed.try_recv() {
-                    self.confirm(sink, progress);
+                    self.confirmed(sink, progress);
                 }
                 let _ = answer.send(self.progress.get(&sink).cloned().unwrap_or_default());
             }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::alarm::{Rule, RuleId};
+use crate::alarm::{Kind, Rule, RuleId};
 use crate::bus::Address;
 use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
@@ -233,6 +233,8 @@ impl<'a> Build<'a> {
             let place = device.risk_point.as_ref();
             let place = place.and_then(|code| self.risk_points.iter().find(|point| point.code == *code));
             rule.guide.hazard = place.map_or_else(|| device.class.clone(), |place| place.class.clone());
+            // A silent sensor is no level of what it measures.
+            rule.guide.class = if rule.kind == Kind::Process { device.class.clone() } else { String::new() };
             rule.guide.place = place.and_then(|place| place.name.clone());
             rule.guide.basis.clone_from(&rule.basis);
         }

@@ -1,0 +1,121 @@
+//! The proof that a notice gets out: a drill went through a sink's alarm lane, and the sink confirmed it.
+//!
+//! In: drills with the numbers that the journal gave them, what sinks confirmed. Out: when that was proved last; a memory for the journal.
+//! Invariant: nothing is proved but by a sink's own progress past a drill that was journaled.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alarm::{Change, Transition};
+use crate::clock::Timestamp;
+use crate::journal::Progress;
+
+/// The key of the memory.
+const KEY: &str = "proof/notice";
+/// Drills that are waited for at most.
+const WAITING_MAX: usize = 100;
+
+/// A notice that got out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proved {
+    /// When the sink had confirmed it.
+    pub at: Timestamp,
+    /// The sink.
+    pub sink: String,
+    /// The drill's rule.
+    pub rule: String,
+    /// Id of the drill.
+    pub id: String,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Proof {
+    pub(crate) last: Option<Proved>,
+    /// Drills by the journal's numbers that no sink confirmed yet.
+    waiting: BTreeMap<u64, (String, String)>,
+}
+
+impl Proof {
+    /// Takes what an earlier run kept.
+    pub(crate) fn restore(memories: &BTreeMap<String, String>) -> Self {
+        let last = memories.get(KEY).and_then(|text| serde_json::from_str(text).ok());
+        Self { last, waiting: BTreeMap::new() }
+    }
+
+    /// Takes transitions that were journaled; the last of them has this number.
+    pub(crate) fn journaled(&mut self, transitions: &[Transition], last: u64) {
+        let numbers = (1..=last).rev();
+        for (transition, number) in transitions.iter().rev().zip(numbers) {
+            let alarm = &transition.alarm;
+            if alarm.marks.drill && transition.change == Change::Raised && self.waiting.len() < WAITING_MAX {
+                self.waiting.insert(number, (alarm.rule.clone(), alarm.id.clone()));
+            }
+        }
+    }
+
+    /// Takes what a sink has confirmed; the memory to keep when that proves something.
+    pub(crate) fn confirmed(
+        &mut self,
+        sink: &str,
+        progress: &Progress,
+        now: Timestamp,
+    ) -> Option<(String, String)> {
+        let later = self.waiting.split_off(&progress.alarms.saturating_add(1));
+        let (_, (rule, id)) = std::mem::replace(&mut self.waiting, later).pop_last()?;
+        let proved = Proved { at: now, sink: sink.to_owned(), rule, id };
+        tracing::info!(sink, rule = %proved.rule, "a notice was proved to get out");
+        let text = serde_json::to_string(&proved).ok()?;
+        self.last = Some(proved);
+        Some((KEY.to_owned(), text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alarm::{Alarm, Base, Kind, Marks, Severity};
+
+    fn transition(rule: &str, drill: bool) -> Transition {
+        let alarm = Alarm {
+            id: format!("id-{rule}"),
+            kind: Kind::Process,
+            rule: rule.to_owned(),
+            rule_version: String::new(),
+            point: String::new(),
+            risk_point: None,
+            town: None,
+            severity: Severity::Blue,
+            state: Base::ActiveUnacknowledged,
+            unverified: false,
+            since: Timestamp::default(),
+            value: None,
+            threshold: None,
+            unit: None,
+            advice: String::new(),
+            acknowledged: None,
+            overlay: Default::default(),
+            guide: Default::default(),
+            trend: None,
+            marks: Marks { drill, ..Marks::default() },
+        };
+        Transition { alarm, change: Change::Raised, at: Timestamp::default(), by: None, note: None }
+    }
+
+    #[test]
+    fn only_progress_past_the_drill_proves() {
+        let mut proof = Proof::default();
+        let progress = |alarms| Progress { alarms, ..Progress::default() };
+        proof.journaled(&[transition("a", false), transition("a.drill", true), transition("b", false)], 12);
+        assert_eq!(proof.confirmed("files", &progress(10), Timestamp::from_millis(5)), None);
+        let (key, text) = proof.confirmed("files", &progress(11), Timestamp::from_millis(7)).unwrap();
+        assert_eq!(
+            proof.last.as_ref().map(|proved| (proved.at.as_millis(), proved.rule.as_str())),
+            Some((7, "a.drill"))
+        );
+        assert_eq!(proof.confirmed("files", &progress(20), Timestamp::from_millis(9)), None, "once");
+        let again = Proof::restore(&BTreeMap::from([(key, text)]));
+        assert_eq!(again.last, proof.last);
+    }
+}
