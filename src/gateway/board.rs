@@ -328,7 +328,7 @@ impl Board {
     pub(crate) fn sink(&self, name: &str) -> Option<forward::Status> {
         let shown = self.shown();
         let (_, status) = shown.sinks.iter().find(|(known, _)| known == name)?;
-        Some(status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
+        Some(status.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Takes how many alarms reach a person.

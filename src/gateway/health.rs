@@ -57,6 +57,11 @@ impl Health {
         Self { tellers: tellers.collect(), told: None }
     }
 
+    /// Tells of other documents from now on, in the same minutes.
+    pub(crate) fn turn(&mut self, site: &Site) {
+        self.tellers = Self::of(site).tellers;
+    }
+
     /// The readings that are due; `sink` says how one does.
     pub(crate) fn readings(
         &mut self,

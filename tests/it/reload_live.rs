@@ -198,6 +198,7 @@ async fn reloads_under_load_lose_no_poll_and_move_no_alarm_of_what_is_unchanged(
         // One may be under way when everything ends.
         assert!(kept == asked || kept + 1 == asked, "kept-{slave}: asked {asked} times, journaled {kept}");
     }
+    assert!(journaled["line-health-kept.requests"] <= 2, "each minute, however often documents change");
     assert_eq!(near.connections.load(Ordering::Relaxed), 1, "the kept line's connection stayed");
     let reader = Reader::open(&folder.path().join("journal")).unwrap();
     let transitions = reader.transitions(0, 10_000).unwrap();

@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
 use crate::gateway::core::Event;
-use crate::gateway::health::Health;
 use crate::gateway::keeper::{Keeper, polls};
 use crate::gateway::own::Own;
 use crate::gateway::supervise::Ask;
@@ -69,7 +68,7 @@ impl Keeper {
         }
         self.board.reload(&old, &self.site, now);
         self.own = Own::of(&self.site);
-        self.health = Health::of(&self.site);
+        self.health.turn(&self.site);
         let troubles = std::mem::take(&mut self.troubles);
         self.troubles =
             troubles.into_iter().filter_map(|(id, trouble)| Some((numbers.line(id)?, trouble))).collect();
