@@ -103,7 +103,7 @@ impl Share {
         self.trail.age(at);
         let known = self.trail.covered();
         let (good, all) = self.trail.sum_since(at, Duration::MAX);
-        if known < KNOWN_MIN { Entry::Ignored } else { Entry::Whole(100.0 * good / all) }
+        if known < KNOWN_MIN { Entry::Ignored } else { Entry::Whole(100.0 * (good / all).min(1.0)) }
     }
 }
 
