@@ -18,6 +18,7 @@ pub mod recall;
 pub mod reference;
 pub mod score;
 mod settle;
+mod succession;
 pub mod tell;
 pub mod trend;
 pub mod watch;

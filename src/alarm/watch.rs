@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 
 use crate::alarm::chatter::Chatter;
 use crate::alarm::condition::Entry;
+use crate::alarm::condition::gauged::Gauged;
 use crate::alarm::condition::level::{Step, Threshold};
-use crate::alarm::condition::measure::{Gauged, Measured};
+use crate::alarm::condition::measure::Measured;
 use crate::alarm::condition::stale::Stale;
 use crate::alarm::lifecycle::{Event, Next, RERAISE_WINDOW, Refusal, next};
 use crate::alarm::overlay::Overlay;

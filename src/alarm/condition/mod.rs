@@ -19,6 +19,7 @@ pub mod pressure;
 pub mod lift;
 pub mod logic;
 pub mod measure;
+pub(crate) mod gauged;
 
 use crate::alarm::Direction;
 use crate::reading::{Doubt, Sample};

@@ -1,0 +1,112 @@
+//! What a core is asked: alarms, overlays, risk points, work, and the maintenance of a sensor.
+//!
+//! In: a question. Out: an answer of this moment.
+//! Invariant: only [`Core::maintain`] changes anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::alarm::condition::measure::Measure;
+use crate::alarm::lifecycle::Refusal;
+use crate::alarm::overlay::Overlay;
+use crate::alarm::{Alarm, Condition, Rule, RuleState, load};
+use crate::clock::Timestamp;
+use crate::gateway::core::Core;
+use crate::gateway::vigil::{Stand, Surroundings};
+use crate::point::{DeviceId, PointId};
+use crate::risk::work::Work;
+use crate::site::Site;
+
+impl Core {
+    /// Alarms that are not closed.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.engine.alarms()
+    }
+
+    /// What lies over rules, by rule name.
+    pub fn overlays(&self) -> BTreeMap<String, Overlay> {
+        let states = self.engine.states().into_iter().map(|(rule, state)| (rule, state.overlay));
+        states.filter(|(_, overlay)| !overlay.is_empty()).collect()
+    }
+
+    /// What decides who hears of a sensor; `proved`: when a notice was last proved to get out.
+    pub fn surroundings(&self, proved: Option<Timestamp>) -> Surroundings {
+        let mut around = Surroundings { proved, ..Surroundings::default() };
+        for (rule, overlay) in self.overlays() {
+            if let Some(permit) = &overlay.permit {
+                if let Some(sensor) = permit.maintained() {
+                    let why =
+                        format!("{}: {}", permit.responsible, permit.reason.as_deref().unwrap_or_default());
+                    around.maintenance.insert(sensor.to_owned(), (why, permit.to));
+                }
+                let why = format!("{rule} is out of service until {} ({})", permit.to, permit.number);
+                around.hidden.insert(rule, why);
+            } else if let Some(shelf) = &overlay.shelf {
+                let why =
+                    format!("{rule} is shelved until {} by {}: {}", shelf.until, shelf.by, shelf.reason);
+                around.hidden.insert(rule, why);
+            }
+        }
+        around
+    }
+
+    pub(super) fn maintain(
+        &mut self,
+        sensor: &str,
+        to: Option<(Timestamp, &str)>,
+        who: (&str, Option<&str>),
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let rules = self.looks.get(sensor).cloned().ok_or(Refusal::NoSuchSensor)?;
+        self.engine.maintain((sensor, &rules), to, who, now)
+    }
+
+    /// How many alarms reach a person.
+    pub fn load(&self, now: Timestamp) -> load::Figures {
+        self.engine.load().figures(now)
+    }
+
+    /// The devices that are to be polled denser.
+    pub const fn dense(&self) -> &BTreeSet<DeviceId> {
+        self.attention.dense()
+    }
+
+    /// How every risk point stands.
+    pub fn stands(&self, around: &Surroundings, now: Timestamp) -> Vec<Stand> {
+        self.vigil.standings(around, now)
+    }
+
+    /// What somebody has to do by a date.
+    pub fn work(&self, around: &Surroundings, now: Timestamp) -> Vec<Work> {
+        self.vigil.work(around, now)
+    }
+
+    /// The state of every rule.
+    pub fn states(&self) -> Vec<(String, RuleState)> {
+        self.engine.states()
+    }
+}
+
+/// The rules that look at each polled device, at what is derived of it too. A vote of several devices looks on without one of them.
+pub(super) fn looks(site: &Site) -> BTreeMap<String, Vec<String>> {
+    let mut looks = BTreeMap::new();
+    for device in &site.devices {
+        let own: BTreeSet<PointId> = device.points.iter().flatten().copied().collect();
+        let derived = |point: PointId| {
+            let mut found = site.derived.iter().filter(|derived| derived.point == point);
+            found.any(|derived| derived.inputs.iter().any(|(_, input)| own.contains(input)))
+        };
+        let votes = |rule: &Rule| match &rule.condition {
+            Condition::Measured { measured, inputs } => {
+                matches!(measured.measure, Measure::Votes { .. })
+                    && !inputs.iter().all(|input| own.contains(input))
+            }
+            Condition::Threshold { .. } | Condition::Stale { .. } => false,
+        };
+        let of = |rule: &&Rule| (own.contains(&rule.point) || derived(rule.point)) && !votes(rule);
+        let rules = site.rules.iter().filter(of).map(|rule| rule.name.clone());
+        if let Some(known) = site.catalog.device(device.id) {
+            looks.insert(known.name.clone(), rules.collect());
+        }
+    }
+    looks
+}
