@@ -18,9 +18,6 @@ use crate::risk::work::{self, Work};
 use crate::risk::{RiskPoint, Sensor, Windows};
 use crate::site::Site;
 
-/// A rung that did not change is told again after this long, so that it never looks stale.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
-
 /// What was seen is kept on disk this often, so that a restart loses little of a day's share.
 const KEPT_EVERY: Duration = Duration::from_secs(300);
 
@@ -44,6 +41,8 @@ pub struct Vigil {
     places: BTreeMap<String, Watched>,
     members: BTreeMap<DeviceId, Member>,
     windows: Windows,
+    /// A rung that did not change is told again after this long, so that it never looks stale.
+    every: Duration,
     told: Option<Timestamp>,
     kept: Option<Timestamp>,
 }
@@ -140,7 +139,8 @@ impl Vigil {
             };
             Some((point.code.clone(), watched))
         });
-        Self { places: places.collect(), members, windows: Windows::default(), told: None, kept: None }
+        let (windows, every) = (Windows::default(), site.tell_every);
+        Self { places: places.collect(), members, windows, every, told: None, kept: None }
     }
 
     /// Takes what an earlier run kept; what can't be read is as if it never was.
@@ -227,13 +227,13 @@ impl Vigil {
         ladder::point(&place.point, each.collect(), now)
     }
 
-    /// Readings of what changed since the last time, and of everything each minute.
+    /// Readings of what changed since the last time, and of everything each minute (`site.tell_every`).
     pub fn readings(&mut self, stands: &[Stand], now: Timestamp) -> Vec<Batch> {
         // A sensor that no poll ever tells of is waited for from the first look on, and not for ever.
         for member in self.members.values_mut() {
             member.seen.since.get_or_insert(now);
         }
-        let all = self.told.is_none_or(|told| now.since(told) >= TOLD_EVERY);
+        let all = self.told.is_none_or(|told| now.since(told) >= self.every);
         if all {
             self.told = Some(now);
         }

@@ -109,6 +109,8 @@ pub struct Site {
     pub timezone: String,
     /// What makes the box's clock trusted.
     pub trust: Trust,
+    /// How often stores are told of the gateway's own work, of risk points and of limits; 5 s to a minute.
+    pub tell_every: Duration,
     /// Lines.
     pub lines: Vec<LineSpec>,
     /// Polled devices.
@@ -144,6 +146,7 @@ impl Default for Site {
             catalog: Arc::default(),
             timezone: "UTC".to_owned(),
             trust: Trust::Set,
+            tell_every: Duration::from_secs(60),
             lines: Vec::new(),
             devices: Vec::new(),
             derived: Vec::new(),

@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) timezone: String,
     pub(crate) trust: Trust,
+    pub(crate) tell_every: Duration,
     pub(crate) journal: journal::Settings,
     pub(crate) listen: SocketAddr,
     pub(crate) profiles: Option<PathBuf>,
@@ -33,10 +34,11 @@ pub(crate) struct Settings {
 }
 
 /// What the environment may set.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "LIFELINE__SITE__NAME",
     "LIFELINE__SITE__TIMEZONE",
     "LIFELINE__SITE__CLOCK",
+    "LIFELINE__SITE__TELL_EVERY",
     "LIFELINE__JOURNAL__PATH",
     "LIFELINE__JOURNAL__COMMIT_EVERY",
     "LIFELINE__JOURNAL__KEEP",
@@ -72,6 +74,7 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
         Some("synchronised") => Trust::Synchronised,
         _ => Trust::Set,
     };
+    let tell_every = tell_every(&site);
     let journal = journal::Settings {
         path: store.text("path").map_or_else(|| PathBuf::from("/var/lib/lifeline"), PathBuf::from),
         commit_every: store
@@ -105,7 +108,17 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
     for section in [&site, &store, &console, &profiles, &top] {
         section.finish();
     }
-    Settings { name, timezone, trust, journal, listen, profiles: folder, sinks }
+    Settings { name, timezone, trust, tell_every, journal, listen, profiles: folder, sinks }
+}
+
+/// The gateway's own points are read every 5 s, and who asks for another time counts on a minute at most.
+fn tell_every(site: &Section<'_>) -> Duration {
+    let (least, most) = (Duration::from_secs(5), Duration::from_secs(60));
+    let every = site.duration("tell_every").unwrap_or(most);
+    if !(least..=most).contains(&every) {
+        site.error("tell_every", "bad-duration", "`tell_every` is 5 s to 1 m", None);
+    }
+    every.clamp(least, most)
 }
 
 /// Puts the environment's values over the file's.

@@ -10,7 +10,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use lifeline_gateway::bus::{Address, Framing, LineSettings, Parity, Read, SerialFormat, Slave, Table};
 use lifeline_gateway::decode::{Raw, decode, text};
-use lifeline_gateway::journal;
 use lifeline_gateway::point::{Catalog, Device, DeviceId, Line, LineId};
 use lifeline_gateway::profile::firmware::Firmware;
 use lifeline_gateway::profile::{Fault, FaultMatch, Field, Kind, Limits, Order, Profile};
@@ -397,22 +396,9 @@ fn site(lines: Vec<Address>, devices: Vec<(&str, u8, Profile)>) -> Site {
     Site {
         catalog: Arc::new(catalog),
         timezone: "Asia/Shanghai".to_owned(),
-        trust: lifeline_gateway::clock::Trust::Set,
         lines,
         devices: specs.collect(),
-        derived: Vec::new(),
-        rules: Vec::new(),
-        risk_points: Vec::new(),
-        sensors: Vec::new(),
-        journal: journal::Settings {
-            path: "unused".into(),
-            commit_every: Duration::from_secs(1),
-            keep: Duration::from_secs(1),
-            max_bytes: 0,
-        },
-        sinks: Vec::new(),
-        listen: ([127, 0, 0, 1], 0).into(),
-        documents: Vec::new(),
+        ..Site::default()
     }
 }
 

@@ -152,6 +152,7 @@ fn site() -> Site {
         catalog: Arc::new(catalog()),
         timezone: "Asia/Shanghai".into(),
         trust: crate::clock::Trust::Set,
+        tell_every: Duration::from_secs(60),
         lines: vec![],
         devices: vec![gauge()],
         derived: vec![derived],

@@ -405,6 +405,7 @@ impl<'a> Build<'a> {
             catalog: Arc::new(self.catalog),
             timezone: self.settings.timezone,
             trust: self.settings.trust,
+            tell_every: self.settings.tell_every,
             devices: self.devices,
             derived: self.derived,
             rules: self.rules,

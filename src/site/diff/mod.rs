@@ -242,6 +242,7 @@ fn settings(old: &Site, new: &Site, out: &mut Diff) {
     setting("journal", what);
     let mut what = Vec::new();
     name(&mut what, "timezone", Some(&old.timezone), Some(&new.timezone));
+    key(&mut what, "tell_every", &old.tell_every, &new.tell_every);
     setting("site", what);
 }
 
