@@ -3,6 +3,8 @@
 //! In: nothing. Out: names, for `site`, which makes the points, and `gateway`, which reads them.
 //! Invariant: a class has the same points in every version of a site, in this order.
 
+use crate::risk::coverage::CLASS;
+
 /// Class of the devices that tell of lines.
 pub const LINE: &str = "line-health";
 /// Class of the devices that tell of polled devices.
@@ -12,7 +14,20 @@ pub const SINK: &str = "sink-health";
 /// Class of the device that tells of the journal.
 pub const JOURNAL: &str = "journal-health";
 
-/// What a device of this class tells, each with its unit (empty: a number).
+/// Class of the device that tells of alarms.
+pub const ALARMS: &str = "alarm-health";
+/// Class of the devices that tell the limits of rules.
+pub const LIMIT: &str = "rule-limit";
+
+/// What a limit may be called: the severities, lowest first.
+const SEVERITIES: &[(&str, &str)] = &[("blue", ""), ("yellow", ""), ("orange", ""), ("red", "")];
+
+/// Whether the gateway made a device of this class by itself, to tell of its work or of risk points.
+pub fn is_own(class: &str) -> bool {
+    class == CLASS || !measures(class).is_empty()
+}
+
+/// What a device of this class tells, each with its unit (empty: a number; a limit has the unit of its rule's point).
 pub fn measures(class: &str) -> &'static [(&'static str, &'static str)] {
     match class {
         LINE | POLLED => &[
@@ -23,8 +38,8 @@ pub fn measures(class: &str) -> &'static [(&'static str, &'static str)] {
             ("line-downs", ""),
             ("exceptions", ""),
             ("load", "%"),
-            ("answer-p50", "ms"),
-            ("answer-p99", "ms"),
+            ("answer-p50", "s"),
+            ("answer-p99", "s"),
         ],
         SINK => &[
             ("up", ""),
@@ -33,7 +48,21 @@ pub fn measures(class: &str) -> &'static [(&'static str, &'static str)] {
             ("rejected", ""),
             ("backlog", ""),
             ("failures", ""),
+            ("too-old", ""),
+            ("quarantined", ""),
+            ("held", ""),
         ],
+        ALARMS => &[
+            ("open", ""),
+            ("unacknowledged", ""),
+            ("active-red", ""),
+            ("active-orange", ""),
+            ("active-yellow", ""),
+            ("active-blue", ""),
+            ("raised", ""),
+            ("cleared", ""),
+        ],
+        LIMIT => SEVERITIES,
         JOURNAL => &[("readings", ""), ("alarms", ""), ("waiting", ""), ("bytes", ""), ("lost", "")],
         _ => &[],
     }

@@ -375,7 +375,8 @@ fn simulated_sensors_reach_the_journal_of_a_running_gateway() {
         assert!(
             wanted.iter().any(|part| line.ends_with(part))
                 || line.contains("gateway.")
-                || line.contains("-health"),
+                || line.contains("-health")
+                || line.contains("rule-limit-"),
             "{line}"
         );
     }
