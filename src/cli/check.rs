@@ -14,6 +14,8 @@ use crate::cli::{Documents, Purpose, differ, one_thread, options, own_gateway};
 use crate::clock::SystemClock;
 use crate::diagnostic::{self, codes, sarif};
 use crate::forward::probe::probe;
+use crate::point::DeviceId;
+use crate::site::health::is_own;
 use crate::site::{self, Options, Site};
 
 /// Arguments of `check`.
@@ -99,13 +101,21 @@ fn once(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result<
 }
 
 fn summary(site: &Site, out: &mut dyn Write) -> anyhow::Result<()> {
+    let catalog = &site.catalog;
+    // What the gateway tells of itself is none of the documents'.
+    let own = |device: DeviceId| {
+        let device = catalog.device(device);
+        device.is_some_and(|device| {
+            device.line.is_none() && (device.name == "gateway" || is_own(&device.class))
+        })
+    };
     writeln!(
         out,
         "{}: {} lines, {} devices, {} points, {} rules, {} risk points, {} sinks",
-        site.catalog.site,
+        catalog.site,
         site.lines.len(),
         site.devices.len(),
-        site.catalog.points.len(),
+        catalog.points.iter().filter(|point| !own(point.device)).count(),
         site.rules.len(),
         site.risk_points.len(),
         site.sinks.len()

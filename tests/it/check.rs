@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::site::health::LIMIT;
 use lifeline_gateway::{diagnostic, site};
 
 fn options(folder: &Path) -> site::Options {
@@ -75,6 +76,46 @@ fn the_shipped_documents_load_without_errors() {
     for class in classes {
         assert!(site.devices.iter().any(|device| device.profile.class == class), "no {class}");
     }
+}
+
+/// What a sink writes as the unit of a point is the quantity's own, also where the gateway tells of itself.
+#[test]
+fn every_unit_is_the_canonical_one() {
+    let options = site::Options {
+        site: "devices".into(),
+        profiles: Some("firmware-profiles".into()),
+        ..site::Options::default()
+    };
+    let catalog = site::load(&options).0.unwrap().catalog;
+    let mut own = 0;
+    for point in &catalog.points {
+        let device = catalog.device(point.device).unwrap();
+        own += usize::from(device.line.is_none() && point.unit.is_some());
+        // A limit has the unit of what it is compared with.
+        let class = device.tags.get("class").filter(|_| device.class == LIMIT).unwrap_or(&device.class);
+        assert_eq!(point.unit, point.unit.map(|unit| unit.canonical_for(class)), "{}", point.name);
+    }
+    assert!(own > 40, "{own} points of the gateway's own have a unit");
+}
+
+/// Fields of the devices and derived points, and none of those that tell of the gateway and of risk points.
+#[test]
+fn the_summary_counts_what_the_documents_hold() {
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["check", "--site", "devices", "--profiles", "firmware-profiles"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    let options = site::Options {
+        site: "devices".into(),
+        profiles: Some("firmware-profiles".into()),
+        ..site::Options::default()
+    };
+    let site = site::load(&options).0.unwrap();
+    let polled: usize = site.devices.iter().map(|device| device.points.iter().flatten().count()).sum();
+    let points = polled + site.derived.len();
+    assert!(points < site.catalog.points.len() / 4, "the gateway's own are many: {points}");
+    assert!(text.contains(&format!(" 10 devices, {points} points, ")), "{points}: {text}");
 }
 
 /// The members that SARIF 2.1.0 requires, and those that forges read (3.13 to 3.30).
