@@ -11,6 +11,7 @@ use crate::point::PointId;
 use crate::site::compile::Build;
 use crate::site::compile::implicit::IMPLICIT;
 use crate::site::devices::DeviceDraft;
+use crate::site::health::is_own;
 use crate::site::profiles::Model;
 use crate::site::section::{Section, nearest};
 use crate::site::{serial, text};
@@ -38,6 +39,24 @@ impl Build<'_> {
                     "the gateway has a rule of its own of this name",
                     help,
                 );
+            }
+        }
+    }
+
+    /// A device of the documents, or one that a derived point makes, may not be called like one that the gateway makes by itself.
+    pub(crate) fn check_own(&self, written: &[Section<'_>]) {
+        let own = |name: &str| {
+            let named = self.catalog.devices.iter().filter(|device| device.name == name);
+            named.filter(|device| device.line.is_none()).find(|device| is_own(&device.class))
+        };
+        for section in written {
+            let name = section.text("name").unwrap_or_default();
+            let name = name.split('.').next().unwrap_or_default();
+            if let Some(device) = own(name) {
+                let help =
+                    Some(format!("use another name, one that does not begin with `{}-`", device.class));
+                let text = format!("the gateway has a device of its own of the name `{name}`");
+                section.error("name", "reserved-name", text, help);
             }
         }
     }

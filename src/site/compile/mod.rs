@@ -202,6 +202,8 @@ impl<'a> Build<'a> {
         self.tell_of_work();
         self.bind(&each("rule"));
         self.check_reserved(&each("rule"));
+        self.check_own(&each("device"));
+        self.check_own(&each("derived"));
         for top in &tops {
             top.finish();
         }
