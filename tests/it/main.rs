@@ -24,6 +24,7 @@ mod check;
 mod conditions;
 mod console;
 mod coverage;
+mod dashboards;
 mod delivery;
 mod dial_in;
 mod pipeline;

@@ -7,8 +7,8 @@ use lifeline_gateway::forward::{Api, Target};
 use crate::feed::{through_an_outage, wanted};
 use crate::server::{Server, free_port, get};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_committed_record_arrives_once() {
+/// One of its own, not started; `None`: not installed.
+pub(crate) fn server() -> Option<Server> {
     let arguments = |port, folder: &std::path::Path| {
         let path = folder.join("influxdb.conf");
         let folder = folder.display();
@@ -21,7 +21,12 @@ async fn every_committed_record_arrives_once() {
         std::fs::write(&path, text).unwrap();
         vec!["-config".to_owned(), path.display().to_string()]
     };
-    let Some(mut server) = Server::new("influxd", arguments) else { return };
+    Server::new("influxd", arguments)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_committed_record_arrives_once() {
+    let Some(mut server) = server() else { return };
     server.start();
     let port = server.port;
     query(port, "", "CREATE DATABASE telemetry");
@@ -44,7 +49,7 @@ async fn every_committed_record_arrives_once() {
     assert_eq!(answer["results"][0]["series"][0]["values"][0][1].as_u64().unwrap(), story.feed.alarms);
 }
 
-fn query(port: u16, database: &str, text: &str) -> serde_json::Value {
+pub(crate) fn query(port: u16, database: &str, text: &str) -> serde_json::Value {
     let text = text.replace(' ', "%20");
     // This version's CREATE is a POST; a GET works and warns.
     serde_json::from_str(&get(port, &format!("/query?db={database}&epoch=ms&q={text}"))).unwrap()

@@ -89,7 +89,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a real server has no other clock")]
-fn pause(span: Duration) {
+pub(crate) fn pause(span: Duration) {
     std::thread::sleep(span);
 }
 
