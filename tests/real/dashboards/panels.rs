@@ -174,7 +174,11 @@ fn lines(panel: u64, truth: &Truth, question: &Question<'_>) -> Option<Expected>
             numbers.numbers.iter().for_each(|(key, number)| within_status(truth, key, *number));
             numbers
         }
-        25 => by(&["of"], told("device-health", &["answer-p99"]), span, ONE),
+        25 => {
+            let numbers = by(&["of"], told("device-health", &["answer-p99"]), span, ONE);
+            numbers.numbers.iter().for_each(|(key, number)| seconds_of_status(truth, key, *number));
+            numbers
+        }
         26 => by(&["of"], told("device-health", &["load"]), span, ONE),
         27 => by(&["of"], told("device-health", &FAULTS), span, SUM),
         _ => return None,
@@ -188,6 +192,14 @@ fn within_status(truth: &Truth, key: &[String], told: f64) {
     if let Some(now) = traffic[&key[1]].as_f64() {
         assert!(told <= now && told >= now / 2.0, "{key:?}: {told} told, {now} now");
     }
+}
+
+/// An answer time is in seconds: near the milliseconds of `status`, which gave them at another moment. None yet is 0.
+fn seconds_of_status(truth: &Truth, key: &[String], told: f64) {
+    let devices = truth.said.status["devices"].as_array().unwrap();
+    let traffic = &devices.iter().find(|device| device["name"] == key[0]).unwrap()["traffic"];
+    let now = traffic["answers"]["ms_p99"].as_f64().unwrap_or_default() / 1000.0;
+    assert!(told == 0.0 || (now / 20.0..=now * 20.0).contains(&told), "{key:?}: {told} s told, {now} s now");
 }
 
 fn deliveries(panel: u64, truth: &Truth, question: &Question<'_>) -> Option<Expected> {
