@@ -158,3 +158,75 @@ fn lost(picture: &Picture) -> u64 {
     let gone = picture.losses.iter().filter(|((loss, _), _)| loss.is_data());
     gone.map(|(_, count)| *count).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::health::{is_own, measures};
+    use crate::site::{Options, load};
+
+    fn site() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("gateway.toml");
+        let sink = "[[sink]]\nname = \"files\"\nkind = \"file\"\npath = \"/tmp/export\"\n";
+        std::fs::write(&config, sink).unwrap();
+        let options = Options {
+            config: Some(config),
+            site: "devices".into(),
+            profiles: Some("firmware-profiles".into()),
+            ..Options::default()
+        };
+        load(&options).0.unwrap()
+    }
+
+    /// Every own device of every class tells of all its points, once in a period.
+    #[test]
+    fn every_point_is_told_and_a_limit_is_its_rules() {
+        let site = site();
+        let picture = Picture {
+            traffic: vec![Figures::default(); site.catalog.lines.len()],
+            devices: vec![Default::default(); site.catalog.devices.len()],
+            ..Picture::default()
+        };
+        let mut health = Health::of(&site);
+        let start = Timestamp::from_millis(1_795_420_800_000);
+        let told = health.readings(&picture, |_| Some(Status::default()), start);
+        let mut classes = std::collections::BTreeSet::new();
+        for device in
+            site.catalog.devices.iter().filter(|device| device.line.is_none() && is_own(&device.class))
+        {
+            // Risk points are told by the vigil.
+            if measures(&device.class).is_empty() {
+                continue;
+            }
+            classes.insert(device.class.as_str());
+            let points: Vec<_> =
+                site.catalog.points.iter().filter(|point| point.device == device.id).collect();
+            let batch = told.iter().find(|batch| batch.device == device.id);
+            let readings = &batch.unwrap_or_else(|| panic!("{} is silent", device.name)).readings;
+            assert!(
+                readings.iter().map(|reading| reading.point).eq(points.iter().map(|point| point.id)),
+                "{}",
+                device.name
+            );
+        }
+        assert_eq!(classes.len(), 6, "{classes:?}");
+        let number = |name: &str| {
+            let point = site.catalog.find(name).unwrap();
+            let mut readings = told.iter().flat_map(|batch| &batch.readings);
+            readings.find(|reading| reading.point == point.id).unwrap().sample.value()
+        };
+        // As the site's gas.toml and water.toml say.
+        assert_eq!(number("rule-limit-regulator-3-outlet-high.orange"), Some(3.2));
+        assert_eq!(number("rule-limit-underpass-1-level.blue"), Some(5.0));
+        assert!(health.readings(&picture, |_| None, start.plus(Duration::from_secs(59))).is_empty());
+        assert!(!health.readings(&picture, |_| None, start.plus(site.tell_every)).is_empty());
+    }
+
+    #[test]
+    fn answer_times_are_seconds_to_a_tenth_of_a_millisecond() {
+        let mut figures = Figures::default();
+        (figures.answers.p50, figures.answers.p99) = (Duration::from_micros(12_340), Duration::from_secs(2));
+        assert_eq!(traffic(&figures).get(7..), Some([0.0123, 2.0].as_slice()));
+    }
+}
