@@ -116,7 +116,8 @@ fn tell_every(site: &Section<'_>) -> Duration {
     let (least, most) = (Duration::from_secs(5), Duration::from_secs(60));
     let every = site.duration("tell_every").unwrap_or(most);
     if !(least..=most).contains(&every) {
-        site.error("tell_every", "bad-duration", "`tell_every` is 5 s to 1 m", None);
+        let help = Some("write \"5s\" to \"60s\", or leave it out".to_owned());
+        site.error("tell_every", "bad-duration", "`tell_every` is 5 s to 1 m", help);
     }
     every.clamp(least, most)
 }
