@@ -27,7 +27,9 @@ const POWERS: [f64; 6] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5];
 const PARTS: [f64; 6] = [1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5];
 const MULTIPLIED: u8 = 6;
 const SINGLE: u8 = 12;
-const DOUBLE: u8 = 13;
+pub(crate) const DOUBLE: u8 = 13;
+/// The forms of decimals, shortest first.
+pub(crate) const FORMS: [u8; 12] = [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11];
 
 /// Columns of the commit that its check sum covers too, so that no blob passes under another number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,20 +93,29 @@ fn emit_reading<'a>(
     }
 }
 
+/// The whole number that gives back every bit of `value` in this form of decimals.
+pub(crate) fn whole_of(form: u8, value: f64) -> Option<i32> {
+    let power = POWERS.get(usize::from(form % MULTIPLIED))?;
+    let whole = nearest(value * power);
+    let back = number_of(form, f64::from(whole))?;
+    (back.to_bits() == value.to_bits()).then_some(whole)
+}
+
+/// The value of a whole number in a form of decimals.
+pub(crate) fn number_of(form: u8, whole: f64) -> Option<f64> {
+    match form.checked_sub(MULTIPLIED) {
+        None => POWERS.get(usize::from(form)).map(|power| whole / power),
+        Some(form) => PARTS.get(usize::from(form)).map(|part| whole * part),
+    }
+}
+
 /// Writes the number in its shortest form and returns the form.
 fn emit_number(value: f64, out: &mut Vec<u8>) -> u8 {
-    for (form, (power, part)) in (0..).zip(POWERS.iter().zip(PARTS)) {
-        let whole = nearest(value * power);
-        let is_value = |back: f64| back.to_bits() == value.to_bits();
-        let by = if is_value(f64::from(whole) / power) {
-            form
-        } else if is_value(f64::from(whole) * part) {
-            MULTIPLIED + form
-        } else {
-            continue;
-        };
-        put_step(out, 0, i64::from(whole));
-        return by;
+    for form in FORMS {
+        if let Some(whole) = whole_of(form, value) {
+            put_step(out, 0, i64::from(whole));
+            return form;
+        }
     }
     let single = narrow(value);
     if f64::from(single).to_bits() == value.to_bits() {
@@ -295,10 +306,7 @@ impl<'a> Input<'a> {
             DOUBLE => self.array().map(f64::from_le_bytes),
             _ => {
                 let whole = f64::from(i32::try_from(self.step(0)?).ok()?);
-                match form.checked_sub(MULTIPLIED) {
-                    None => POWERS.get(usize::from(form)).map(|power| whole / power),
-                    Some(form) => PARTS.get(usize::from(form)).map(|part| whole * part),
-                }
+                number_of(form, whole)
             }
         }
     }

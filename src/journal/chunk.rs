@@ -5,18 +5,20 @@
 //!
 //! | part | content |
 //! | --- | --- |
-//! | head | byte 1 (the version); number of readings; bytes of the times; the times as `pco` gives them; bytes of the values; the values |
+//! | head | byte 2 (the version); number of readings; bytes of the times; the times as `pco` gives them; form of the values; their bytes; the values |
 //! | samples | runs: how many; code 0 good, 1 to 6 a doubt, 7 and more a reason, its number or text behind it; one run of good is left out |
 //! | foot | CRC-32, little endian, over all before it and the key of the chunk |
 //!
-//! `pco` (lossless) finds steps between times, and decimals and floats in the values.
+//! The form is that of the journal's numbers, one for all: 0 to 5, whole numbers `n` with value `n` / 10^form; 6 to 11, `n` * 10^-(form - 6); 13, floats.
+//! Version 1 has no form, and floats. `pco` (lossless) finds what steps and patterns there are.
 
 use crate::clock::Timestamp;
-use crate::journal::blob::{Input, doubt_code, doubt_of, put, wide};
+use crate::journal::blob::{DOUBLE, FORMS, Input, doubt_code, doubt_of, number_of, put, whole_of, wide};
 use crate::point::PointId;
 use crate::reading::{Reading, Reason, Sample};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const VERSION_FLOATS: u8 = 1;
 /// A chunk holds fewer readings than this, so that no damaged count reserves memory.
 pub(crate) const READINGS_MAX: usize = 1 << 20;
 
@@ -26,13 +28,17 @@ pub(crate) fn emit(key: (i64, i64), readings: &[Reading]) -> Option<Vec<u8>> {
     let values: Vec<f64> = readings.iter().filter_map(|reading| reading.sample.value()).collect();
     let config = pco::ChunkConfig::default();
     let times = pco::standalone::simple_compress(&times, &config).ok()?;
-    let values = pco::standalone::simple_compress(&values, &config).ok()?;
+    let (form, values) = match decimals(&values) {
+        Some((form, whole)) => (form, pco::standalone::simple_compress(&whole, &config).ok()?),
+        None => (DOUBLE, pco::standalone::simple_compress(&values, &config).ok()?),
+    };
     let mut out = vec![VERSION];
     put(&mut out, wide(readings.len()));
-    for column in [&times, &values] {
-        put(&mut out, wide(column.len()));
-        out.extend_from_slice(column);
-    }
+    put(&mut out, wide(times.len()));
+    out.extend_from_slice(&times);
+    out.push(form);
+    put(&mut out, wide(values.len()));
+    out.extend_from_slice(&values);
     let mut runs: Vec<(u64, &Sample)> = Vec::new();
     for reading in readings {
         match runs.last_mut() {
@@ -49,6 +55,14 @@ pub(crate) fn emit(key: (i64, i64), readings: &[Reading]) -> Option<Vec<u8>> {
     let sum = check_sum(key, &out);
     out.extend_from_slice(&sum.to_le_bytes());
     Some(out)
+}
+
+/// All values as whole numbers in one form, the shortest that gives back every bit of each.
+fn decimals(values: &[f64]) -> Option<(u8, Vec<i64>)> {
+    FORMS.into_iter().find_map(|form| {
+        let whole = values.iter().map(|value| whole_of(form, *value).map(i64::from));
+        whole.collect::<Option<Vec<i64>>>().map(|whole| (form, whole))
+    })
 }
 
 /// Whether two samples differ in their number alone.
@@ -96,14 +110,22 @@ pub(crate) fn parse(key: (i64, i64), point: PointId, bytes: &[u8]) -> Option<Vec
         return None;
     }
     let mut input = Input::new(body);
-    if input.byte()? != VERSION {
+    let version = input.byte()?;
+    if ![VERSION, VERSION_FLOATS].contains(&version) {
         return None;
     }
     let count = usize::try_from(input.number()?).ok().filter(|count| *count < READINGS_MAX)?;
     let length = input.count()?;
     let times: Vec<i64> = pco::standalone::simple_decompress(input.take(length)?).ok()?;
+    let form = if version == VERSION { input.byte()? } else { DOUBLE };
     let length = input.count()?;
-    let values: Vec<f64> = pco::standalone::simple_decompress(input.take(length)?).ok()?;
+    let values: Vec<f64> = if form == DOUBLE {
+        pco::standalone::simple_decompress(input.take(length)?).ok()?
+    } else {
+        let whole: Vec<i64> = pco::standalone::simple_decompress(input.take(length)?).ok()?;
+        let number = |whole| number_of(form, f64::from(i32::try_from(whole).ok()?));
+        whole.into_iter().map(number).collect::<Option<_>>()?
+    };
     if times.len() != count {
         return None;
     }

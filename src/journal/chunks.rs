@@ -17,6 +17,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, Transactio
 
 use crate::clock::Timestamp;
 use crate::journal::mend::is_damage;
+use crate::journal::store::PAGE_BYTES;
 use crate::journal::{Reader, Seq, Span, StoreError, chunk};
 use crate::point::{Catalog, PointId};
 use crate::reading::Reading;
@@ -24,7 +25,7 @@ use crate::reading::Reading;
 /// Name of the file.
 pub(crate) const FILE: &str = "history.db";
 /// A chunk with this many readings is full.
-const FULL: i64 = 3600;
+const FULL: i64 = 7200;
 /// Readings in memory at most while sealing, about.
 const READINGS_MAX: u64 = 200_000;
 /// Readings that one call seals, about.
@@ -32,7 +33,8 @@ const CALL_MAX: u64 = 4_000_000;
 /// Readings of one page of commits.
 const PAGE: usize = 20_000;
 const BUSY: Duration = Duration::from_secs(5);
-const FORMAT: i64 = 1;
+/// Format 1 has no chunks of decimals; they are read alike.
+const FORMAT: i64 = 2;
 /// "LFLH".
 const APPLICATION: i32 = 0x4C46_4C48;
 
@@ -183,14 +185,18 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(file, flags)?;
     db.busy_timeout(BUSY)?;
+    // As in the journal.
+    db.pragma_update(None, "page_size", PAGE_BYTES)?;
     db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update_and_check(None, "journal_size_limit", 8 << 20, |_| Ok(()))?;
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found == 0 {
+    if found < FORMAT {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute_batch(TABLES)?;
+        if found == 0 {
+            tx.execute_batch(TABLES)?;
+        }
         tx.pragma_update(None, "application_id", APPLICATION)?;
         tx.pragma_update(None, "user_version", FORMAT)?;
         tx.commit()?;
@@ -219,25 +225,20 @@ fn site(tx: &Transaction, version: &str, catalogs: &Catalogs) -> rusqlite::Resul
     Ok(tx.last_insert_rowid())
 }
 
-/// Puts readings behind those of the point's last chunk, and into new ones when it is full.
+/// Puts readings behind those of the point's last chunks while these are no longer, and into new ones when they are full: so a reading is written again
+/// only when as many stand behind it.
 fn add(tx: &Transaction, site: i64, point: PointId, mut readings: Vec<Reading>) -> rusqlite::Result<()> {
     let key = (site, i64::from(point.0));
-    let last: Option<(i64, i64, Vec<u8>)> = tx
-        .prepare_cached(
-            "SELECT id, readings, blob FROM chunks WHERE id =
-                 (SELECT id FROM chunks WHERE site = ?1 AND point = ?2 ORDER BY t1 DESC LIMIT 1)",
-        )?
-        .query_row([key.0, key.1], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    if let Some((id, count, blob)) = last
-        && count < FULL
-        && let Some(mut before) = chunk::parse(key, point, &blob)
-    {
+    let full = usize::try_from(FULL).unwrap_or(usize::MAX);
+    while let Some((id, count, blob)) = last(tx, key)? {
+        if count >= full || count > readings.len() {
+            break;
+        }
+        let Some(mut before) = chunk::parse(key, point, &blob) else { break };
         before.append(&mut readings);
         readings = before;
         tx.prepare_cached("DELETE FROM chunks WHERE id = ?1")?.execute([id])?;
     }
-    let full = usize::try_from(FULL).unwrap_or(usize::MAX);
     for part in readings.chunks(full) {
         let times = || part.iter().map(|reading| reading.at.as_millis());
         let (Some(t0), Some(t1), Some(blob)) = (times().min(), times().max(), chunk::emit(key, part)) else {
@@ -250,6 +251,17 @@ fn add(tx: &Transaction, site: i64, point: PointId, mut readings: Vec<Reading>) 
         .execute(params![key.0, key.1, t0, t1, count, blob])?;
     }
     Ok(())
+}
+
+/// The last chunk of a point: its number, readings and bytes.
+fn last(tx: &Transaction, key: (i64, i64)) -> rusqlite::Result<Option<(i64, usize, Vec<u8>)>> {
+    let query = "SELECT id, readings, blob FROM chunks WHERE id =
+        (SELECT id FROM chunks WHERE site = ?1 AND point = ?2 ORDER BY t1 DESC LIMIT 1)";
+    let chunk = |row: &rusqlite::Row| {
+        let count: i64 = row.get(1)?;
+        Ok((row.get(0)?, usize::try_from(count).unwrap_or(usize::MAX), row.get(2)?))
+    };
+    tx.prepare_cached(query)?.query_row([key.0, key.1], chunk).optional()
 }
 
 /// A read-only view of the history.

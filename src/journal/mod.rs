@@ -252,6 +252,8 @@ pub struct Journal {
     full: bool,
     /// Losses that no `trim` has returned yet.
     lost: BTreeMap<String, u64>,
+    /// Bytes of one of the file's pages.
+    page_bytes: u64,
     /// Bytes written to the log since the last checkpoint, about.
     unchecked: u64,
     /// Bytes of readings committed since the last `trim`.

@@ -15,7 +15,7 @@ use rusqlite::{Transaction, params};
 use crate::clock::Timestamp;
 use crate::journal::read::progress_rows;
 use crate::journal::store::WAL_BYTES;
-use crate::journal::write::{BLOCK, JUMP_MS, PAGE_BYTES, ROW_BYTES, write};
+use crate::journal::write::{BLOCK, JUMP_MS, ROW_BYTES, write};
 use crate::journal::{Journal, Progress, Seq, Span, StoreError, chunks, mend};
 
 /// Rows that one transaction removes at most.
@@ -225,7 +225,7 @@ impl Journal {
     fn remove<T>(&mut self, work: impl FnOnce(&Transaction) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let done = write(&mut self.db, work)?;
         self.wear.syncs = self.wear.syncs.saturating_add(1);
-        self.unchecked = self.unchecked.saturating_add(64 * PAGE_BYTES);
+        self.unchecked = self.unchecked.saturating_add(64 * self.page_bytes);
         self.checkpoint();
         Ok(done)
     }
@@ -316,7 +316,7 @@ impl Journal {
             drop(rows);
             drop(vacuum);
             self.wear.syncs = self.wear.syncs.saturating_add(1);
-            self.unchecked = self.unchecked.saturating_add(step.saturating_mul(PAGE_BYTES));
+            self.unchecked = self.unchecked.saturating_add(step.saturating_mul(self.page_bytes));
             self.checkpoint();
         }
         Ok(())

@@ -14,6 +14,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use crate::journal::store::PAGE_BYTES;
+
 const HEAD: usize = 32;
 const FRAME_HEAD: usize = 24;
 /// Magic number of a log whose sums read words with the low byte first; one more: with the high byte first.
@@ -22,6 +24,17 @@ const MAGIC: u32 = 0x377F_0682;
 /// The two running sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums(u32, u32);
+
+/// Bytes of a page of the file; those of a new one when it doesn't tell.
+fn page_of(file: &Path) -> usize {
+    let mut head = [0; 18];
+    let told = File::open(file).and_then(|mut file| file.read_exact(&mut head));
+    match u16::from_be_bytes([head[16], head[17]]) {
+        1 => 65_536,
+        size if told.is_ok() && size >= 512 => usize::from(size),
+        _ => usize::try_from(PAGE_BYTES).unwrap_or(512),
+    }
+}
 
 /// Transactions that SQLite will not find because the log is damaged before them; 0 for a sound log, a torn one, or none.
 pub(crate) fn hidden(log: &Path, file: &Path) -> io::Result<u64> {
@@ -39,11 +52,13 @@ pub(crate) fn hidden(log: &Path, file: &Path) -> io::Result<u64> {
     let Some(sound) = head.get(..24) else { return Ok(0) };
     let whole = magic & !1 == MAGIC && sums(Sums::default(), sound, low_first) == Sums(sum_1, sum_2);
     let size = usize::try_from(size).unwrap_or(0);
-    // Without a sound head the first frame says what the others must agree with.
-    let page = if whole && (512..=65_536).contains(&size) { size } else { 4096 };
+    // Without a sound head the file says how long pages are, and the first frame what the others must agree with.
+    let page = if whole && (512..=65_536).contains(&size) { size } else { page_of(file) };
     let mut salts = whole.then_some((salt_1, salt_2));
     let mut before = Sums(sum_1, sum_2);
     let (mut broken, mut behind) = (!whole, 0_u64);
+    // Damaged frames that ended a transaction, or may have: its number must not be used again either.
+    let mut ends = 0_u64;
     // The last content of each page behind the damage, as a check sum, and what a transaction adds to it.
     let (mut pages, mut open) = (BTreeMap::new(), Vec::new());
     let mut frame = vec![0; FRAME_HEAD.saturating_add(page)];
@@ -57,6 +72,9 @@ pub(crate) fn hidden(log: &Path, file: &Path) -> io::Result<u64> {
         let good = same && link.map(|sum| sums(sum, content, low_first)) == Some(Sums(sum_1, sum_2));
         before = Sums(sum_1, sum_2);
         broken |= !good;
+        if !good && (commit != 0 || !same) {
+            ends = ends.saturating_add(1);
+        }
         if broken && good {
             open.push((number, crc32fast::hash(content)));
             if commit != 0 {
@@ -65,7 +83,7 @@ pub(crate) fn hidden(log: &Path, file: &Path) -> io::Result<u64> {
             }
         }
     }
-    Ok(if behind < 2 || has(file, page, &pages)? { 0 } else { behind })
+    Ok(if behind < 2 || has(file, page, &pages)? { 0 } else { behind.saturating_add(ends) })
 }
 
 /// Whether the file has all these pages as they are.

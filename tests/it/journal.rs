@@ -308,12 +308,17 @@ fn a_damaged_page_hides_only_its_own_commits() {
     let query = "SELECT rootpage FROM sqlite_schema WHERE name = 'commits'";
     let root: u32 = Connection::open(&file).unwrap().query_row(query, [], |row| row.get(0)).unwrap();
     let mut bytes = std::fs::read(&file).unwrap();
-    // The first leaf page of a table whose root is an interior page (5): cell pointers from byte 12 on, child page first.
-    let base = (root as usize - 1) * 4096;
+    let page = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    // The second leaf page (13) of the table below interior pages (5): cell pointers from byte 12 on, child page first.
+    let mut base = (root as usize - 1) * page;
     assert_eq!(bytes[base], 5);
-    let cell = usize::from(u16::from_be_bytes([bytes[base + 14], bytes[base + 15]]));
-    let leaf = u32::from_be_bytes(bytes[base + cell..base + cell + 4].try_into().unwrap());
-    bytes[(leaf as usize - 1) * 4096..][..4096].fill(0xA5);
+    while bytes[base] == 5 {
+        let cell = base + usize::from(u16::from_be_bytes([bytes[base + 14], bytes[base + 15]]));
+        let child = u32::from_be_bytes(bytes[cell..cell + 4].try_into().unwrap());
+        base = (child as usize - 1) * page;
+    }
+    assert_eq!(bytes[base], 13);
+    bytes[base..][..page].fill(0xA5);
     std::fs::write(&file, bytes).unwrap();
 
     let (stored, end, damaged) = read(folder.path());
@@ -640,11 +645,31 @@ fn a_damaged_log_is_counted_kept_and_left_behind() {
 }
 
 #[test]
+fn no_number_is_used_twice_whichever_frame_of_the_log_is_damaged() {
+    let folder = with_log(30);
+    let log = std::fs::read(folder.path().join("journal.db-wal")).unwrap();
+    let frame = 24 + u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+    let frames = (log.len() - 32) / frame;
+    for damaged in frames / 2..frames / 2 + 12 {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(folder.path().join("journal.db"), copy.path().join("journal.db")).unwrap();
+        let mut bytes = log.clone();
+        bytes[32 + damaged * frame + 100] ^= 1;
+        std::fs::write(copy.path().join("journal.db-wal"), bytes).unwrap();
+        let hidden = open(copy.path()).hidden();
+        let (last, _) = Reader::open(copy.path()).unwrap().last().unwrap().unwrap();
+        assert!((30..=32).contains(&(last.0 + hidden)), "frame {damaged}: {last:?} and {hidden}");
+    }
+}
+
+#[test]
 fn a_torn_end_of_the_log_is_no_damage() {
-    for cut in [1, 30, 4119, 4120, 9000] {
+    let folder = with_log(20);
+    let bytes = std::fs::read(folder.path().join("journal.db-wal")).unwrap();
+    let frame = 24 + u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    for cut in [1, 30, frame - 1, frame, 2 * frame + 10] {
         let folder = with_log(20);
         let log = folder.path().join("journal.db-wal");
-        let bytes = std::fs::read(&log).unwrap();
         std::fs::write(&log, &bytes[..bytes.len() - cut]).unwrap();
         let mut journal = open(folder.path());
         assert_eq!(journal.hidden(), 0);
