@@ -166,7 +166,8 @@ impl Supervisor {
         let loaded = tokio::task::spawn_blocking(move || loader()).await;
         let (site, warnings) =
             loaded.map_err(|_| plain("reading the documents failed by a fault of ours"))??;
-        let found = diff::diff(&self.site, &site);
+        let mut found = diff::diff(&self.site, &site);
+        self.tell_left(&mut found);
         if !found.restart.is_empty() {
             return Err(plain(&format!("only a restart can take this: {}", found.restart.join(", "))));
         }
@@ -184,6 +185,19 @@ impl Supervisor {
         self.turn(&old, &site, &found);
         let _ = tokio::time::timeout(DURABLE, durable).await;
         Ok(Reloaded { version: site.catalog.version.clone(), diff: found, warnings })
+    }
+
+    /// Says of each sink that goes how much it does not have yet.
+    fn tell_left(&self, found: &mut Diff) {
+        let gone = |item: &&mut diff::Item| item.kind == "sink" && item.sign == diff::Sign::Removed;
+        for item in found.items.iter_mut().filter(gone) {
+            let left = self.ports.board.sink(&item.name).map_or(0, |status| status.backlog);
+            if left > 0 {
+                item.what.push(format!(
+                    "it does not have {left} commits; they stay as long as there is room, and it gets them when it comes back under this name"
+                ));
+            }
+        }
     }
 
     /// Ends and starts what is other in `new`. Tasks of lines see for themselves what they are to do.

@@ -37,6 +37,7 @@ mod reference;
 mod reload;
 mod refused;
 mod reload_live;
+mod reload_sinks;
 mod replay;
 mod running;
 mod schema;

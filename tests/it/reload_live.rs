@@ -29,7 +29,7 @@ const RELOADS: usize = 1000;
 
 /// Every register of slave n is 10 n; requests are counted by slave, connections too.
 #[derive(Clone, Default)]
-struct Field {
+pub(crate) struct Field {
     requests: Arc<Mutex<BTreeMap<u8, u64>>>,
     connections: Arc<AtomicU32>,
 }
@@ -51,7 +51,7 @@ impl tokio_modbus::server::Service for Field {
 }
 
 impl Field {
-    fn serve(&self) -> SocketAddr {
+    pub(crate) fn serve(&self) -> SocketAddr {
         let (to, from) = std::sync::mpsc::channel();
         let field = self.clone();
         std::thread::spawn(move || {
@@ -74,19 +74,19 @@ impl Field {
 const PROFILE: &str = "[profile]\nname = \"probe\"\nclass = \"io\"\nmaker = \"test\"\nsource = \"test\"\n\
     [[point]]\nname = \"x\"\nat = \"holding 0\"\ntype = \"u16\"\n";
 
-fn device(name: &str, line: &str, slave: u8, yellow: u32) -> String {
+pub(crate) fn device(name: &str, line: &str, slave: u8, yellow: u32) -> String {
     format!(
         "[[device]]\nname = \"{name}\"\nline = \"{line}\"\nslave = {slave}\nprofile = \"probe\"\nevery = \"20ms\"\nstale_after = \"1h\"\n\
          [[rule]]\nname = \"{name}-high\"\npoint = \"{name}.x\"\nabove = {{ yellow = {yellow} }}\non_delay = \"100ms\"\nmax_gap = \"1h\"\nbasis = \"test\"\nadvice = \"none\"\n"
     )
 }
 
-fn line(name: &str, to: SocketAddr) -> String {
+pub(crate) fn line(name: &str, to: SocketAddr) -> String {
     format!("[[line]]\nname = \"{name}\"\ntcp = \"{to}\"\n")
 }
 
 /// Writes a gateway's documents; the console listens at `console`.
-fn write(folder: &Path, console: u16, site: &str) {
+pub(crate) fn write(folder: &Path, console: u16, site: &str) {
     let settings = format!(
         "[site]\nname = \"live\"\n[journal]\npath = \"{}/journal\"\ncommit_every = \"20ms\"\n[console]\nlisten = \"127.0.0.1:{console}\"\n",
         folder.display()
@@ -208,15 +208,15 @@ async fn reloads_under_load_lose_no_poll_and_move_no_alarm_of_what_is_unchanged(
     assert!(audits.iter().filter(|(_, audit)| matches!(audit.deed, Deed::Reload { .. })).count() == RELOADS);
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A gateway as a process, ended when this goes.
-struct Process<'a>(Child, &'a Path);
+pub(crate) struct Process<'a>(Child, &'a Path);
 
 impl<'a> Process<'a> {
-    fn start(folder: &'a Path, more: &[&str]) -> Self {
+    pub(crate) fn start(folder: &'a Path, more: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_lifeline"))
             .args(["run", "--config", "gateway.toml", "--site", "site", "--profiles", "profiles"])
             .args(more)
@@ -229,7 +229,7 @@ impl<'a> Process<'a> {
     }
 
     /// Exit code and output of another command with the same documents.
-    fn ask(&self, arguments: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_lifeline"))
             .args(arguments)
             .args(["--config", "gateway.toml", "--site", "site", "--profiles", "profiles"])
@@ -241,7 +241,7 @@ impl<'a> Process<'a> {
     }
 
     /// Asks for the status until it says so.
-    fn until(&self, what: &str, says: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub(crate) fn until(&self, what: &str, says: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let begun = Instant::now();
         loop {
             let (_, text) = self.ask(&["status", "--json"]);

@@ -110,7 +110,9 @@ impl Mqtt {
             pinged: None,
             strays: 0,
         };
-        let birth = format!(r#"{{"online":true,"since":"{}"}}"#, self.clock.now());
+        // Two gateways of one name would take turns here under two client ids.
+        let client = serde_json::Value::from(self.broker.client_id.as_str());
+        let birth = format!(r#"{{"online":true,"since":"{}","client":{client}}}"#, self.clock.now());
         if !self.quiet {
             session.say(&status_topic(&self.site), &birth, true, None);
         }
