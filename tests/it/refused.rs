@@ -16,6 +16,7 @@ use lifeline_gateway::site;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::{oneshot, watch};
 
+use crate::reload_sinks::{Store, sinks};
 use crate::running::{documents, serve};
 use crate::vfs::{Disk, Fault, Plan, forget};
 
@@ -23,9 +24,11 @@ use crate::vfs::{Disk, Fault, Plan, forget};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the gateway on a disk that can fail, and `act` beside it.
-fn with_gateway<F: Future<Output = Vec<Transition>>>(act: impl FnOnce(Arc<Board>, Arc<Disk>) -> F) {
+fn with_gateway<F: Future<Output = Vec<Transition>>>(act: impl FnOnce(Arc<Board>, Arc<Disk>, Store) -> F) {
     let folder = tempfile::tempdir().unwrap();
     documents(folder.path(), serve());
+    let store = Store::of("device=d1");
+    sinks(folder.path(), &[("store", store.serve())]);
     let journal = folder.path().join("journal");
     std::fs::create_dir_all(&journal).unwrap();
     let disk = Disk::under(&journal);
@@ -51,7 +54,7 @@ fn with_gateway<F: Future<Output = Vec<Transition>>>(act: impl FnOnce(Arc<Board>
         let mut running = pin!(gateway::run(site, Arc::new(SystemClock::new()), vec![take], stop));
         let told = tokio::select! {
             ended = &mut running => panic!("it ended: {:?}", ended.err()),
-            told = async { act(board.await.unwrap(), Arc::clone(&disk)).await } => told,
+            told = async { act(board.await.unwrap(), Arc::clone(&disk), store).await } => told,
         };
         stop_to.send(true).unwrap();
         running.await.unwrap();
@@ -101,7 +104,7 @@ fn open(picture: &Picture) -> bool {
 
 #[test]
 fn a_full_disk_stops_neither_polls_nor_alarms_and_mends_itself() {
-    with_gateway(|board, disk| async move {
+    with_gateway(|board, disk, store| async move {
         until(&board, "it commits", |picture| picture.journal.seq > 5).await;
         let mut notices = board.unjournaled.subscribe();
         disk.plan(Some(Plan { fault: Fault::Full, at: 0, for_ever: true }));
@@ -112,6 +115,14 @@ fn a_full_disk_stops_neither_polls_nor_alarms_and_mends_itself() {
         let polls = |picture: &Picture| picture.devices.iter().map(|device| device.polls).sum::<u64>();
         let before = polls(&board.look());
         until(&board, "it polls", |picture| polls(picture) > before + 50).await;
+        let last = store.times.lock().unwrap().last().copied();
+        until(&board, "live readings go out", |_| {
+            let times = store.times.lock().unwrap();
+            times.range(last.unwrap_or(0) + 1..).count() > 2
+        })
+        .await;
+        let left = board.look().journal.trouble;
+        assert_eq!(left.as_deref(), Some("the disk is full"), "and it still is");
         disk.plan(None);
         until(&board, "it mends itself", |picture| picture.journal.trouble.is_none()).await;
         let seq = board.look().journal.seq;
@@ -124,7 +135,7 @@ fn a_full_disk_stops_neither_polls_nor_alarms_and_mends_itself() {
 
 #[test]
 fn a_disk_that_stalls_holds_up_no_notice() {
-    with_gateway(|board, disk| async move {
+    with_gateway(|board, disk, _| async move {
         until(&board, "it commits", |picture| picture.journal.seq > 5).await;
         let mut notices = board.unjournaled.subscribe();
         disk.plan(Some(Plan { fault: Fault::Stall, at: 0, for_ever: false }));

@@ -1,8 +1,6 @@
 //! Sinks that change under a running gateway: another address, gone, back again.
 //! These tests run in real time on loopback sockets.
 
-#![expect(clippy::disallowed_methods, reason = "sockets and processes live in real time")]
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,15 +12,20 @@ use lifeline_gateway::journal::Reader;
 
 use crate::reload_live::{Field, Process, device, free_port, line, write};
 
-/// A store that takes line protocol: the times it has, and how many connections were made.
-#[derive(Clone, Default)]
-struct Store {
-    times: Arc<Mutex<BTreeSet<i64>>>,
+/// A store that takes line protocol: the times it has of one device, and how many connections were made.
+#[derive(Clone)]
+pub(crate) struct Store {
+    of: &'static str,
+    pub(crate) times: Arc<Mutex<BTreeSet<i64>>>,
     connections: Arc<Mutex<usize>>,
 }
 
 impl Store {
-    fn serve(&self) -> u16 {
+    pub(crate) fn of(device: &'static str) -> Self {
+        Self { of: device, times: Arc::default(), connections: Arc::default() }
+    }
+
+    pub(crate) fn serve(&self) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let store = self.clone();
@@ -58,7 +61,7 @@ impl Store {
             }
             let times = text
                 .lines()
-                .filter(|line| line.contains("device=kept-1"))
+                .filter(|line| line.contains(self.of))
                 .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap());
             self.times.lock().unwrap().extend(times.collect::<Vec<i64>>());
             if stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").is_err() {
@@ -68,7 +71,9 @@ impl Store {
     }
 }
 
-fn sinks(folder: &Path, sinks: &[(&str, u16)]) {
+const KEPT: &str = "device=kept-1";
+
+pub(crate) fn sinks(folder: &Path, sinks: &[(&str, u16)]) {
     let file = folder.join("gateway.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     let head = text.split("[[sink]]").next().unwrap();
@@ -100,7 +105,7 @@ fn journaled(folder: &Path, until: i64) -> BTreeSet<i64> {
 #[test]
 fn a_sink_that_moves_goes_on_where_it_was_and_disturbs_no_other() {
     let (folder, field) = (tempfile::tempdir().unwrap(), Field::default());
-    let (first, second, other) = (Store::default(), Store::default(), Store::default());
+    let (first, second, other) = (Store::of(KEPT), Store::of(KEPT), Store::of(KEPT));
     let (at_first, at_second, at_other) = (first.serve(), second.serve(), other.serve());
     let site = format!("{}{}", line("kept", field.serve()), device("kept-1", "kept", 1, 5));
     write(folder.path(), free_port(), &site);
@@ -148,7 +153,7 @@ fn a_sink_that_goes_says_what_it_does_not_have_and_gets_it_when_it_is_back() {
         told.and_then(|line| line.split("does not have ").nth(1)?.split(' ').next()?.parse::<u64>().ok());
     assert!(left > Some(20), "{text}");
 
-    let store = Store::default();
+    let store = Store::of(KEPT);
     sinks(folder.path(), &[("store", store.serve())]);
     let (code, text) = gateway.ask(&["reload"]);
     assert_eq!(code, Some(0), "{text}");
