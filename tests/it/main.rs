@@ -43,6 +43,7 @@ mod running;
 mod schema;
 mod serial;
 mod shared;
+mod short;
 mod traffic;
 mod text;
 mod sim;
