@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::watch::files;
+use crate::cli::watch::Watch;
 use crate::cli::{Documents, Purpose, differ, one_thread, options, own_gateway};
 use crate::clock::SystemClock;
 use crate::diagnostic::{self, codes, sarif};
@@ -158,14 +158,15 @@ async fn online(site: &Site, args: &Check, out: &mut dyn Write) -> anyhow::Resul
 
 /// Checks again after each change; ends when standard output does.
 fn watch(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let mut files = Watch::new(options);
     loop {
-        let before = files(options);
+        let before = files.look();
         once(options, args, out)?;
         if args.format == Form::Text && !args.json {
             writeln!(out, "watching {} documents; interrupt to end\n", before.len())?;
         }
         out.flush()?;
-        while files(options) == before {
+        while files.look() == before {
             #[expect(
                 clippy::disallowed_methods,
                 reason = "file systems that tell nothing (NFS) are looked at in real time"

@@ -4,7 +4,6 @@
 //! Invariant: both are compiled by the same program in the same environment, so that only the documents differ.
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::Context;
 
@@ -50,56 +49,9 @@ pub(crate) async fn differ(
     Ok(())
 }
 
-/// The site of documents as texts: a profile is what has `[profile]`, settings what stands first and has no device, line or rule.
+/// The site of documents as texts.
 fn compile(held: &DocumentsView, options: &Options) -> anyhow::Result<Site> {
-    let folder = Scratch::new()?;
-    for name in ["site", "profiles"] {
-        std::fs::create_dir_all(folder.0.join(name))?;
-    }
-    let mut config = None;
-    for (index, (name, text)) in held.documents.iter().enumerate() {
-        let table: toml::Table = toml::from_str(text).unwrap_or_default();
-        let has = |keys: &[&str]| keys.iter().any(|key| table.contains_key(*key));
-        let extension =
-            Path::new(name).extension().map_or_else(String::new, |end| end.to_string_lossy().into());
-        let file = format!("{index:05}.{extension}");
-        let path = if has(&["profile"]) {
-            folder.0.join("profiles").join(file)
-        } else if index == 0 && has(&["site", "journal", "console", "profiles", "sink"]) {
-            config = Some(folder.0.join("gateway.toml"));
-            folder.0.join("gateway.toml")
-        } else {
-            folder.0.join("site").join(if extension == "toml" { file } else { base(name) })
-        };
-        std::fs::write(path, text)?;
-    }
-    let options = Options {
-        config,
-        site: folder.0.join("site"),
-        profiles: Some(folder.0.join("profiles")),
-        ..options.clone()
-    };
+    let options = Options { held: Some(held.documents.clone()), ..options.clone() };
     let (site, found, texts) = site::load(&options);
     site.with_context(|| crate::diagnostic::render(&found, &texts))
-}
-
-fn base(name: &str) -> String {
-    Path::new(name).file_name().map_or_else(String::new, |base| base.to_string_lossy().into_owned())
-}
-
-/// A folder that goes away.
-struct Scratch(std::path::PathBuf);
-
-impl Scratch {
-    fn new() -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("lifeline-diff-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

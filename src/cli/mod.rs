@@ -398,6 +398,7 @@ fn options(documents: &Documents, purpose: Purpose) -> site::Options {
         lines: documents.lines.clone(),
         env: std::env::vars().filter(|(name, _)| name.starts_with("LIFELINE__")).collect(),
         now: SystemClock::new().now(),
+        held: None,
     }
 }
 

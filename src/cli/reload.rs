@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::ask::{self, Ask};
-use crate::cli::watch::files;
+use crate::cli::watch::{Files, Watch};
 use crate::clock::{Clock, SystemClock};
 use crate::console::reload::{ReloadView, ReloadedView};
 use crate::diagnostic::{Severity, render};
@@ -94,14 +94,15 @@ pub(crate) fn triggers(options: &Options, watched: bool) -> anyhow::Result<Extra
     Ok(Box::new(move |board, mut stop| {
         Box::pin(async move {
             let wishes = async {
-                let mut seen = files(&options);
+                let mut files = Watch::new(&options);
+                let mut seen = files.look();
                 loop {
                     tokio::select! {
                         Some(()) = hangups.recv() => {
                             wish(&board, "SIGHUP").await;
-                            seen = files(&options);
+                            seen = files.look();
                         }
-                        () = changed(&options, &mut seen), if watched => wish(&board, "changed files").await,
+                        () = changed(&mut files, &mut seen), if watched => wish(&board, "changed files").await,
                     }
                 }
             };
@@ -114,12 +115,12 @@ pub(crate) fn triggers(options: &Options, watched: bool) -> anyhow::Result<Extra
 }
 
 /// Until the files are others than `seen` and somebody has finished writing them.
-async fn changed(options: &Options, seen: &mut crate::cli::watch::Files) {
+async fn changed(files: &mut Watch, seen: &mut Files) {
     let mut last = seen.clone();
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         look.tick().await;
-        let now = files(options);
+        let now = files.look();
         if now == last && now != *seen {
             *seen = now;
             return;

@@ -17,7 +17,8 @@ use crate::site::dial_in;
 use crate::site::profiles::{Model, TIMEOUT};
 use crate::site::risk::{self, Binding, Calendar};
 use crate::site::section::{Section, kebab, nearest};
-use crate::site::{serial, text};
+use crate::site::tree::Value;
+use crate::site::{serial, settings, text};
 
 /// A line as written.
 pub(crate) struct LineDraft {
@@ -44,6 +45,8 @@ pub(crate) struct DeviceDraft {
     pub(crate) calibration_due: Option<Timestamp>,
     /// The zero that its levels are counted from.
     pub(crate) datum: Option<String>,
+    /// What a time-series store gets beside the names.
+    pub(crate) tags: BTreeMap<String, String>,
     pub(crate) place: Place,
 }
 
@@ -167,6 +170,11 @@ pub(crate) fn device(
     calendar: &Calendar,
 ) -> Option<DeviceDraft> {
     let name = section.name("name");
+    section.unless("template");
+    // What could be written out has neither: why the others could not has been told.
+    if section.text("template").is_some() || section.text("slaves").is_some() {
+        return None;
+    }
     let line = section.need("line", section.text("line")).and_then(|wanted| {
         let found = lines.iter().position(|line| line.settings.name == wanted);
         if found.is_none() {
@@ -196,15 +204,11 @@ pub(crate) fn device(
     let every_in_alarm = denser(section, period);
     let stale_after = section.duration("stale_after").unwrap_or(period * 3 + Duration::from_secs(30));
     let calibration_due = calibration(section, calendar);
-    if let (Some(class), Some(profile)) = (section.word("class", &CLASSES), profile.as_mut()) {
-        class.clone_into(&mut profile.class);
-    }
-    if let Some(profile) = profile.as_mut() {
-        only(section, profile);
-    }
+    own(section, profile.as_mut());
     let (triggers, withheld) = profile.as_ref().map(|profile| triggers(section, profile)).unwrap_or_default();
     let binding = risk::binding(section, calendar);
     let datum = section.text("datum");
+    let tags = tags(section);
     section.finish();
     Some(DeviceDraft {
         name: name?,
@@ -221,6 +225,7 @@ pub(crate) fn device(
         binding,
         calibration_due,
         datum,
+        tags,
         place: section.place("name"),
     })
 }
@@ -240,6 +245,26 @@ fn denser(section: &Section<'_>, period: Duration) -> Option<Duration> {
         );
     }
     Some(every)
+}
+
+/// Tags that a store gets with each reading of the device.
+fn tags(section: &Section<'_>) -> BTreeMap<String, String> {
+    let Some(table) = section.section("tags") else { return BTreeMap::new() };
+    let mut found = BTreeMap::new();
+    for (key, span, node) in table.all() {
+        let place = section.document.place(*span);
+        match (settings::tag_key(key), &node.value) {
+            (Ok(()), Value::Text(text)) => {
+                found.insert(key.clone(), text.clone());
+            }
+            (Ok(()), other) => {
+                let text = format!("the tag `{key}` must be a text, and this is {}", other.kind());
+                section.report.error(&section.document.place(node.span), "wrong-type", text, None);
+            }
+            (Err(why), _) => section.report.error(&place, "bad-tag", why, None),
+        }
+    }
+    found
 }
 
 /// The end of the calibration's validity: it holds until the end of its day.
@@ -337,6 +362,16 @@ fn triggers(section: &Section<'_>, profile: &Profile) -> (Vec<Allowed>, Vec<usiz
     withheld.sort_unstable();
     withheld.dedup();
     (allowed, withheld)
+}
+
+/// Class and points that the device has instead of its profile's.
+fn own(section: &Section<'_>, profile: Option<&mut Profile>) {
+    let class = section.word("class", &CLASSES);
+    let Some(profile) = profile else { return };
+    if let Some(class) = class {
+        class.clone_into(&mut profile.class);
+    }
+    only(section, profile);
 }
 
 /// Hides the points that `points = [...]` leaves out; what others need stays hidden. Without it those are hidden whose read changes the device.

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use crate::bus::LineSettings;
 use crate::profile::Profile;
-use crate::site::compile::{folder_documents, own_profiles};
 use crate::site::section::Section;
-use crate::site::tree::{Document, Node, Report};
+use crate::site::shelf::Shelf;
+use crate::site::tree::Report;
 use crate::site::{Options, devices, profiles, settings};
 
 /// What a tool for the installer needs.
@@ -24,21 +24,20 @@ pub struct Kit {
 /// Reads what there is.
 pub fn kit(options: &Options) -> Kit {
     let report = Report::default();
-    let gateway = options.config.as_ref().and_then(|path| Document::read(path, &report)).unwrap_or_default();
+    let shelf = Shelf::of(options);
+    let gateway = shelf.gateway(&report);
     let settings = settings::read(&gateway, &options.env, &report);
     let folder = options.profiles.clone().or(settings.profiles);
     let folder = folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
-    let mut models = folder_documents(&folder, "profiles", &report);
-    models.extend(own_profiles(&options.site, &folder, &report));
+    let (models, _) = shelf.profiles(&folder, &report);
     let models = models.iter().filter_map(|document| profiles::read(document, &report));
     let mut profiles: Vec<Profile> =
         models.map(|model| model.of(None).map_or(model.profile, |(profile, _)| profile)).collect();
     profiles.sort_by(|one, other| one.name.cmp(&other.name));
-    let documents = folder_documents(&options.site, "site", &report);
-    let roots: Vec<Node> = documents.iter().map(|document| document.parse(&report)).collect();
+    let sources = shelf.site(&report);
     let mut lines = Vec::new();
-    for (document, root) in documents.iter().zip(&roots) {
-        let top = Section::new(document, &report, "a site document", root);
+    for root in &sources.roots {
+        let top = Section::new(&sources.whole, &report, "a site document", root);
         let drafts = top.sections("line");
         lines.extend(drafts.iter().filter_map(|draft| devices::line(draft, &options.lines)));
     }

@@ -7,6 +7,8 @@ mod budget;
 mod compile;
 mod derived;
 mod devices;
+pub mod encoding;
+mod expand;
 pub mod diff;
 pub mod health;
 pub mod kit;
@@ -24,11 +26,13 @@ pub mod schema;
 mod section;
 mod serial;
 mod settings;
+mod shelf;
+pub mod table;
 mod text;
 mod tree;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +52,7 @@ use crate::{derive, forward, journal};
 pub struct Options {
     /// `gateway.toml`; `None`: built-in defaults and environment alone.
     pub config: Option<PathBuf>,
-    /// Folder of site documents (`*.toml`, not its subfolders).
+    /// Folder of site documents (`*.toml`, not its subfolders), and what they include.
     pub site: PathBuf,
     /// Folder of profiles instead of the configured one.
     pub profiles: Option<PathBuf>,
@@ -58,6 +62,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Date for "calibration past due" warnings.
     pub now: Timestamp,
+    /// Documents (name, text) that a journal holds, instead of all files.
+    pub held: Option<Vec<(String, String)>>,
 }
 
 /// A line and the devices on it.
@@ -164,6 +170,16 @@ impl Default for Site {
 /// Reads everything. `None` when there is an error among the findings; the source texts come back for rendering.
 pub fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     compile::load(options)
+}
+
+/// Paths, and patterns with `*`, of the documents and tables that a site's documents name beside those of its folder.
+pub fn named(options: &Options) -> Vec<PathBuf> {
+    shelf::named(options)
+}
+
+/// The files that such a pattern names now.
+pub fn matching(pattern: &Path) -> Vec<PathBuf> {
+    shelf::files(pattern)
 }
 
 /// Where a running gateway listens and where its journal is, for the commands that ask: what the settings say, read leniently.

@@ -286,6 +286,46 @@ impl<'a> Section<'a> {
         self.list(key).iter().filter_map(text).collect()
     }
 
+    /// A text, or a list of texts.
+    pub(crate) fn one_or_more(&self, key: &'static str) -> Vec<(String, Place)> {
+        self.takes(key, || Shape::Text);
+        self.takes(key, || Shape::List(vec![Shape::Text]));
+        match self.node(key) {
+            Some(Node { value: Value::Text(text), span }) => vec![(text.clone(), self.document.place(*span))],
+            _ => self.texts(key),
+        }
+    }
+
+    /// A table, or a list of tables; a text alone is none of these, and no mistake.
+    pub(crate) fn one_or_more_tables(&self, key: &'static str) -> Vec<Section<'a>> {
+        self.takes(key, || Shape::Text);
+        self.takes(key, || Shape::Table);
+        self.takes(key, || Shape::Tables);
+        match self.node(key).map(|node| &node.value) {
+            Some(Value::Text(_)) => Vec::new(),
+            Some(Value::Table(_)) => self.section(key).into_iter().collect(),
+            _ => self.sections(key),
+        }
+    }
+
+    /// A table of tables by name, each like those of `like` with none of their keys needed.
+    pub(crate) fn maps(&self, key: &'static str, like: &'static str) {
+        let Some(of) = self.section(key) else { return };
+        if let Some(path) = &of.path {
+            self.report.note(|asked| asked.alike(path, like));
+        }
+        for (_, _, node) in of.all() {
+            Section::under(self.document, self.report, &format!("an entry of `{key}`"), node, None);
+        }
+    }
+
+    /// A table that has this key can do without those that are needed otherwise.
+    pub(crate) fn unless(&self, key: &'static str) {
+        if let Some(path) = &self.path {
+            self.report.note(|asked| asked.unless(path, key));
+        }
+    }
+
     /// The table under `key`.
     pub(crate) fn section(&self, key: &'static str) -> Option<Section<'a>> {
         self.takes(key, || Shape::Table);

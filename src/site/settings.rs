@@ -339,6 +339,18 @@ fn topics(section: &Section<'_>) -> Topics {
     topics
 }
 
+/// Whether a tag can be called so.
+pub(crate) fn tag_key(key: &str) -> Result<(), String> {
+    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    if key.is_empty() || !key.chars().all(plain) || key.starts_with('_') {
+        return Err(format!("`{key}` is not a key of small letters, digits and `_`"));
+    }
+    if ["device", "point", "risk_point", "site", "unit", "time"].contains(&key) {
+        return Err(format!("`{key}` is one of our own tags"));
+    }
+    Ok(())
+}
+
 /// Tags beside our own, each as `key = template`.
 fn tags(section: &Section<'_>) -> Vec<(String, Template)> {
     let mut tags = Vec::new();
@@ -346,14 +358,7 @@ fn tags(section: &Section<'_>) -> Vec<(String, Template)> {
         let read = text.split_once('=').ok_or_else(|| "write it as `key={town}`".to_owned());
         let read = read.and_then(|(key, template)| {
             let key = key.trim();
-            let plain =
-                |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
-            if key.is_empty() || !key.chars().all(plain) || key.starts_with('_') {
-                return Err(format!("`{key}` is not a key of small letters, digits and `_`"));
-            }
-            if ["device", "point", "risk_point", "site", "unit", "time"].contains(&key) {
-                return Err(format!("`{key}` is one of our own tags"));
-            }
+            tag_key(key)?;
             Ok((key.to_owned(), Template::parse(template.trim(), &Topics::TAG)?))
         });
         match read {

@@ -4,11 +4,13 @@
 //! Invariant: a file over 4 MB, unreadable, or not UTF-8 is one clear finding and nothing else.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostics, Place};
+use crate::site::encoding;
 use crate::site::schema::shape::Asked;
 
 /// No document of a site is larger.
@@ -22,6 +24,8 @@ const FINDINGS_MAX: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     found: RefCell<Diagnostics>,
+    /// What was told already: many devices can share one mistake of a template or a header.
+    told: RefCell<BTreeSet<(Place, &'static str, String)>>,
     more: RefCell<usize>,
     /// What readers ask for, when somebody wants to know.
     asked: Option<RefCell<Asked>>,
@@ -63,7 +67,8 @@ impl Report {
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        if self.room() {
+        let message = message.into();
+        if self.room(place, code, &message) {
             self.found.borrow_mut().error(place, code, message, help);
         }
     }
@@ -75,12 +80,16 @@ impl Report {
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        if self.room() {
+        let message = message.into();
+        if self.room(place, code, &message) {
             self.found.borrow_mut().warning(place, code, message, help);
         }
     }
 
-    fn room(&self) -> bool {
+    fn room(&self, place: &Place, code: &'static str, message: &str) -> bool {
+        if !self.told.borrow_mut().insert((place.clone(), code, message.to_owned())) {
+            return false;
+        }
         let room = self.found.borrow().0.len() < FINDINGS_MAX;
         *self.more.borrow_mut() += usize::from(!room);
         room
@@ -90,7 +99,6 @@ impl Report {
     pub(crate) fn finish(self) -> Diagnostics {
         let mut found = self.found.into_inner();
         found.0.sort_by(|a, b| (&a.place, a.code, &a.message).cmp(&(&b.place, b.code, &b.message)));
-        found.0.dedup();
         let more = self.more.into_inner();
         if more > 0 {
             let text = format!("{more} more findings are not shown; mend these first");
@@ -100,38 +108,48 @@ impl Report {
     }
 }
 
-/// A document's name and text.
+/// A document's name and text; or several that are read as one, so that a table can have entries of more than one of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Document {
     pub(crate) name: String,
     pub(crate) text: String,
     starts: Vec<usize>,
+    /// Documents that are put together here; none of a plain one.
+    parts: Vec<Part>,
+}
+
+/// Where a document begins among those that were put together.
+#[derive(Clone, Debug)]
+struct Part {
+    name: String,
+    byte: usize,
+    line: usize,
 }
 
 impl Document {
     pub(crate) fn new(name: String, text: String) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { name, text, starts }
+        Self { name, text, starts, parts: Vec::new() }
+    }
+
+    /// Documents as one, each with the offset at which its bytes lie there.
+    pub(crate) fn together<'d>(documents: impl Iterator<Item = &'d Self>) -> (Self, Vec<usize>) {
+        let (mut text, mut parts, mut line) = (String::new(), Vec::new(), 0);
+        for document in documents {
+            parts.push(Part { name: document.name.clone(), byte: text.len(), line });
+            text.push_str(&document.text);
+            text.push('\n');
+            line += document.starts.len();
+        }
+        let offsets = parts.iter().map(|part| part.byte).collect();
+        (Self { parts, ..Self::new(String::new(), text) }, offsets)
     }
 
     /// Reads a file; `None` after saying why not.
     pub(crate) fn read(path: &Path, report: &Report) -> Option<Self> {
         let name = path.display().to_string();
         let place = Place { file: name.clone(), ..Place::default() };
-        let size = std::fs::metadata(path).map(|file| file.len());
-        if size.as_ref().is_ok_and(|size| BYTES_MAX < *size) {
-            let help = Some("split it into several files of the site's folder".to_owned());
-            report.error(&place, "too-large", "the document is larger than 4 MB", help);
-            return None;
-        }
-        let bytes = match size.and_then(|_| std::fs::read(path)) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                report.error(&place, "unreadable", format!("cannot read this document: {error}"), None);
-                return None;
-            }
-        };
-        match String::from_utf8(bytes) {
+        match String::from_utf8(bytes(path, report)?) {
             Ok(text) => Some(Self::new(name, text)),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
@@ -144,12 +162,31 @@ impl Document {
         }
     }
 
+    /// Reads a table that a spreadsheet saved, in whatever encoding it has; `None` after saying why not.
+    pub(crate) fn read_table(path: &Path, report: &Report) -> Option<Self> {
+        let name = path.display().to_string();
+        let text = encoding::decode(&bytes(path, report)?);
+        if text.is_none() {
+            let place = Place { file: name.clone(), ..Place::default() };
+            let help = Some("save it as \"CSV UTF-8\"".to_owned());
+            report.error(&place, "not-utf-8", "this table is neither UTF-8 nor GBK", help);
+        }
+        text.map(|text| Self::new(name, text))
+    }
+
     /// The place of a byte range.
     pub(crate) fn place(&self, span: (usize, usize)) -> Place {
         let line = self.starts.partition_point(|start| *start <= span.0).max(1);
         let start = self.starts.get(line - 1).copied().unwrap_or(0);
         let column = self.text.get(start..span.0).map_or(1, |before| before.chars().count() + 1);
-        Place { file: self.name.clone(), line, column, span }
+        let part = self.parts.partition_point(|part| part.byte <= span.0);
+        match part.checked_sub(1).and_then(|part| self.parts.get(part)) {
+            Some(part) => {
+                let span = (span.0 - part.byte, span.1.saturating_sub(part.byte));
+                Place { file: part.name.clone(), line: line - part.line, column, span }
+            }
+            None => Place { file: self.name.clone(), line, column, span },
+        }
     }
 
     /// The document's table; what can't be read is reported and left out.
@@ -164,11 +201,52 @@ impl Document {
     }
 }
 
+/// The bytes of a file, if it is not too large.
+fn bytes(path: &Path, report: &Report) -> Option<Vec<u8>> {
+    let place = Place { file: path.display().to_string(), ..Place::default() };
+    let size = std::fs::metadata(path).map(|file| file.len());
+    if size.as_ref().is_ok_and(|size| BYTES_MAX < *size) {
+        let help = Some("split it into several files of the site's folder".to_owned());
+        report.error(&place, "too-large", "the document is larger than 4 MB", help);
+        return None;
+    }
+    match size.and_then(|_| std::fs::read(path)) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            report.error(&place, "unreadable", format!("cannot read this document: {error}"), None);
+            None
+        }
+    }
+}
+
 /// A value with its byte range.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) span: (usize, usize),
     pub(crate) value: Value,
+}
+
+impl Node {
+    /// The same value in a document that lies `by` bytes further on.
+    pub(crate) fn shift(&mut self, by: usize) {
+        self.span = (self.span.0 + by, self.span.1 + by);
+        match &mut self.value {
+            Value::List(list) => list.iter_mut().for_each(|node| node.shift(by)),
+            Value::Table(entries) => {
+                for (_, span, node) in entries {
+                    *span = (span.0 + by, span.1 + by);
+                    node.shift(by);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The value of `key`, in a table.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Self> {
+        let Value::Table(entries) = &self.value else { return None };
+        entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node)
+    }
 }
 
 /// A key, its byte range, and its value.

@@ -15,6 +15,7 @@ mod history;
 mod care;
 mod firmware;
 mod journal;
+mod many;
 mod measured;
 mod library;
 mod lines;

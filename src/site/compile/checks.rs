@@ -72,18 +72,20 @@ impl Build<'_> {
     }
 
     pub(crate) fn check_slaves(&self) {
-        for (index, draft) in self.drafts.iter().enumerate() {
-            let same = |other: &&DeviceDraft| other.line == draft.line && other.slave == draft.slave;
-            if let Some(other) = self.drafts.iter().take(index).find(same) {
-                let text =
-                    format!("{} has slave {} on the same line as {}", draft.name, draft.slave.0, other.name);
-                self.report.error(
-                    &draft.place,
-                    "duplicate-slave",
-                    text,
-                    Some("each device of a line needs its own address".to_owned()),
-                );
+        let mut taken: HashMap<(usize, u8), &DeviceDraft> = HashMap::new();
+        for draft in &self.drafts {
+            let other = *taken.entry((draft.line, draft.slave.0)).or_insert(draft);
+            if std::ptr::eq(other, draft) {
+                continue;
             }
+            let text =
+                format!("{} has slave {} on the same line as {}", draft.name, draft.slave.0, other.name);
+            let Place { file, line, .. } = &other.place;
+            let help = format!(
+                "each device of a line needs its own address; {} stands at {file}:{line}",
+                other.name
+            );
+            self.report.error(&draft.place, "duplicate-slave", text, Some(help));
         }
     }
 

@@ -19,26 +19,24 @@ use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
 use crate::risk::RiskPoint;
 use crate::site::devices::{self, DeviceDraft, LineDraft};
+use crate::site::expand::{ask, expand};
 use crate::site::guide;
 use crate::site::profiles::{self, Model};
 use crate::site::risk::{self, Calendar};
 use crate::site::rules::{self, Known, hash};
 use crate::site::section::Section;
-use crate::site::tree::{Document, Node, Report};
+use crate::site::shelf::{Shelf, Sources};
+use crate::site::tree::{Document, Report};
 use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, derived, dial_in, settings};
 
 pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     let report = Report::default();
-    let gateway = options
-        .config
-        .as_ref()
-        .map_or_else(Document::default, |path| Document::read(path, &report).unwrap_or_default());
+    let shelf = Shelf::of(options);
+    let gateway = shelf.gateway(&report);
     let settings = settings::read(&gateway, &options.env, &report);
     let profile_folder = options.profiles.clone().or_else(|| settings.profiles.clone());
     let folder = profile_folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
-    let mut profile_documents = folder_documents(&folder, "profiles", &report);
-    let shipped = profile_documents.len();
-    profile_documents.extend(own_profiles(&options.site, &folder, &report));
+    let (profile_documents, shipped) = shelf.profiles(&folder, &report);
     let mut models: BTreeMap<String, Model> = BTreeMap::new();
     for document in &profile_documents {
         let Some(model) = profiles::read(document, &report) else { continue };
@@ -49,15 +47,16 @@ pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String
             report.error(&place, "duplicate-name", format!("another profile is called `{name}` too"), help);
         }
     }
-    let site_documents = folder_documents(&options.site, "site", &report);
-    let roots: Vec<Node> = site_documents.iter().map(|document| document.parse(&report)).collect();
+    let mut sources = shelf.site(&report);
+    expand(&mut sources, &report);
     let mut build = Build::new(options, settings, &report);
-    build.read(&site_documents, &roots, &models);
+    build.read(&sources, &models);
     let own = profile_documents.iter().skip(shipped).map(|document| document.name.as_str());
     build.check_unused(&models, &own.collect::<Vec<_>>());
     let mut documents: Vec<Document> = vec![gateway];
-    documents.extend(site_documents);
-    let used: Vec<String> = build.drafts.iter().map(|draft| draft.profile.name.clone()).collect();
+    documents.extend(sources.documents);
+    documents.extend(sources.tables.into_values().map(|(table, _)| table));
+    let used: BTreeSet<String> = build.drafts.iter().map(|draft| draft.profile.name.clone()).collect();
     let used = |document: &&Document| used.iter().any(|name| document.text.contains(&format!("\"{name}\"")));
     let kept: Vec<(String, String)> = documents
         .iter()
@@ -147,12 +146,10 @@ impl<'a> Build<'a> {
         }
     }
 
-    pub(crate) fn read(&mut self, documents: &[Document], roots: &[Node], models: &BTreeMap<String, Model>) {
-        let tops: Vec<Section<'_>> = documents
-            .iter()
-            .zip(roots)
-            .map(|(document, root)| Section::new(document, self.report, "a site document", root))
-            .collect();
+    pub(crate) fn read(&mut self, sources: &Sources, models: &BTreeMap<String, Model>) {
+        let top = |root| Section::new(&sources.whole, self.report, "a site document", root);
+        let tops: Vec<Section<'_>> = sources.roots.iter().map(top).collect();
+        tops.iter().for_each(ask);
         let each = |key: &'static str| tops.iter().flat_map(|top| top.sections(key)).collect::<Vec<_>>();
         let mut names = Names::default();
         let calendar = Calendar::new(&self.settings.timezone, self.options.now);
@@ -255,6 +252,7 @@ impl<'a> Build<'a> {
             let line = u32::try_from(draft.line).ok().map(LineId);
             let own = draft.binding.codes.first().map(|(code, _)| code);
             let device = self.device(&draft.name, &draft.profile.class, line, own);
+            self.tag_device(&draft.tags);
             let mut points = Vec::new();
             for field in &draft.profile.fields {
                 let unit = field.unit.map(|unit| unit.canonical_for(&draft.profile.class));
@@ -312,6 +310,13 @@ impl<'a> Build<'a> {
             tags: std::collections::BTreeMap::new(),
         });
         id
+    }
+
+    /// The tags of the device that was made last.
+    fn tag_device(&mut self, tags: &BTreeMap<String, String>) {
+        if let Some(device) = self.catalog.devices.last_mut() {
+            device.tags.clone_from(tags);
+        }
     }
 
     fn point(

@@ -52,6 +52,8 @@ const OPEN: [&str; 4] = ["rule", "risk_point", "device", "site"];
 
 /// Asked for only to say that it stands in the wrong place.
 const MISPLACED: &str = "line.speed";
+/// The name that may count what it stands for.
+const COUNTED: &str = "device.name";
 /// Needed by every rule that a specimen shows, and not by others.
 const SHOWN: &str = "rule.point";
 
@@ -108,8 +110,21 @@ pub fn gaps(kind: Kind) -> Vec<String> {
     gaps
 }
 
+/// Tables by name, each like those at `like`: nothing is needed in them.
+fn named(asked: &Asked, specimens: &Specimens, like: &str) -> Value {
+    let mut inner = table(asked, specimens, like);
+    if let Some(inner) = inner.as_object_mut() {
+        inner.remove("required");
+        inner.remove("anyOf");
+    }
+    json!({ "type": "object", "additionalProperties": inner })
+}
+
 fn table(asked: &Asked, specimens: &Specimens, of: &str) -> Value {
     let Some(table) = asked.table(of) else { return json!({ "type": "object" }) };
+    if let Some(like) = table.like {
+        return named(asked, specimens, like);
+    }
     let mut properties = Map::new();
     for key in &table.keys {
         let shapes: Vec<Value> =
@@ -136,7 +151,11 @@ fn table(asked: &Asked, specimens: &Specimens, of: &str) -> Value {
         .collect();
     let shown = if is_open(of) { Value::Bool(true) } else { Value::Bool(false) };
     let others = table.open.as_ref().map_or(shown, |shapes| any_of(asked, specimens, shapes));
-    let mut object = json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": others });
+    let mut object = json!({ "type": "object", "properties": properties, "additionalProperties": others });
+    match table.unless {
+        Some(key) => object["anyOf"] = json!([{ "required": [key] }, { "required": required }]),
+        None => object["required"] = json!(required),
+    }
     if !table.one_of.is_empty() {
         let ways: Vec<Value> = table.one_of.iter().map(|key| json!({ "required": [key] })).collect();
         object["oneOf"] = json!(ways);
@@ -147,6 +166,10 @@ fn table(asked: &Asked, specimens: &Specimens, of: &str) -> Value {
 fn emit(asked: &Asked, specimens: &Specimens, shape: &Shape, at: &str) -> Value {
     match shape {
         Shape::Text => json!({ "type": "string" }),
+        // Where there is a template or a range.
+        Shape::Name if at == COUNTED => {
+            json!({ "type": "string", "pattern": "^([a-z0-9]|\\{slave\\}|\\{n\\})+(-([a-z0-9]|\\{slave\\}|\\{n\\})+)*$" })
+        }
         Shape::Name => json!({ "type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$" }),
         Shape::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
         // A TOML date reaches a validator as text.

@@ -52,6 +52,15 @@ fn section(asked: &Asked, specimens: &Specimens, at: &str, list: bool, table: &T
         let keys: Vec<String> = table.one_of.iter().map(|key| format!("`{key}`")).collect();
         text += &format!("Exactly one of {}.\n\n", keys.join(", "));
     }
+    if let Some(like) = table.like {
+        text += &format!(
+            "Its keys are names, and each is a table with keys of [{like}](#{like}), none of them needed.\n"
+        );
+        return text;
+    }
+    if let Some(key) = table.unless {
+        text += &format!("What `{key}` brings need not be written.\n\n");
+    }
     if table.keys.is_empty() {
         text += "Its keys are names.\n";
         return text;

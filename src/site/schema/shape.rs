@@ -86,6 +86,10 @@ pub(crate) struct Table {
     visits: BTreeSet<(usize, (usize, usize))>,
     /// Beside its keys it takes any name, with such a value.
     pub(crate) open: Option<Vec<Shape>>,
+    /// The table whose keys its own tables have, by name.
+    pub(crate) like: Option<&'static str>,
+    /// With this key it needs no other.
+    pub(crate) unless: Option<&'static str>,
     /// Of these keys exactly one.
     pub(crate) one_of: Vec<&'static str>,
 }
@@ -153,6 +157,16 @@ impl Asked {
         known.extend(shapes);
         known.sort();
         known.dedup();
+    }
+
+    /// The entries of a table are tables like those at `like`.
+    pub(crate) fn alike(&mut self, path: &str, like: &'static str) {
+        self.tables.entry(path.to_owned()).or_default().like = Some(like);
+    }
+
+    /// With this key a table needs no other.
+    pub(crate) fn unless(&mut self, path: &str, key: &'static str) {
+        self.tables.entry(path.to_owned()).or_default().unless = Some(key);
     }
 
     /// A table has exactly one of these keys.

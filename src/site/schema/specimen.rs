@@ -10,8 +10,10 @@ use serde_json::{Map, Value as Json, json};
 use crate::clock::Timestamp;
 use crate::diagnostic::{Diagnostics, Severity};
 use crate::site::compile::Build;
+use crate::site::expand::expand;
 use crate::site::schema::Kind;
 use crate::site::schema::shape::{Asked, path};
+use crate::site::shelf::Shelf;
 use crate::site::tree::{Document, Node, Report, Value};
 use crate::site::{Options, profiles, settings};
 
@@ -117,8 +119,15 @@ fn read(kind: Kind, documents: &[Document], report: &Report) {
             let options = Options { now: Timestamp::from_millis(0), ..Options::default() };
             let settings = settings::read(&Document::default(), &[], &quiet);
             let mut build = Build::new(&options, settings, report);
-            let roots: Vec<Node> = documents.iter().map(|document| document.parse(report)).collect();
-            build.read(documents, &roots, &models.collect());
+            let mut sources = Shelf::Held(&[]).site(report);
+            for document in documents {
+                sources.roots.push(document.parse(report));
+                sources.documents.push(document.clone());
+            }
+            // One specimen needs no offset.
+            sources.whole = Document::together(documents.iter()).0;
+            expand(&mut sources, report);
+            build.read(&sources, &models.collect());
         }
     }
 }

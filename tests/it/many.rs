@@ -1,0 +1,123 @@
+//! Many devices from few lines: templates, ranges, a table from a spreadsheet in GBK, included documents, tags.
+
+use std::path::Path;
+
+use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::diagnostic;
+use lifeline_gateway::forward::line_protocol::Lines;
+use lifeline_gateway::reading::{Reading, Sample};
+use lifeline_gateway::site::{self, Site};
+
+fn options(folder: &Path) -> site::Options {
+    site::Options {
+        site: folder.join("site"),
+        profiles: Some(folder.join("profiles")),
+        now: Timestamp::parse("2026-11-24T00:00:00Z").unwrap(),
+        ..site::Options::default()
+    }
+}
+
+fn load(options: &site::Options) -> Site {
+    let (site, found, texts) = site::load(options);
+    assert!(found.0.is_empty(), "{}", diagnostic::render(&found, &texts));
+    site.unwrap()
+}
+
+/// The same site with each device written out.
+fn written_out() -> String {
+    let mut text = "line = [{ name = \"tcp-1\", tcp = \"10.0.0.5:502\" }, { name = \"tcp-2\", tcp = \"10.0.0.6:502\" }]\n".to_owned();
+    let mut device = |name: &str, line: u8, slave: usize, every: &str, tags: &str| {
+        text += &format!(
+            "[[device]]\nname = \"{name}\"\nline = \"tcp-{line}\"\nslave = {slave}\nprofile = \"probe\"\nevery = \"{every}\"\ntags = {{ {tags} }}\n"
+        );
+    };
+    let owned = "owner = \"water works\", district = \"nanan\"";
+    for slave in (1..=10).chain([21]) {
+        device(&format!("pump-{slave}"), 1, slave, "10s", owned);
+    }
+    device("pump-house", 1, 30, "1s", "owner = \"city\", district = \"nanan\"");
+    let places = ["南坪街道", "海棠溪街道", "弹子石街道"];
+    for n in 1..=200 {
+        let tags = format!("place = \"{}, {n}号\", {owned}", places[n % 3]);
+        device(&format!("meter-{n}"), 2, n, "10s", &tags);
+    }
+    device("spare", 1, 99, "1m", owned);
+    text
+}
+
+#[test]
+fn templates_ranges_and_tables_are_the_devices_that_they_stand_for() {
+    let few = load(&options(Path::new("tests/many")));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("site")).unwrap();
+    std::fs::write(folder.path().join("site/site.toml"), written_out()).unwrap();
+    let all = load(&site::Options { profiles: Some("tests/many/profiles".into()), ..options(folder.path()) });
+    assert_eq!(few.devices.len(), 213);
+    assert_eq!(few.devices, all.devices);
+    assert_eq!((&few.lines, &few.rules), (&all.lines, &all.rules));
+    assert_eq!((&few.catalog.devices, &few.catalog.points), (&all.catalog.devices, &all.catalog.points));
+}
+
+#[test]
+fn tags_reach_the_store() {
+    let site = load(&options(Path::new("tests/many")));
+    let point = site.catalog.points.iter().find(|point| point.name == "meter-3.power").unwrap();
+    let reading = Reading { point: point.id, at: Timestamp::from_millis(0), sample: Sample::Good(5.0) };
+    let mut lines = Lines::default();
+    lines.reading(&reading, &site.catalog).unwrap();
+    let text = lines.slice(0, 1);
+    assert!(text.contains("district=nanan,owner=water\\ works,place=南坪街道\\,\\ 3号 "), "{text}");
+}
+
+/// What a journal holds of a site gives that site again, wherever the files are now.
+#[test]
+fn held_documents_are_the_site() {
+    for options in [
+        options(Path::new("tests/many")),
+        site::Options {
+            config: Some("config/gateway.toml".into()),
+            site: "devices".into(),
+            profiles: Some("firmware-profiles".into()),
+            now: Timestamp::parse("2026-11-24T00:00:00Z").unwrap(),
+            ..site::Options::default()
+        },
+    ] {
+        let site = site::load(&options).0.unwrap();
+        let nowhere = site::Options {
+            config: None,
+            site: "nowhere".into(),
+            profiles: Some("nowhere".into()),
+            held: Some(site.documents.clone()),
+            ..options
+        };
+        let again = site::load(&nowhere).0.unwrap();
+        assert_eq!(again, site);
+    }
+}
+
+#[test]
+fn a_table_and_an_included_document_are_watched() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(at("site/lines")).unwrap();
+    for name in ["site/site.toml", "site/meters.csv", "site/lines/tcp.toml"] {
+        std::fs::copy(Path::new("tests/many").join(name), at(name)).unwrap();
+    }
+    let mut watching = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["check", "--watch", "--profiles", "tests/many/profiles", "--site"])
+        .arg(at("site"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut until = |wanted: &str| lines.by_ref().find(|line| line.contains(wanted)).is_some();
+    assert!(until("2 lines, 213 devices") && until("watching"));
+    std::fs::write(at("site/meters.csv"), "name,line,slave\nm-{n},tcp-2,7\n").unwrap();
+    assert!(until("2 lines, 13 devices") && until("watching"));
+    std::fs::write(at("site/lines/more.toml"), "line = [{ name = \"tcp-3\", tcp = \"10.0.0.7:502\" }]\n")
+        .unwrap();
+    assert!(until("3 lines, 13 devices") && until("watching"));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+}
