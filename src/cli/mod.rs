@@ -17,6 +17,7 @@ pub mod demo;
 mod disk;
 mod findings;
 pub mod export;
+pub mod import;
 pub mod journal;
 pub mod reload;
 pub mod run;
@@ -97,6 +98,8 @@ enum Command {
         #[arg(default_value = "site", value_parser = kind)]
         kind: site::schema::Kind,
     },
+    /// Carry a table of points (CSV) or a Telegraf configuration over into the documents of a site.
+    Import(import::ImportArgs),
     /// Serve the site's devices on TCP ports and ptys, with scripted signals and faults.
     Simulate(simulate::Simulate),
     /// Have the running gateway go on by its changed documents, without a restart.
@@ -253,6 +256,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             writeln!(out, "{:#}", site::schema::schema(kind))?;
             Ok(0)
         }
+        Command::Import(args) => import::carry(&args, &documents.lines, out),
         Command::Run(args) => runtime()?.block_on(run::run(&documents, &args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&documents, &args)),
         Command::Simulate(args) => runtime()?.block_on(simulate::simulate(&documents, &args)),

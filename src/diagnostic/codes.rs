@@ -27,7 +27,7 @@ pub fn link(name: &str) -> String {
 /// The reference page of all codes.
 pub fn reference() -> String {
     let mut page = "# Diagnostics\n\n\
-        What `lifeline check` can find, by code; `lifeline check --explain CODE` tells the same.\n\
+        What `lifeline check` can find (and `lifeline import` remark), by code; `lifeline check --explain CODE` tells the same.\n\
         An error keeps the documents from being used; a warning is legal and suspicious, and counts as an error with `--deny-warnings`.\n\
         Generated from `src/diagnostic/codes.rs`.\n"
         .to_owned();
@@ -50,6 +50,9 @@ pub static CODES: &[Code] = &[
     code("ambiguous-pattern",
         "A line of a text sensor that lost bytes at its front or end would still fit the pattern, and be taken for another number.",
         "Let the pattern fix the number of digits or a mark at both ends, or use the sensor's check sum."),
+    code("assumed",
+        "`lifeline import` had to take something for what it most likely means: a bare register number, a name without letters of a-z.",
+        "Look at what was written; nothing is wrong if it is what you mean."),
     code("bad-address",
         "This is not an address of the form that the key needs.",
         "Write host and port (`10.0.0.5:502`, `[fd00::5]:502`); for `listen` an address of this box and a port."),
@@ -263,6 +266,9 @@ pub static CODES: &[Code] = &[
     code("no-threshold",
         "The rule has no threshold, so it can never become active.",
         "Write one for blue, yellow, orange or red."),
+    code("not-carried",
+        "`lifeline import` found something that has no counterpart here, or that cannot be read.",
+        "Write it by hand where it matters, or mend the imported file and import it again with --force."),
     code("not-utf-8",
         "Documents are UTF-8, and this one is not.",
         "Save it as UTF-8."),

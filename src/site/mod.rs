@@ -16,6 +16,7 @@ pub mod library;
 mod dial_in;
 mod firmware;
 mod guide;
+pub mod import;
 mod links;
 mod profiles;
 mod risk;

@@ -343,6 +343,13 @@ impl<'a> Section<'a> {
         self.list(key).iter().map(section).collect()
     }
 
+    /// The keys that nobody asked for.
+    pub(crate) fn others(&self) -> Vec<(String, Place)> {
+        let known = self.known.borrow();
+        let others = self.entries.iter().filter(|(name, ..)| !known.contains(name.as_str()));
+        others.map(|(name, span, _)| (name.clone(), self.document.place(*span))).collect()
+    }
+
     /// Reports the keys that nobody asked for.
     pub(crate) fn finish(&self) {
         let known = self.known.borrow();

@@ -95,6 +95,11 @@ impl Report {
         room
     }
 
+    /// Whether nothing was found yet.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.found.borrow().0.is_empty()
+    }
+
     /// Everything found, by place.
     pub(crate) fn finish(self) -> Diagnostics {
         let mut found = self.found.into_inner();

@@ -10,6 +10,7 @@ mod captured;
 mod damaged;
 mod faults;
 mod foreign;
+mod import;
 mod installer;
 mod history;
 mod care;

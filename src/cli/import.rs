@@ -1,0 +1,92 @@
+//! `lifeline import`: a table of points or a Telegraf configuration becomes the documents of a site.
+//!
+//! In: a file. Out: `site.toml` and `profiles/*.toml` in a folder, and a line for each thing that was not carried over; 1 when there is one.
+//! Invariant: what is written passes the check; a file that is there is never overwritten without `--force`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::clock::{Clock, SystemClock};
+use crate::diagnostic::{self, Severity};
+use crate::profile::CLASSES;
+use crate::site::encoding::decode;
+use crate::site::import::{Imported, Wishes, import};
+use crate::site::{self, Options};
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A table of points saved as CSV (UTF-8 or GBK), or a Telegraf configuration with `[[inputs.modbus]]`.
+    file: PathBuf,
+    /// Folder of the new site's documents.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What the devices measure, such as water-level; io when left out.
+    #[arg(long)]
+    class: Option<String>,
+    /// Overwrite documents that are there.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Carries a file over; `lines` say where a line leads that the file only names.
+///
+/// # Errors
+/// The file cannot be read, nothing in it can be carried over, or a document is there already.
+pub fn carry(args: &ImportArgs, lines: &[(String, String)], out: &mut dyn Write) -> anyhow::Result<u8> {
+    if let Some(class) = args.class.as_deref().filter(|class| !CLASSES.contains(class)) {
+        anyhow::bail!("there is no class `{class}`; one of {}", CLASSES.join(", "));
+    }
+    let name = args.file.display().to_string();
+    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {name}"))?;
+    let text = decode(&bytes).with_context(|| format!("{name} is neither UTF-8 nor GBK"))?;
+    let wishes = Wishes { lines: lines.to_vec(), class: args.class.clone() };
+    let found = import(&name, text, &wishes);
+    for remark in &found.remarks.0 {
+        let place = &remark.place;
+        let word = if remark.severity == Severity::Error { "" } else { "note: " };
+        let help = remark.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
+        writeln!(out, "{}:{}:{}: {word}{}{help}", place.file, place.line, place.column, remark.message)?;
+    }
+    anyhow::ensure!(
+        !found.documents.is_empty(),
+        "nothing of {name} can be carried over; nothing was written"
+    );
+    check(&found, &args.out)?;
+    write(&found, args, out)?;
+    let left = found.remarks.errors();
+    writeln!(out, "{} devices, {} points carried over; {left} things were not", found.devices, found.points)?;
+    writeln!(out, "next: lifeline check --site {}", args.out.display())?;
+    Ok(u8::from(left > 0))
+}
+
+/// The documents as they will be, through the very check that reads them later.
+fn check(found: &Imported, folder: &Path) -> anyhow::Result<()> {
+    let held =
+        found.documents.iter().map(|(name, text)| (folder.join(name).display().to_string(), text.clone()));
+    let options = Options { held: Some(held.collect()), now: SystemClock::new().now(), ..Options::default() };
+    let (site, report, texts) = site::load(&options);
+    anyhow::ensure!(
+        site.is_some(),
+        "what was carried over does not pass the check; nothing was written\n\n{}",
+        diagnostic::render(&report, &texts)
+    );
+    Ok(())
+}
+
+fn write(found: &Imported, args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let paths = || found.documents.iter().map(|(name, text)| (args.out.join(name), text));
+    if let Some((path, _)) = paths().find(|(path, _)| path.exists() && !args.force) {
+        anyhow::bail!("{} is there already; nothing was written (--force overwrites)", path.display());
+    }
+    for (path, text) in paths() {
+        let folder = path.parent().unwrap_or(&args.out);
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        writeln!(out, "wrote {}", path.display())?;
+    }
+    Ok(())
+}

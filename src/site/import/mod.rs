@@ -1,0 +1,268 @@
+//! Other people's documents as ours: a table of points from a spreadsheet, a Telegraf configuration.
+//!
+//! In: a text. Out: documents of a site with its profiles, and a remark for each thing that could not be carried over, with its line.
+//! Invariant: what is written passes the check, or nothing is written; nothing is left out in silence.
+
+mod points;
+mod telegraf;
+mod words;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::diagnostic::{Diagnostics, Place};
+use crate::profile::at::At;
+use crate::profile::{CLASSES, Kind};
+use crate::site::section::kebab;
+use crate::site::tree::{Document, Report};
+
+/// What the person says beside the text.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Addresses of lines by the name that the text gives them: `10.0.0.5:502` or `/dev/ttyUSB0`.
+    pub lines: Vec<(String, String)>,
+    /// What the devices measure; `io` when nobody says.
+    pub class: Option<String>,
+}
+
+/// Documents that were made.
+#[derive(Clone, Debug, Default)]
+pub struct Imported {
+    /// Paths inside the site's folder, and texts; none when nothing could be carried over.
+    pub documents: Vec<(String, String)>,
+    /// Things that were not carried over (errors), and things that a person should look at (warnings).
+    pub remarks: Diagnostics,
+    /// Devices and their points.
+    pub devices: usize,
+    /// All points of all devices.
+    pub points: usize,
+}
+
+/// A table of points, or a Telegraf configuration: what the text looks like.
+pub fn import(name: &str, text: String, wishes: &Wishes) -> Imported {
+    let report = Report::default();
+    let document = Document::new(name.to_owned(), text);
+    let mut draft = Draft::default();
+    if document.text.contains("[[inputs.modbus]]") {
+        telegraf::read(&document, wishes, &mut draft, &report);
+    } else {
+        points::read(&document, wishes, &mut draft, &report);
+    }
+    if draft.devices.is_empty() && report.is_quiet() {
+        let place = Place { file: name.to_owned(), ..Place::default() };
+        let text = "neither a table of points nor a Telegraf configuration with [[inputs.modbus]]";
+        report.error(&place, "not-carried", text, None);
+    }
+    let class = wishes.class.as_deref().filter(|class| CLASSES.contains(class)).unwrap_or("io");
+    let documents = draft.documents(name, class);
+    let points = draft.devices.iter().map(|device| device.points.len()).sum();
+    Imported { documents, remarks: report.finish(), devices: draft.devices.len(), points }
+}
+
+/// A site while it is carried over.
+#[derive(Debug, Default)]
+struct Draft {
+    lines: Vec<LineDraft>,
+    devices: Vec<DeviceDraft>,
+}
+
+/// A line.
+#[derive(Clone, Debug, PartialEq)]
+struct LineDraft {
+    name: String,
+    /// `tcp = "10.0.0.5:502"`.
+    address: String,
+    timeout: Option<String>,
+}
+
+/// A device with its own points.
+#[derive(Clone, Debug)]
+struct DeviceDraft {
+    name: String,
+    /// Its name as it was.
+    called: String,
+    line: String,
+    slave: u8,
+    every: String,
+    tags: BTreeMap<String, String>,
+    points: Vec<PointDraft>,
+}
+
+/// A point of a profile.
+#[derive(Clone, Debug, PartialEq)]
+struct PointDraft {
+    name: String,
+    at: At,
+    kind: Kind,
+    order: Option<String>,
+    scale: Option<f64>,
+    offset: Option<f64>,
+    unit: Option<&'static str>,
+    note: Option<String>,
+}
+
+impl Draft {
+    /// The line with this address, which gets a free name near the wanted one.
+    fn line(&mut self, wanted: &str, address: &str, timeout: Option<String>) -> String {
+        if let Some(line) = self.lines.iter().find(|line| line.address == address) {
+            return line.name.clone();
+        }
+        let name = free(&plain(wanted, "line"), |name| self.lines.iter().any(|line| line.name == name));
+        self.lines.push(LineDraft { name: name.clone(), address: address.to_owned(), timeout });
+        name
+    }
+
+    fn documents(&self, source: &str, class: &str) -> Vec<(String, String)> {
+        if self.devices.is_empty() {
+            return Vec::new();
+        }
+        let file = source.rsplit(['/', '\\']).next().unwrap_or(source);
+        let stem = plain(file.split('.').next().unwrap_or(file), "imported");
+        let mut profiles: Vec<(String, &[PointDraft])> = Vec::new();
+        let mut site = format!("# Carried over from {}; compare it with the type plates.\n", one_line(file));
+        let used = |line: &&LineDraft| self.devices.iter().any(|device| device.line == line.name);
+        for line in self.lines.iter().filter(used) {
+            let _ = write!(site, "\n[[line]]\nname = {}\n{}\n", text(&line.name), line.address);
+            if let Some(timeout) = &line.timeout {
+                let _ = writeln!(site, "timeout = {}", text(timeout));
+            }
+        }
+        for device in &self.devices {
+            let known =
+                profiles.iter().find(|(_, points)| *points == device.points).map(|(name, _)| name.clone());
+            let profile = known.unwrap_or_else(|| {
+                let wanted = format!("{stem}-{}", profiles.len() + 1);
+                profiles.push((wanted.clone(), &device.points));
+                wanted
+            });
+            let DeviceDraft { name, line, slave, every, tags, .. } = device;
+            let _ = write!(
+                site,
+                "\n[[device]]\nname = {}\nline = {}\nslave = {slave}\nprofile = {}\nevery = {}\n",
+                text(name),
+                text(line),
+                text(&profile),
+                text(every)
+            );
+            if !tags.is_empty() {
+                let tags: Vec<String> =
+                    tags.iter().map(|(key, value)| format!("{key} = {}", text(value))).collect();
+                let _ = writeln!(site, "tags = {{ {} }}", tags.join(", "));
+            }
+        }
+        let mut documents = vec![("site.toml".to_owned(), site)];
+        for (name, points) in profiles {
+            documents.push((format!("profiles/{name}.toml"), profile(&name, points, file, class)));
+        }
+        documents
+    }
+}
+
+/// A profile document.
+fn profile(name: &str, points: &[PointDraft], source: &str, class: &str) -> String {
+    let mut out = format!(
+        "[profile]\nname = {}\nclass = {}\nmaker = \"unknown\"\nsource = {}\n",
+        text(name),
+        text(class),
+        text(&format!("carried over from {}", one_line(source)))
+    );
+    for point in points {
+        let word = match point.at.to_string().split_once(" (") {
+            Some((wire, _)) => wire.to_owned(),
+            None => point.at.to_string(),
+        };
+        let _ = write!(
+            out,
+            "\n[[point]]\nname = {}\nat = {}\ntype = {}\n",
+            text(&point.name),
+            text(&word),
+            text(point.kind.name())
+        );
+        if let Kind::Bits { low, high } = point.kind {
+            let _ = writeln!(out, "bits = [{low}, {high}]");
+        }
+        for (key, value) in
+            [("order", &point.order), ("note", &point.note), ("unit", &point.unit.map(str::to_owned))]
+        {
+            if let Some(value) = value {
+                let _ = writeln!(out, "{key} = {}", text(value));
+            }
+        }
+        for (key, value) in [("scale", point.scale), ("offset", point.offset)] {
+            if let Some(value) = value {
+                let _ = writeln!(out, "{key} = {value:?}");
+            }
+        }
+    }
+    out
+}
+
+/// A text as TOML writes it.
+fn text(value: &str) -> String {
+    toml::Value::String(value.to_owned()).to_string()
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+/// A kebab-case name near the wanted one.
+fn plain(wanted: &str, otherwise: &str) -> String {
+    let name = kebab(wanted);
+    if name.is_empty() { otherwise.to_owned() } else { name }
+}
+
+/// The name, or the first of `name-2`, `name-3` that is not taken.
+fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    if !taken(name) {
+        return name.to_owned();
+    }
+    (2_u32..).map(|number| format!("{name}-{number}")).find(|name| !taken(name)).unwrap_or_default()
+}
+
+/// Gives a point its name: without a plain letter it goes by its place, and its own name becomes the note.
+fn name_point(wanted: &str, at: At, points: &[PointDraft]) -> (String, Option<String>) {
+    let place = at.to_string();
+    let place = place.split(" (").next().unwrap_or_default();
+    let name = plain(wanted, &kebab(place));
+    let is_plain = wanted.is_ascii();
+    let name = free(&name, |name| points.iter().any(|point| point.name == name));
+    (name, (!is_plain).then(|| wanted.to_owned()))
+}
+
+/// Units as people write them who have never seen ours.
+fn units(text: &str) -> &str {
+    match text.trim() {
+        "℃" | "°C" | "C" | "摄氏度" => "degC",
+        "千帕" | "KPa" | "KPA" | "kpa" => "kPa",
+        "兆帕" | "Mpa" | "MPA" => "MPa",
+        "帕" | "pa" => "Pa",
+        "毫米" | "MM" => "mm",
+        "厘米" => "cm",
+        "米" => "m",
+        "伏" | "v" => "V",
+        "安" | "a" => "A",
+        "瓦" => "W",
+        "千瓦" | "KW" | "kw" => "kW",
+        "赫兹" | "hz" | "HZ" => "Hz",
+        "％" | "百分比" => "%",
+        other => other,
+    }
+}
+
+/// Host and port, 502 when none is written.
+fn endpoint(text: &str) -> Option<String> {
+    let is_host = |host: &str| {
+        host.contains('.')
+            && host.chars().all(|letter| letter.is_ascii_alphanumeric() || ".-".contains(letter))
+    };
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "502"));
+    let known = is_host(host) || host == "localhost";
+    (known && port.parse::<u16>().is_ok_and(|port| port > 0)).then(|| format!("{host}:{port}"))
+}
+
+/// A name for a line that has only an address.
+fn line_name(to: &str) -> String {
+    let short = to.strip_prefix("/dev/").unwrap_or(to);
+    if to.starts_with("/dev/") { short.to_owned() } else { format!("tcp-{short}") }
+}

@@ -1,0 +1,263 @@
+//! A table of points from a spreadsheet: one row for each point, with the device that it belongs to.
+//!
+//! In: the table; its first row names columns, in Chinese or English. Out: devices with their points.
+//! Invariant: a row is carried over whole, or said with its cell not to be.
+
+use crate::profile::Kind;
+use crate::profile::names::serial_format;
+use crate::site::import::words::{COLUMNS, column, kind, place, table};
+use crate::site::import::{DeviceDraft, Draft, PointDraft, Wishes, free, name_point, plain};
+use crate::site::section::nearest;
+use crate::site::table::{Row, is_formula, rows};
+use crate::site::tree::{Document, Report};
+use crate::unit::Unit;
+
+/// How often a device is polled when no column says.
+const EVERY: &str = "10s";
+/// The format of a serial line when no column says.
+const SPEED: &str = "9600 8N1";
+
+/// Reads the table.
+pub(crate) fn read(document: &Document, wishes: &Wishes, draft: &mut Draft, report: &Report) {
+    let (rows, wrong) = rows(&document.text);
+    for (span, why) in wrong {
+        report.error(&document.place(span), "not-carried", why, None);
+    }
+    let Some((header, rows)) = rows.split_first() else { return };
+    let table = Points { document, report, wishes, columns: columns(document, header, rows, report) };
+    for key in ["register", "type"] {
+        if table.index(key).is_none() {
+            let names = COLUMNS.iter().find(|(ours, _)| *ours == key).map(|(_, names)| names.join(", "));
+            let help = names.map(|names| format!("it is known as {names}"));
+            let text = format!("there is no column for the {key} of a point");
+            report.error(&document.place(header.span), "not-carried", text, help);
+            return;
+        }
+    }
+    for row in rows {
+        table.row(row, draft);
+    }
+}
+
+/// Our name of each column.
+fn columns(document: &Document, header: &Row, rows: &[Row], report: &Report) -> Vec<Option<&'static str>> {
+    let mut found: Vec<Option<&'static str>> = Vec::new();
+    for (index, cell) in header.cells.iter().enumerate() {
+        let mut ours = column(&cell.text);
+        // `unit` is an address to some people, and mm to others: the cells tell.
+        if cell.text.eq_ignore_ascii_case("unit") {
+            let mut cells =
+                rows.iter().filter_map(|row| row.cells.get(index)).filter(|cell| !cell.text.is_empty());
+            ours = Some(if cells.all(|cell| cell.text.parse::<u8>().is_ok()) { "slave" } else { "unit" });
+        }
+        if ours.is_some() && found.contains(&ours) {
+            let text = format!("`{}` is a second column of the same meaning", cell.text);
+            report.error(&document.place(cell.span), "not-carried", text, None);
+            ours = None;
+        } else if ours.is_none() && !cell.text.is_empty() {
+            let names = COLUMNS.iter().flat_map(|(_, names)| names.iter().copied());
+            let help = nearest(&cell.text, names);
+            let text = format!("the column `{}` is not carried over", cell.text);
+            report.error(&document.place(cell.span), "not-carried", text, help);
+        }
+        found.push(ours);
+    }
+    found
+}
+
+struct Points<'a> {
+    document: &'a Document,
+    report: &'a Report,
+    wishes: &'a Wishes,
+    columns: Vec<Option<&'static str>>,
+}
+
+impl Points<'_> {
+    fn index(&self, key: &str) -> Option<usize> {
+        self.columns.iter().position(|column| *column == Some(key))
+    }
+
+    fn cell<'r>(&self, row: &'r Row, key: &str) -> Option<&'r str> {
+        let cell = row.cells.get(self.index(key)?)?;
+        (!cell.text.is_empty()).then_some(cell.text.as_str())
+    }
+
+    /// Says why a row is left out.
+    fn refuse<T>(&self, row: &Row, key: &str, why: impl Into<String>) -> Option<T> {
+        let cell = self.index(key).and_then(|index| row.cells.get(index));
+        let span = cell.map_or(row.span, |cell| cell.span);
+        self.report.error(
+            &self.document.place(span),
+            "not-carried",
+            format!("this row is left out: {}", why.into()),
+            None,
+        );
+        None
+    }
+
+    /// A number of a cell; `None` also where there is no cell.
+    fn number(&self, row: &Row, key: &str) -> Result<Option<f64>, ()> {
+        let Some(text) = self.cell(row, key) else { return Ok(None) };
+        match text.replace(',', ".").parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Some(number)),
+            _ => {
+                let _: Option<()> = self.refuse(row, key, format!("`{text}` is no number"));
+                Err(())
+            }
+        }
+    }
+
+    fn row(&self, row: &Row, draft: &mut Draft) -> Option<()> {
+        if let Some(cell) = row.cells.iter().find(|cell| is_formula(&cell.text)) {
+            let text = format!("this row is left out: `{}` is a formula and no value", cell.text);
+            self.report.error(&self.document.place(cell.span), "not-carried", text, None);
+            return None;
+        }
+        let point = self.point(row)?;
+        let device = self.device(row, draft)?;
+        let points = &mut draft.devices.get_mut(device)?.points;
+        let wanted = self.cell(row, "name").unwrap_or_default();
+        let (name, own) = name_point(wanted, point.at, points);
+        let said = [own, self.cell(row, "note").map(str::to_owned)];
+        let note = said.into_iter().flatten().reduce(|one, other| format!("{one}; {other}"));
+        if points.iter().any(|other| other.at == point.at && other.kind == point.kind) {
+            return self.refuse(row, "register", "another row of this device has the same register and type");
+        }
+        points.push(PointDraft { name, note, ..point });
+        Some(())
+    }
+
+    /// The point of a row, without its name.
+    fn point(&self, row: &Row) -> Option<PointDraft> {
+        let table = match self.cell(row, "table") {
+            Some(text) => match table(text) {
+                Some(table) => Some(table),
+                None => return self.refuse(row, "table", format!("`{text}` is no function code or table")),
+            },
+            None => None,
+        };
+        let Some(text) = self.cell(row, "register") else {
+            return self.refuse(row, "register", "it has no register");
+        };
+        let Some((at, assumed)) = place(text, table) else {
+            return self.refuse(row, "register", format!("`{text}` is no register"));
+        };
+        if assumed && let Some(index) = self.index("register") {
+            let span = row.cells.get(index).map_or(row.span, |cell| cell.span);
+            let text =
+                format!("`{text}` is taken for the wire address {at}; write 4xxxx for a manual's number");
+            self.report.warning(&self.document.place(span), "assumed", text, None);
+        }
+        let is_bit = matches!(at.table, crate::bus::Table::Coil | crate::bus::Table::Discrete);
+        let (kind, behind) = match self.cell(row, "type") {
+            None if is_bit => (Kind::Bool, None),
+            None => return self.refuse(row, "type", "it has no type"),
+            Some(text) => match kind(text) {
+                Some(found) => found,
+                None => return self.refuse(row, "type", format!("there is no type `{text}`")),
+            },
+        };
+        let order = self.cell(row, "order").map(str::to_uppercase).or(behind);
+        if let Some(order) = &order
+            && order.len() != usize::from(kind.cells()) * 2
+        {
+            return self.refuse(row, "order", format!("`{order}` is no byte order of a {}", kind.name()));
+        }
+        let (scale, offset) = (self.number(row, "scale").ok()?, self.number(row, "offset").ok()?);
+        let unit = match self.cell(row, "unit") {
+            None => None,
+            Some(text) => {
+                let found = Unit::parse(text).or_else(|| Unit::parse(super::units(text)));
+                if found.is_none() {
+                    let help = nearest(text, Unit::names());
+                    let span = self
+                        .index("unit")
+                        .and_then(|index| row.cells.get(index))
+                        .map_or(row.span, |cell| cell.span);
+                    let text = format!("there is no unit `{text}`: the point is carried over without one");
+                    self.report.error(&self.document.place(span), "not-carried", text, help);
+                }
+                found.map(Unit::name)
+            }
+        };
+        Some(PointDraft { name: String::new(), at, kind, order, scale, offset, unit, note: None })
+    }
+
+    /// The device of a row, as an index; a new one is made with its line.
+    fn device(&self, row: &Row, draft: &mut Draft) -> Option<usize> {
+        let slave = match self.cell(row, "slave") {
+            None => 1,
+            Some(text) => match text.parse::<u8>() {
+                Ok(slave) if slave <= 247 => slave,
+                _ => return self.refuse(row, "slave", format!("`{text}` is no address of a device")),
+            },
+        };
+        let line = self.line(row, draft)?;
+        let wanted = self.cell(row, "device").unwrap_or_default();
+        if let Some(index) =
+            draft.devices.iter().position(|device| device.line == line && device.slave == slave)
+        {
+            let first = draft.devices.get(index).map_or("", |device| &device.called);
+            if first != wanted {
+                let span = self.index("device").and_then(|index| row.cells.get(index));
+                let span = span.map_or(row.span, |cell| cell.span);
+                let text = format!(
+                    "`{wanted}` has the same line and slave as `{first}`: its point is carried over to that device"
+                );
+                self.report.warning(&self.document.place(span), "assumed", text, None);
+            }
+            return Some(index);
+        }
+        let every = match self.cell(row, "every").map(str::to_lowercase) {
+            None => EVERY.to_owned(),
+            Some(text) if crate::site::duration(&text).is_some() => text,
+            Some(text) if text.parse::<u32>().is_ok() => format!("{text}s"),
+            Some(text) => return self.refuse(row, "every", format!("`{text}` is no duration")),
+        };
+        let name = plain(wanted, &format!("device-{slave}"));
+        let name = if name == "gateway" { "gateway-2".to_owned() } else { name };
+        let name = free(&name, |name| draft.devices.iter().any(|device| device.name == name));
+        if !wanted.is_empty() && !wanted.is_ascii() {
+            let span = self
+                .index("device")
+                .and_then(|index| row.cells.get(index))
+                .map_or(row.span, |cell| cell.span);
+            let text =
+                format!("names have letters a-z: `{wanted}` is called `{name}`, and has the name as a tag");
+            self.report.warning(&self.document.place(span), "assumed", text, None);
+        }
+        let tags = Some(wanted).filter(|wanted| !wanted.is_ascii());
+        let tags = tags.map(|wanted| ("name".to_owned(), wanted.to_owned())).into_iter().collect();
+        draft.devices.push(DeviceDraft {
+            name,
+            called: wanted.to_owned(),
+            line,
+            slave,
+            every,
+            tags,
+            points: Vec::new(),
+        });
+        Some(draft.devices.len() - 1)
+    }
+
+    fn line(&self, row: &Row, draft: &mut Draft) -> Option<String> {
+        let named = self.cell(row, "line");
+        let told = named.and_then(|name| self.wishes.lines.iter().find(|(line, _)| line == name));
+        let to = told.map(|(_, to)| to.as_str()).or(self.cell(row, "address")).or(named);
+        let Some(to) = to else { return self.refuse(row, "line", "it has no line") };
+        let address = if to.starts_with("/dev/") {
+            let speed = self.cell(row, "speed").unwrap_or(SPEED);
+            let speed = if speed.contains(' ') { speed.to_owned() } else { format!("{speed} 8N1") };
+            if serial_format(&speed).is_none() {
+                return self.refuse(row, "speed", format!("`{speed}` is no serial format, such as 9600 8N1"));
+            }
+            format!("serial = {{ path = {}, speed = \"{speed}\" }}", super::text(to))
+        } else if let Some(to) = super::endpoint(to) {
+            format!("tcp = {}", super::text(&to))
+        } else {
+            return self.refuse(row, "line", format!("nothing says where `{to}` leads: give --line {to}=10.0.0.5:502 or --line {to}=/dev/ttyUSB0"));
+        };
+        let wanted = named.filter(|name| *name != to).map_or_else(|| super::line_name(to), str::to_owned);
+        Some(draft.line(&wanted, &address, None))
+    }
+}

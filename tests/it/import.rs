@@ -1,0 +1,186 @@
+//! `lifeline import`: both kinds of files through the real program, the check, and a poll of a server that is not ours.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc;
+
+use tokio_modbus::prelude::*;
+use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
+
+/// A device whose registers are the same in both tables: a float at 2, the same with its words exchanged at 4, then whole numbers.
+#[derive(Clone)]
+struct Fixed;
+
+impl tokio_modbus::server::Service for Fixed {
+    type Request = SlaveRequest<'static>;
+    type Response = Response;
+    type Exception = ExceptionCode;
+    type Future = std::future::Ready<Result<Response, ExceptionCode>>;
+
+    fn call(&self, request: Self::Request) -> Self::Future {
+        let cells = |from: u16, count: u16| {
+            let cell = |at| match at {
+                2 | 5 => 0x4049,
+                3 | 4 => 0x0FDB,
+                8 => 0xFF9C,
+                12 => 0x0808,
+                _ => 0,
+            };
+            (from..from + count).map(cell).collect()
+        };
+        std::future::ready(match request.request {
+            Request::ReadHoldingRegisters(from, count) => {
+                Ok(Response::ReadHoldingRegisters(cells(from, count)))
+            }
+            Request::ReadInputRegisters(from, count) => Ok(Response::ReadInputRegisters(cells(from, count))),
+            Request::ReadDiscreteInputs(_, count) => {
+                Ok(Response::ReadDiscreteInputs(vec![true; count.into()]))
+            }
+            _ => Err(ExceptionCode::IllegalFunction),
+        })
+    }
+}
+
+fn serve() -> std::net::SocketAddr {
+    let (to, from) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            to.send(listener.local_addr().unwrap()).unwrap();
+            let on_connected = |stream, address| async move {
+                accept_tcp_connection(stream, address, move |_| Ok(Some(Fixed)))
+            };
+            Server::new(listener).serve(&on_connected, |_| ()).await.unwrap();
+        });
+    });
+    from.recv().unwrap()
+}
+
+fn lifeline(args: &[&str]) -> (Option<i32>, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_lifeline")).args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (done.status.code(), text(done.stdout) + &text(done.stderr))
+}
+
+/// The remarks, without the folder of the file; held against what is expected.
+fn remarks(out: &str, folder: &Path, expected: &str) {
+    let own: Vec<String> = out
+        .lines()
+        .filter(|line| !line.starts_with("wrote ") && !line.starts_with("next: "))
+        .map(|line| line.replace(&format!("{}/", folder.display()), ""))
+        .collect();
+    let text = own.join("\n") + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(expected, &text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(expected).unwrap());
+}
+
+fn checked(site: &str, devices: &str) {
+    let (code, out) = lifeline(&["check", "--site", site, "--profiles", "firmware-profiles"]);
+    assert!(code == Some(0) && out.contains(devices) && out.contains("0 errors"), "{out}");
+}
+
+/// What `lifeline read` says of a device by its imported profile.
+fn polled(site: &str, line: &str, slave: &str, profile: &str) -> String {
+    let (code, out) = lifeline(&[
+        "read",
+        line,
+        "--slave",
+        slave,
+        "--profile",
+        profile,
+        "--site",
+        site,
+        "--profiles",
+        "firmware-profiles",
+    ]);
+    assert_eq!(code, Some(0), "{out}");
+    out
+}
+
+/// Whether a line begins with a point's name and shows its value.
+fn shows(out: &str, point: &str, value: &str) {
+    let found = out.lines().find(|line| line.split_whitespace().any(|word| word == point));
+    assert!(found.is_some_and(|line| line.contains(value)), "{point} {value}:\n{out}");
+}
+
+#[test]
+fn a_table_of_points_in_gbk_becomes_a_site_that_polls() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("site");
+    let site = to.to_str().unwrap();
+    let line = format!("一号总线={}", serve());
+    let import = |more: &[&str]| {
+        let args =
+            ["import", "tests/import/points.csv", "--out", site, "--class", "gas-pressure", "--line", &line];
+        lifeline(&[&args[..], more].concat())
+    };
+    let (code, out) = import(&[]);
+    assert_eq!(code, Some(1), "something was left out: {out}");
+    remarks(&out, Path::new("tests/import"), "tests/import/points.expected");
+    checked(site, "1 lines, 2 devices");
+    let pressures = polled(site, "line", "1", "points-1");
+    shows(&pressures, "outlet-pressure", " 3.14");
+    shows(&pressures, "input-0x0004", " 3.14");
+    shows(&pressures, "temperature", "-10.0");
+    let door = polled(site, "line", "2", "points-2");
+    shows(&door, "door", "1");
+    shows(&door, "count", "2056");
+
+    let (code, out) = import(&[]);
+    assert!(code == Some(1) && out.contains("site.toml is there already; nothing was written"), "{out}");
+    let before = std::fs::read_to_string(to.join("site.toml")).unwrap();
+    std::fs::write(to.join("site.toml"), "# mine\n").unwrap();
+    assert!(import(&["--force"]).1.contains("wrote "));
+    assert_eq!(std::fs::read_to_string(to.join("site.toml")).unwrap(), before);
+}
+
+#[test]
+fn telegraf_in_both_styles_becomes_a_site_that_polls() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("telegraf.conf");
+    let server = serve().to_string();
+    let text = std::fs::read_to_string("tests/import/telegraf.conf").unwrap();
+    std::fs::write(&file, text.replace("plc.example:502", &server)).unwrap();
+    let to = folder.path().join("site");
+    let site = to.to_str().unwrap();
+    let (code, out) = lifeline(&["import", file.to_str().unwrap(), "--out", site]);
+    assert_eq!(code, Some(1), "something was left out: {out}");
+    remarks(&out, folder.path(), "tests/import/telegraf.expected");
+    checked(site, "1 lines, 3 devices");
+    let line = format!("tcp-{}", server.replace(['.', ':'], "-"));
+    let pump = polled(site, &line, "1", "telegraf-1");
+    shows(&pump, "outlet-pressure", " 3.14");
+    shows(&pump, "temperature", "-10.0");
+    shows(&pump, "count", "2056");
+    shows(&pump, "door", "1");
+    let meter = polled(site, &line, "7", "telegraf-2");
+    shows(&meter, "power", " 3.14");
+    shows(&meter, "temperature", "-10.0");
+    shows(&polled(site, &line, "8", "telegraf-3"), "alarm", "1");
+    let written = std::fs::read_to_string(to.join("site.toml")).unwrap();
+    for wanted in [
+        "every = \"20s\"",
+        "every = \"5s\"",
+        "timeout = \"2s\"",
+        "building = \"north\"",
+        "owner = \"water works\"",
+    ] {
+        assert!(written.contains(wanted), "{wanted}:\n{written}");
+    }
+}
+
+#[test]
+fn what_carries_nothing_over_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("site");
+    for text in ["", "a,b\n1,2\n", "[[inputs.modbus]]\n", "register,type\n7,u16\n", "\u{0}\u{1}"] {
+        let file = folder.path().join("file");
+        std::fs::write(&file, text).unwrap();
+        let (code, out) = lifeline(&["import", file.to_str().unwrap(), "--out", to.to_str().unwrap()]);
+        assert!(code == Some(1) && out.contains("nothing was written"), "{text:?}: {out}");
+        assert!(!to.exists());
+    }
+}
