@@ -19,6 +19,7 @@ mod findings;
 pub mod export;
 pub mod import;
 pub mod journal;
+pub mod new;
 pub mod reload;
 pub mod run;
 pub mod screen;
@@ -47,7 +48,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::alarm::Severity;
 use crate::clock::{Clock, SystemClock};
@@ -100,6 +101,9 @@ enum Command {
     },
     /// Carry a table of points (CSV) or a Telegraf configuration over into the documents of a site.
     Import(import::ImportArgs),
+    /// A correct entry for the site's document.
+    #[command(subcommand)]
+    New(new::New),
     /// Serve the site's devices on TCP ports and ptys, with scripted signals and faults.
     Simulate(simulate::Simulate),
     /// Have the running gateway go on by its changed documents, without a restart.
@@ -249,6 +253,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     // A provider that is already there is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let documents = cli.documents;
+    if let Some((name, _)) = documents.lines.iter().find(|(_, to)| to.is_empty())
+        && !matches!(cli.command, Command::New(_))
+    {
+        let text = format!("--line {name}: write NAME=ADDRESS, such as rs485-1=/dev/pts/3");
+        Cli::command().error(clap::error::ErrorKind::ValueValidation, text).exit();
+    }
     let out = &mut std::io::stdout();
     match cli.command {
         Command::Check(args) => check::check(&documents, &args, out),
@@ -257,6 +267,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Import(args) => import::carry(&args, &documents.lines, out),
+        Command::New(what) => new::new(&options(&documents, Purpose::Run), &what, out),
         Command::Run(args) => runtime()?.block_on(run::run(&documents, &args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&documents, &args)),
         Command::Simulate(args) => runtime()?.block_on(simulate::simulate(&documents, &args)),
@@ -420,7 +431,11 @@ fn load(options: &site::Options) -> anyhow::Result<Site> {
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, address) = text.split_once('=').ok_or("write NAME=ADDRESS, such as rs485-1=/dev/pts/3")?;
+    // A name alone is only good for `new`.
+    let (name, address) = text.split_once('=').unwrap_or((text, ""));
+    if name.is_empty() || (text.contains('=') && address.is_empty()) {
+        return Err("write NAME=ADDRESS, such as rs485-1=/dev/pts/3".to_owned());
+    }
     Ok((name.to_owned(), address.to_owned()))
 }
 

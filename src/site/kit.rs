@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::bus::LineSettings;
 use crate::profile::Profile;
+use crate::profile::firmware::Firmware;
 use crate::site::section::Section;
 use crate::site::shelf::Shelf;
 use crate::site::tree::Report;
@@ -19,6 +20,8 @@ pub struct Kit {
     pub lines: Vec<LineSettings>,
     /// Profiles by name, each with the strictest limits of its firmware versions.
     pub profiles: Vec<Profile>,
+    /// What versions change, for each of these.
+    pub firmware: Vec<Firmware>,
 }
 
 /// Reads what there is.
@@ -31,9 +34,10 @@ pub fn kit(options: &Options) -> Kit {
     let folder = folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
     let (models, _) = shelf.profiles(&folder, &report);
     let models = models.iter().filter_map(|document| profiles::read(document, &report));
-    let mut profiles: Vec<Profile> =
-        models.map(|model| model.of(None).map_or(model.profile, |(profile, _)| profile)).collect();
-    profiles.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut models: Vec<(Profile, Firmware)> =
+        models.map(|model| model.of(None).unwrap_or((model.profile, model.firmware))).collect();
+    models.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+    let (profiles, firmware) = models.into_iter().unzip();
     let sources = shelf.site(&report);
     let mut lines = Vec::new();
     for root in &sources.roots {
@@ -41,5 +45,5 @@ pub fn kit(options: &Options) -> Kit {
         let drafts = top.sections("line");
         lines.extend(drafts.iter().filter_map(|draft| devices::line(draft, &options.lines)));
     }
-    Kit { lines: lines.into_iter().map(|draft| draft.settings).collect(), profiles }
+    Kit { lines: lines.into_iter().map(|draft| draft.settings).collect(), profiles, firmware }
 }
