@@ -33,7 +33,22 @@ pub(crate) struct Known {
 
 /// The first 16 hexadecimal digits of SHA-256.
 pub(crate) fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash_of(format_args!("{text}"))
+}
+
+/// The same of what is formatted, without the whole text at once.
+pub(crate) fn hash_of(what: std::fmt::Arguments<'_>) -> String {
+    struct Into(Sha256);
+    impl std::fmt::Write for Into {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0.update(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut into = Into(Sha256::new());
+    // Hashing cannot fail.
+    let _ = std::fmt::write(&mut into, what);
+    into.0.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a document may name as a point, and what it can't for a reason that is told elsewhere.

@@ -31,6 +31,7 @@ mod delivery;
 mod dial_in;
 mod pipeline;
 mod power;
+mod mutated;
 mod new;
 mod overlay;
 mod profiles;

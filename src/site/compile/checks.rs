@@ -199,14 +199,12 @@ impl Build<'_> {
     /// A denser period that no rule can ever ask for.
     pub(crate) fn check_denser(&self) {
         let feeds = |point: PointId, own: &[Option<PointId>]| own.contains(&Some(point));
-        for (draft, spec) in self.drafts.iter().zip(&self.devices) {
+        let denser = self.drafts.iter().zip(&self.devices);
+        for (draft, spec) in denser.filter(|(draft, _)| draft.every_in_alarm.is_some()) {
             let direct =
                 self.rules.iter().any(|rule| rule.points().iter().any(|point| feeds(*point, &spec.points)));
             let mut inputs = self.derived.iter().flat_map(|derived| &derived.inputs);
-            if draft.every_in_alarm.is_some()
-                && !direct
-                && !inputs.any(|(_, point)| feeds(*point, &spec.points))
-            {
+            if !direct && !inputs.any(|(_, point)| feeds(*point, &spec.points)) {
                 let text = format!("{} has `every_in_alarm`, and no rule looks at its points", draft.name);
                 let help = Some("write a rule, or leave the key out".to_owned());
                 self.report.warning(&draft.place, "no-rule", text, help);

@@ -8,7 +8,7 @@ mod health;
 pub(crate) mod implicit;
 pub(crate) mod watched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::site::expand::{ask, expand};
 use crate::site::guide;
 use crate::site::profiles::{self, Model};
 use crate::site::risk::{self, Calendar};
-use crate::site::rules::{self, Known, hash};
+use crate::site::rules::{self, Known, hash_of};
 use crate::site::section::Section;
 use crate::site::shelf::{Shelf, Sources};
 use crate::site::tree::{Document, Report};
@@ -217,13 +217,14 @@ impl<'a> Build<'a> {
             self.lines.iter().enumerate().map(|(index, line)| (line.settings.name.clone(), names(index)));
         let lines: Vec<(String, Vec<String>)> = lines.collect();
         let id = |rules: &[Rule], name: &str| rules.iter().find(|rule| rule.name == name).map(|rule| rule.id);
+        let mut cause_of: HashMap<&str, RuleId> = HashMap::new();
         for (line, devices) in &lines {
             let Some(cause) = id(&self.rules, &format!("gateway-line-{line}")) else { continue };
-            let silent = |rule: &&mut Rule| {
-                let device = rule.name.strip_suffix("-stale").filter(|_| rule.basis == implicit::IMPLICIT);
-                device.is_some_and(|device| devices.iter().any(|known| known == device))
-            };
-            self.rules.iter_mut().filter(silent).for_each(|rule| rule.bonds.causes.push(cause));
+            cause_of.extend(devices.iter().map(|device| (device.as_str(), cause)));
+        }
+        for rule in self.rules.iter_mut().filter(|rule| rule.basis == implicit::IMPLICIT) {
+            let device = rule.name.strip_suffix("-stale");
+            rule.bonds.causes.extend(device.and_then(|device| cause_of.get(device)));
         }
         guide::causes(written, &mut self.rules, &lines);
         for rule in &mut self.rules {
@@ -384,7 +385,7 @@ impl<'a> Build<'a> {
 
     fn finish(mut self, documents: Vec<(String, String)>) -> Site {
         let text: String = documents.iter().map(|(name, text)| format!("{name}\0{text}\0")).collect();
-        self.catalog.version = hash(&format!("{text}{:?}{:?}", self.catalog, self.options.lines));
+        self.catalog.version = hash_of(format_args!("{text}{:?}{:?}", self.catalog, self.options.lines));
         let lines = self.lines.iter().enumerate().map(|(index, line)| {
             let mut settings = line.settings.clone();
             let own = || self.drafts.iter().enumerate().filter(move |(_, draft)| draft.line == index);
