@@ -3,6 +3,7 @@
 //! In: the site, the board's picture. Out: readings of the devices that `site` made for lines, polled devices, sinks, journal, alarms and limits.
 //! Invariant: counts begin at zero with each start, as counters of a store's queries expect.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::alarm::{Base, Condition, Severity};
@@ -44,19 +45,29 @@ impl Health {
     /// The tellers of the site.
     pub(crate) fn of(site: &Site) -> Self {
         let catalog = &site.catalog;
+        let mut points: HashMap<DeviceId, Vec<PointId>> = HashMap::new();
+        for point in &catalog.points {
+            points.entry(point.device).or_default().push(point.id);
+        }
+        let polled: HashMap<&str, usize> = catalog
+            .devices
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(index, device)| (device.name.as_str(), index))
+            .collect();
         let tellers = catalog.devices.iter().filter(|device| device.line.is_none()).filter_map(|device| {
             let name = device.tags.get("of")?;
             let of = match device.class.as_str() {
                 LINE => Of::Line(catalog.lines.iter().position(|line| line.name == *name)?),
-                POLLED => Of::Polled(catalog.devices.iter().position(|known| known.name == *name)?),
+                POLLED => Of::Polled(*polled.get(name.as_str())?),
                 SINK => Of::Sink(name.clone()),
                 JOURNAL => Of::Journal,
                 ALARMS => Of::Alarms,
                 LIMIT => Of::Limits(limits(site, device.tags.get("rule")?)?),
                 _ => return None,
             };
-            let points = catalog.points.iter().filter(|point| point.device == device.id);
-            Some(Teller { device: device.id, points: points.map(|point| point.id).collect(), of })
+            Some(Teller { device: device.id, points: points.remove(&device.id).unwrap_or_default(), of })
         });
         Self { tellers: tellers.collect(), every: site.tell_every, told: None }
     }
