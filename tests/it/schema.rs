@@ -19,10 +19,7 @@ const CONDITIONAL: [&str; 11] =
 fn is_structural(finding: &Diagnostic) -> bool {
     let conditional = |key: &str| finding.message.contains(&format!("needs `{key}`"));
     // Tables that the schema leaves open.
-    let open = finding.code == "unknown-key"
-        && ["[[rule]]", "[[risk_point]]", "[[device]]", "`site`"]
-            .iter()
-            .any(|of| finding.message.starts_with(of));
+    let open = finding.code == "unknown-key" && finding.message.starts_with("[[rule]]");
     STRUCTURAL.contains(&finding.code) && !open && !CONDITIONAL.iter().any(|key| conditional(key))
 }
 
