@@ -30,8 +30,8 @@ pub(crate) async fn differ(
             ("the journal", DocumentsView { version, documents })
         }
     };
-    let running =
-        compile(&held, options).with_context(|| format!("the documents of {from} do not compile here"))?;
+    let running = compile(&held.documents, options)
+        .with_context(|| format!("the documents of {from} do not compile here"))?;
     let found = diff::diff(&running, site);
     for item in &found.items {
         match ask.json {
@@ -50,8 +50,8 @@ pub(crate) async fn differ(
 }
 
 /// The site of documents as texts.
-fn compile(held: &DocumentsView, options: &Options) -> anyhow::Result<Site> {
-    let options = Options { held: Some(held.documents.clone()), ..options.clone() };
+pub(crate) fn compile(documents: &[(String, String)], options: &Options) -> anyhow::Result<Site> {
+    let options = Options { held: Some(documents.to_vec()), ..options.clone() };
     let (site, found, texts) = site::load(&options);
     site.with_context(|| crate::diagnostic::render(&found, &texts))
 }

@@ -18,7 +18,9 @@ mod disk;
 mod findings;
 pub mod export;
 pub mod import;
+pub mod indicators;
 pub mod journal;
+pub mod map;
 pub mod new;
 pub mod reload;
 pub mod run;
@@ -32,6 +34,7 @@ mod quarantine;
 mod rates;
 mod read;
 mod recorded;
+mod risk;
 pub mod replay;
 pub mod backtest;
 mod scan;
@@ -121,7 +124,11 @@ enum Command {
     /// What passes on a line of a running gateway, live: frames as hex and meaning.
     Trace(trace::Trace),
     /// How many risk points are really watched, and what keeps the others from it.
-    Coverage(CoverageArgs),
+    Coverage(risk::CoverageArgs),
+    /// The state of every risk point, worst first; `--geojson` for the risk map (风险图).
+    Map(risk::MapArgs),
+    /// Indicators of the plan: 困人率, time to rescue, 检验率, ponding by level, rain; each with its definition.
+    Indicators(risk::IndicatorsArgs),
     /// Recorded data through the same core: which alarms it gives.
     Replay(replay::ReplayArgs),
     /// How well rules would have done on recorded data: events met, lead, false alarms.
@@ -172,30 +179,6 @@ struct AlarmsArgs {
     rates: bool,
     #[command(subcommand)]
     act: Option<act::AlarmsAct>,
-}
-
-#[derive(Debug, Args)]
-struct CoverageArgs {
-    #[command(flatten)]
-    place: Where,
-    /// Rows by town, class, grade, supervisor or grade-and-class.
-    #[arg(long, value_name = "GROUP")]
-    by: Option<String>,
-    /// Only this hazard class: gas, waterlogging, landslide or elevator.
-    #[arg(long)]
-    class: Option<String>,
-    /// Only points of at least this grade, 1 to 4.
-    #[arg(long)]
-    grade: Option<u8>,
-    /// Another time than now: RFC 3339, or how long ago (`2h`).
-    #[arg(long, value_name = "TIME")]
-    at: Option<String>,
-    /// With what the documents said at this time; the newest ones when left out.
-    #[arg(long, value_name = "TIME")]
-    known_at: Option<String>,
-    /// Comma separated instead of a table.
-    #[arg(long, conflicts_with = "json")]
-    csv: bool,
 }
 
 #[derive(Debug, Args)]
@@ -301,12 +284,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Trace(args) => {
             one_thread()?.block_on(trace::trace(&asked(&documents, &args.place)?, &args, out))
         }
-        Command::Coverage(args) => {
-            let place = asked(&documents, &args.place)?;
-            let CoverageArgs { by, class, grade, at, known_at, csv, .. } = args;
-            let question = crate::console::coverage::Question { by, class, grade, at, known_at };
-            one_thread()?.block_on(coverage::coverage(&place, &coverage::Wanted { question, csv }, out))
-        }
+        Command::Coverage(args) => risk::coverage(&documents, args, out),
+        Command::Map(args) => risk::map(&documents, args, out),
+        Command::Indicators(args) => risk::indicators(&documents, args, out),
         Command::Replay(args) => replay::replay(load(&options(&documents, Purpose::Example))?, &args, out),
         Command::Backtest(args) => {
             backtest::backtest(&load(&options(&documents, Purpose::Example))?, &args, out)

@@ -195,19 +195,29 @@ pub(crate) async fn coverage(
             Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
         };
     }
+    let read = of_journal(&console, move |reader| past(reader, &question, &site, now)).await;
+    read.map_or_else(|refusal| refusal, |view| json(StatusCode::OK, &view))
+}
+
+/// Reads the journal on disk beside the gateway; a reader too many, or one that finds nothing, is an answer of its own.
+pub(crate) async fn of_journal<T: Send + 'static>(
+    console: &Console,
+    work: impl FnOnce(&Reader) -> Result<T, String> + Send + 'static,
+) -> Result<T, Response> {
     let Ok(place) = Arc::clone(&console.readers).try_acquire_owned() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "as many people read history as may; try again soon");
+        let text = "as many people read history as may; try again soon";
+        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, text));
     };
     let path = console.board.journal.clone();
     let read = tokio::task::spawn_blocking(move || {
         let _place = place;
         let reader = Reader::open(&path).map_err(|error| error.to_string())?;
-        past(&reader, &question, &site, now)
+        work(&reader)
     });
     match read.await {
-        Ok(Ok(view)) => json(StatusCode::OK, &view),
-        Ok(Err(error)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
-        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, error)),
+        Err(error) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
 
@@ -221,15 +231,33 @@ pub fn past(
     site: &str,
     now: Timestamp,
 ) -> Result<CoverageView, String> {
-    let time = |key, text: &Option<String>| {
-        text.as_deref().map(|text| moment(key, text, now)).transpose().map_err(|error| error.to_string())
+    let past = recalled(reader, (question.at.as_deref(), question.known_at.as_deref()), now)?;
+    view(question, site, &past.documents, &past.stands, past.at)
+}
+
+/// How the points stood at another time.
+pub(crate) struct Past {
+    pub(crate) at: Timestamp,
+    /// Version of the documents that say what the points are.
+    pub(crate) documents: String,
+    pub(crate) stands: Vec<(RiskPoint, Standing)>,
+}
+
+/// What the journal recorded of `at` (now when left out), with the documents of `known_at` (the newest ones when left out).
+pub(crate) fn recalled(
+    reader: &Reader,
+    (at, known_at): (Option<&str>, Option<&str>),
+    now: Timestamp,
+) -> Result<Past, String> {
+    let time = |key, text: Option<&str>| {
+        text.map(|text| moment(key, text, now)).transpose().map_err(|error| error.to_string())
     };
-    let at = time("at", &question.at)?.unwrap_or(now);
-    let known_at = time("known_at", &question.known_at)?;
+    let at = time("at", at)?.unwrap_or(now);
+    let known_at = time("known_at", known_at)?;
     let said = |error: StoreError| error.to_string();
     let (documents, points) = registry::known(&reader.memories().map_err(said)?, known_at)?;
     let mut recorded = recorded(reader, at).map_err(said)?;
-    let stands: Vec<(RiskPoint, Standing)> = points
+    let stands = points
         .into_iter()
         .filter(|point| point.span.holds(at))
         .map(|point| {
@@ -238,7 +266,7 @@ pub fn past(
             (point, standing)
         })
         .collect();
-    view(question, site, &documents, &stands, at)
+    Ok(Past { at, documents, stands })
 }
 
 /// The rungs told last before `at`, by code of the risk point.

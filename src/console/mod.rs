@@ -15,6 +15,8 @@ mod doors;
 mod events;
 mod guard;
 mod history;
+pub mod indicators;
+pub mod map;
 mod metrics;
 mod page;
 pub mod rates;
@@ -115,6 +117,8 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/alarms", get(api::alarms))
         .route("/api/v1/alarms/{id}/ack", post(api::acknowledge))
         .route("/api/v1/coverage", get(coverage::coverage))
+        .route("/api/v1/indicators", get(indicators::indicators))
+        .route("/api/v1/map", get(map::map))
         .route("/api/v1/alarms/{id}/{act}", post(act::act))
         .route("/api/v1/overlays", get(act::overlays))
         .route("/api/v1/reload", post(reload::reload))

@@ -25,6 +25,7 @@ use crate::loss::{Loss, Losses};
 use crate::point::{Catalog, DeviceId, LineId};
 use crate::poll::stats::Figures;
 use crate::reading::{Batch, Reading, Reason};
+use crate::risk::state::State;
 use crate::risk::work::Work;
 use crate::site::Site;
 use crate::site::diff::Diff;
@@ -140,6 +141,8 @@ pub struct Picture {
     pub traffic: Vec<Figures>,
     /// How the risk points stand.
     pub stands: Arc<Vec<Stand>>,
+    /// Their states, in the same order.
+    pub states: Arc<Vec<State>>,
     /// What somebody has to do by a date.
     pub work: Arc<Vec<Work>>,
     /// The journal.
@@ -363,9 +366,10 @@ impl Board {
     }
 
     /// Shows how the risk points stand.
-    pub(crate) fn stand(&self, stands: Vec<Stand>, work: Vec<Work>) {
+    pub(crate) fn stand(&self, stands: Vec<Stand>, states: Vec<State>, work: Vec<Work>) {
         if let Ok(mut picture) = self.picture.write() {
             (picture.stands, picture.work) = (Arc::new(stands), Arc::new(work));
+            picture.states = Arc::new(states);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::reading::{Batch, Reading, Sample};
 use crate::risk::coverage::{CLASS, NEED, Rung, SENSOR};
 use crate::risk::ladder::{self, Guard, Standing};
 use crate::risk::seen::{self, Seen};
+use crate::risk::state::State;
 use crate::risk::work::{self, Work};
 use crate::risk::{RiskPoint, Sensor, Windows};
 use crate::site::Site;
@@ -52,6 +53,8 @@ struct Watched {
     carrier: DeviceId,
     rung: PointId,
     blind: PointId,
+    /// Colour, whether it is unverified, and how many sensors are in trouble.
+    state: [PointId; 3],
     sensors: Vec<(Sensor, DeviceId, PointId)>,
     /// How many sensors each need asks for.
     needs: Vec<(usize, PointId)>,
@@ -61,13 +64,24 @@ struct Watched {
 
 impl Watched {
     /// The numbers that changed, or all.
-    fn readings(&mut self, standing: &Standing, all: bool, now: Timestamp) -> Vec<Reading> {
+    fn readings(
+        &mut self,
+        standing: &Standing,
+        state: Option<&State>,
+        all: bool,
+        now: Timestamp,
+    ) -> Vec<Reading> {
         let rung_of = |name: &str| {
             standing.sensors.iter().find(|sensor| sensor.name == name).and_then(|sensor| sensor.rung)
         };
         // Too early to say is not blind.
         let blind = standing.blind && !standing.unknown && !standing.unspecified;
         let mut numbers = vec![(self.rung, Rung::number(standing.rung)), (self.blind, u8::from(blind))];
+        if let Some(state) = state {
+            let trouble = u8::try_from(state.trouble.len()).unwrap_or(u8::MAX);
+            let told = [state.ordinal(), u8::from(state.unverified), trouble];
+            numbers.extend(self.state.into_iter().zip(told));
+        }
         numbers.extend(
             self.sensors.iter().map(|(sensor, _, point)| (*point, Rung::number(rung_of(&sensor.name)))),
         );
@@ -131,6 +145,7 @@ impl Vigil {
                 carrier: carrier.id,
                 rung: of("rung")?,
                 blind: of("blind")?,
+                state: [of("colour")?, of("unverified")?, of("trouble")?],
                 sensors: sensors.collect(),
                 needs: (0..point.needs.len())
                     .filter_map(|index| Some((index, of(&format!("{NEED}{index}"))?)))
@@ -228,7 +243,9 @@ impl Vigil {
     }
 
     /// Readings of what changed since the last time, and of everything each minute (`site.tell_every`).
-    pub fn readings(&mut self, stands: &[Stand], now: Timestamp) -> Vec<Batch> {
+    ///
+    /// `states` belong to `stands`, in their order.
+    pub fn readings(&mut self, stands: &[Stand], states: &[State], now: Timestamp) -> Vec<Batch> {
         // A sensor that no poll ever tells of is waited for from the first look on, and not for ever.
         for member in self.members.values_mut() {
             member.seen.since.get_or_insert(now);
@@ -238,9 +255,9 @@ impl Vigil {
             self.told = Some(now);
         }
         let mut batches = Vec::new();
-        for (point, standing) in stands {
+        for (number, (point, standing)) in stands.iter().enumerate() {
             let Some(place) = self.places.get_mut(&point.code) else { continue };
-            let readings = place.readings(standing, all, now);
+            let readings = place.readings(standing, states.get(number), all, now);
             if !readings.is_empty() {
                 batches.push(Batch { device: place.carrier, start: now, end: now, readings });
             }

@@ -6,11 +6,15 @@
 
 pub mod code;
 pub mod coverage;
+pub mod datum;
 pub mod group;
+pub mod indicators;
+pub mod joint;
 pub mod ladder;
 pub mod registry;
 pub mod seen;
 pub mod share;
+pub mod state;
 pub mod work;
 
 use std::time::Duration;
@@ -84,6 +88,19 @@ pub struct Place {
     pub datum: String,
 }
 
+/// What a digital twin calls the same thing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Asset {
+    /// Its id there.
+    pub id: String,
+    /// The piece of pipe, road or slope that it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
+    /// How far along that, in m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chainage_m: Option<f64>,
+}
+
 /// How a plate with the code is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -139,6 +156,9 @@ pub struct RiskPoint {
     pub inspection_due: Option<Timestamp>,
     /// The codes that it took over from, after a split or a merger.
     pub predecessors: Vec<String>,
+    /// What a digital twin calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset: Option<Asset>,
 }
 
 impl RiskPoint {

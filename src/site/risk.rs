@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::clock::Timestamp;
 use crate::diagnostic::Place as Spot;
 use crate::profile::CLASSES;
-use crate::risk::{Kind, Need, Place, Plate, PlateState, RiskPoint, Span, code};
+use crate::risk::{Asset, Kind, Need, Place, Plate, PlateState, RiskPoint, Span, code};
 use crate::site::section::Section;
 
 /// The hazards that a risk point can be of.
@@ -105,6 +105,7 @@ pub(crate) fn risk_point(section: &Section<'_>, calendar: &Calendar) -> Option<(
     let inspection_due = calendar.ends(section, "inspection_due");
     let predecessors =
         section.texts("predecessors").into_iter().map(|(code, _)| code::normal(&code)).collect();
+    let asset = section.section("asset").and_then(|table| asset(&table));
     section.finish();
     let point = RiskPoint {
         code: code?,
@@ -121,6 +122,7 @@ pub(crate) fn risk_point(section: &Section<'_>, calendar: &Calendar) -> Option<(
         plates,
         inspection_due,
         predecessors,
+        asset,
     };
     Some((point, section.place("code")))
 }
@@ -137,6 +139,13 @@ fn place(table: &Section<'_>) -> Option<Place> {
     let datum = table.need("datum", table.word("datum", &["CGCS2000", "WGS84", "GCJ-02"]));
     table.finish();
     Some(Place { lon: lon?, lat: lat?, datum: datum?.to_owned() })
+}
+
+fn asset(table: &Section<'_>) -> Option<Asset> {
+    let id = table.need("id", table.text("id"));
+    let (segment, chainage_m) = (table.text("segment"), table.float("chainage_m"));
+    table.finish();
+    Some(Asset { id: id?, segment, chainage_m })
 }
 
 fn need(table: &Section<'_>, calendar: &Calendar) -> Option<Need> {

@@ -23,7 +23,7 @@ const PROFILE: &str = "[profile]\nname = \"gauge\"\nclass = \"gas-pressure\"\nma
     [[point]]\nname = \"p\"\nat = \"holding 0\"\ntype = \"u16\"\nunit = \"kPa\"\n";
 
 /// A point that needs two sensors, one of which serves another point too.
-const DOCUMENTS: &str = r#"
+pub(crate) const DOCUMENTS: &str = r#"
 [[line]]
 name = "a"
 tcp = "127.0.0.1:1"
@@ -69,9 +69,9 @@ basis = "test"
 advice = "none"
 "#;
 
-const START: &str = "2026-12-31T12:00:00+08:00";
+pub(crate) const START: &str = "2026-12-31T12:00:00+08:00";
 
-fn load(documents: &str) -> (tempfile::TempDir, Site) {
+pub(crate) fn load(documents: &str) -> (tempfile::TempDir, Site) {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -94,18 +94,18 @@ fn load(documents: &str) -> (tempfile::TempDir, Site) {
 }
 
 /// A gateway without wires: a core, its time, and what it told.
-struct World {
-    core: Core,
+pub(crate) struct World {
+    pub(crate) core: Core,
     site: Site,
-    now: Timestamp,
-    around: Surroundings,
-    silent: Vec<&'static str>,
-    told: Vec<Batch>,
+    pub(crate) now: Timestamp,
+    pub(crate) around: Surroundings,
+    pub(crate) silent: Vec<&'static str>,
+    pub(crate) told: Vec<Batch>,
     alarms: Vec<Transition>,
 }
 
 impl World {
-    fn new(site: &Site, now: &str) -> Self {
+    pub(crate) fn new(site: &Site, now: &str) -> Self {
         Self {
             core: Core::new(site),
             site: site.clone(),
@@ -124,7 +124,7 @@ impl World {
     }
 
     /// Polls every 10 s, and looks at the risk points as often.
-    fn run(&mut self, seconds: u64) -> Vec<Stand> {
+    pub(crate) fn run(&mut self, seconds: u64) -> Vec<Stand> {
         for _ in 0..seconds / 10 {
             self.now = self.now.plus(std::time::Duration::from_secs(10));
             for spec in self.site.devices.clone() {
@@ -135,7 +135,8 @@ impl World {
                 self.apply(Event::Polled(RawBatch { device: spec.id, start, end, raws }));
             }
             let stands = self.core.stands(&self.around, self.now);
-            for batch in self.core.vigil().readings(&stands, self.now) {
+            let states = self.core.conditions(&stands);
+            for batch in self.core.vigil().readings(&stands, &states, self.now) {
                 self.apply(Event::Read(batch));
             }
         }
@@ -217,7 +218,8 @@ fn a_point_that_no_poll_tells_of_is_blind_too() {
         for _ in 0..seconds / 10 {
             world.now = world.now.plus(std::time::Duration::from_secs(10));
             let stands = world.core.stands(&world.around, world.now);
-            for batch in world.core.vigil().readings(&stands, world.now) {
+            let states = world.core.conditions(&stands);
+            for batch in world.core.vigil().readings(&stands, &states, world.now) {
                 world.apply(Event::Read(batch));
             }
         }
@@ -260,7 +262,7 @@ fn commit(journal: &mut Journal, world: &mut World, site: &Site) {
     journal.commit(&Group { now: world.now, version, batches, ..Group::default() }).unwrap();
 }
 
-fn open(folder: &Path) -> Journal {
+pub(crate) fn open(folder: &Path) -> Journal {
     let hour = std::time::Duration::from_secs(3600);
     let settings =
         Settings { path: folder.into(), commit_every: hour, keep: hour * 9999, max_bytes: 1 << 30 };

@@ -20,6 +20,8 @@ mod many;
 mod measured;
 mod library;
 mod lines;
+mod map;
+mod indicators;
 mod alarm;
 mod ask;
 mod check;

@@ -13,6 +13,8 @@ use crate::clock::Timestamp;
 use crate::gateway::core::Core;
 use crate::gateway::vigil::{Stand, Surroundings};
 use crate::point::{DeviceId, PointId};
+use crate::risk::joint::Joint;
+use crate::risk::state::{self, State};
 use crate::risk::work::Work;
 use crate::site::Site;
 
@@ -73,6 +75,12 @@ impl Core {
     /// How every risk point stands.
     pub fn stands(&self, around: &Surroundings, now: Timestamp) -> Vec<Stand> {
         self.vigil.standings(around, now)
+    }
+
+    /// The state of each of these risk points: its colour, and what ails its sensors.
+    pub fn conditions(&self, stands: &[Stand]) -> Vec<State> {
+        let points = stands.iter().map(|(point, standing)| (point.as_ref(), standing));
+        state::states(points, &self.engine.alarms(), &Joint::default())
     }
 
     /// What somebody has to do by a date.

@@ -380,10 +380,11 @@ impl Keeper {
     fn look_at_risk_points(&mut self, now: Timestamp) {
         let around = self.core.surroundings(self.proof.last.as_ref().map(|proved| proved.at));
         let stands = self.core.stands(&around, now);
-        for batch in self.core.vigil().readings(&stands, now) {
+        let states = self.core.conditions(&stands);
+        for batch in self.core.vigil().readings(&stands, &states, now) {
             self.apply(Event::Read(batch));
         }
-        self.board.stand(stands, self.core.work(&around, now));
+        self.board.stand(stands, states, self.core.work(&around, now));
         let memories = self.core.vigil().memories(now, false);
         self.pending.remember(memories, now);
     }

@@ -42,6 +42,7 @@ fn risk_point(code: &str, needs: &[(&str, u32)]) -> RiskPoint {
         plates: vec![],
         inspection_due: None,
         predecessors: vec![],
+        asset: None,
     }
 }
 

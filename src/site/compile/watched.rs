@@ -1,6 +1,6 @@
 //! What watches the risk points: the sensors bound to them, and a device of class `coverage` for each with its rungs.
 //!
-//! In: risk points and devices. Out: [`Sensor`]s; points `rung`, `blind` and one for each sensor; a rule for each point that goes blind.
+//! In: risk points and devices. Out: [`Sensor`]s; points `rung`, `blind`, `colour`, `unverified`, `trouble` and one for each sensor; a rule for each point that goes blind.
 //! Invariant: a risk point never goes unmonitored in silence.
 
 use std::time::Duration;
@@ -72,6 +72,13 @@ impl Build<'_> {
             self.point(device, &name, "rung", None, 0, rungs.clone());
             let states = vec![(0, "watched".to_owned()), (1, "blind".to_owned())];
             let blind = self.point(device, &name, "blind", None, 0, states);
+            let colours =
+                Severity::ALL.map(|severity| (i64::from(severity.ordinal()), severity.colour().1.to_owned()));
+            let colours = std::iter::once((0, "none".to_owned())).chain(colours).collect();
+            self.point(device, &name, "colour", None, 0, colours);
+            let states = vec![(0, "verified".to_owned()), (1, "unverified".to_owned())];
+            self.point(device, &name, "unverified", None, 0, states);
+            self.point(device, &name, "trouble", None, 0, Vec::new());
             for sensor in sensors.iter().filter(|sensor| sensor.code == point.code) {
                 let told =
                     self.point(device, &name, &format!("{SENSOR}{}", sensor.name), None, 0, rungs.clone());

@@ -1,0 +1,121 @@
+//! `lifeline map`: the state of every risk point, worst first, or the risk map (风险图) as GeoJSON.
+//!
+//! In: a running gateway, or a journal on disk. Out: a table, JSON lines, or a FeatureCollection.
+//! Invariant: colour in words; what ails sensors stands beside it and never in it.
+
+use std::io::Write;
+
+use crate::cli::answers::Zone;
+use crate::cli::ask::{self, Ask, GOOD, NO, Refusal, Source, USAGE};
+use crate::cli::table::Table;
+use crate::clock::Timestamp;
+use crate::console::map::{self, MapView, Properties, Question};
+
+/// What a person wants.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Which points and time.
+    pub question: Question,
+    /// A FeatureCollection instead of a table.
+    pub geojson: bool,
+}
+
+/// Answers; exit code 1 when a point has a colour or nothing is known of it.
+///
+/// # Errors
+/// The answer cannot be read or written.
+pub async fn map(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Result<u8> {
+    ask::settle(answer(args, wanted, out).await)
+}
+
+async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let question = &wanted.question;
+    let (mut view, zone) = match args.source().await? {
+        Source::Gateway(client) => {
+            let grade = question.grade.map(|grade| grade.to_string());
+            let all = [
+                ("class", question.class.as_deref()),
+                ("grade", grade.as_deref()),
+                ("at", question.at.as_deref()),
+                ("known_at", question.known_at.as_deref()),
+            ];
+            let pairs: Vec<_> = all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+            let view: MapView = client.query(&["api", "v1", "map"], &pairs).await?;
+            (view, ask::zone_of(&client).await?.0)
+        }
+        Source::Disk(disk) => {
+            let last = disk.reader.last()?.map_or_else(Timestamp::default, |(_, at)| at);
+            let view = map::past(&disk.reader, question, "journal", last);
+            (view.map_err(|why| Refusal::new(USAGE, why))?, Zone::of_box())
+        }
+    };
+    let calm = view.features.iter().all(|feature| feature.properties.colour == "none");
+    if wanted.geojson {
+        ask::line(out, &view)?;
+        return Ok(GOOD);
+    }
+    view.features.sort_by_key(|feature| {
+        let properties = &feature.properties;
+        (std::cmp::Reverse(properties.severity), properties.colour == "none", properties.code.clone())
+    });
+    if args.json {
+        view.features.iter().try_for_each(|feature| ask::line(out, &feature.properties))?;
+    } else {
+        table(&view, &zone, out)?;
+    }
+    Ok(if calm { GOOD } else { NO })
+}
+
+fn table(view: &MapView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+    writeln!(out, "risk points at {}", zone.show(&view.at))?;
+    let mut table = Table::new(&["colour", "risk point", "town", "since", "by", "watched"]);
+    for feature in &view.features {
+        let one = &feature.properties;
+        let name = one.name.as_deref().unwrap_or_default();
+        table.row(vec![
+            colour(one),
+            format!("{} {name}", one.code).trim().to_owned(),
+            one.town.clone(),
+            one.since.as_deref().map_or_else(String::new, |since| zone.show(since)),
+            by(one),
+            one.rung.map_or("not installed", crate::risk::coverage::Rung::name).to_owned(),
+        ]);
+    }
+    table.emit(out)?;
+    let mut notes = Table::new(&["risk point", "what a person should know"]);
+    for feature in &view.features {
+        let one = &feature.properties;
+        let trouble = one.sensor_trouble.iter().map(|trouble| format!("sensor {trouble}"));
+        let proposed = one.proposed.as_ref().map(|colour| {
+            format!("{colour} is proposed, to be confirmed by a person: {}", one.proposed_by.join(", "))
+        });
+        let hidden = (one.hidden > 0).then(|| format!("{} of its alarms hidden", one.hidden));
+        let waiting = (one.waiting > 0)
+            .then(|| format!("{} of its alarms over and not acknowledged or reset", one.waiting));
+        let nowhere = feature.geometry.is_none().then(|| one.place_note.clone()).flatten();
+        let nowhere = nowhere.map(|why| format!("not on the map: {why}"));
+        for note in proposed.into_iter().chain(trouble).chain(hidden).chain(waiting).chain(nowhere) {
+            notes.row(vec![one.code.clone(), note]);
+        }
+    }
+    if !notes.is_empty() {
+        writeln!(out)?;
+        notes.emit(out)?;
+    }
+    Ok(())
+}
+
+/// `red, unverified`.
+fn colour(one: &Properties) -> String {
+    let mark = if one.unverified { ", unverified" } else { "" };
+    let unseen = if one.unseen { ", not acknowledged" } else { "" };
+    format!("{}{mark}{unseen}", one.colour)
+}
+
+/// `underpass-1-level (1 of 2 sensors)`.
+fn by(one: &Properties) -> String {
+    if one.rules.is_empty() {
+        return String::new();
+    }
+    format!("{} ({} of {} sensors)", one.rules.join(", "), one.votes, one.voters)
+}

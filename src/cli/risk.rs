@@ -1,0 +1,96 @@
+//! `coverage`, `map`, `indicators`: what a person types about risk points, and whom it goes to.
+//!
+//! In: arguments. Out: the command's exit code.
+//! Invariant: questions stay texts here; what answers them reads them.
+
+use std::io::Write;
+
+use clap::Args;
+
+use crate::cli::{Documents, Purpose, Where, asked, coverage, indicators, map, one_thread, options};
+use crate::console;
+
+#[derive(Debug, Args)]
+pub(crate) struct CoverageArgs {
+    #[command(flatten)]
+    place: Where,
+    /// Rows by town, class, grade, supervisor or grade-and-class.
+    #[arg(long, value_name = "GROUP")]
+    by: Option<String>,
+    /// Only this hazard class: gas, waterlogging, landslide or elevator.
+    #[arg(long)]
+    class: Option<String>,
+    /// Only points of at least this grade, 1 to 4.
+    #[arg(long)]
+    grade: Option<u8>,
+    /// Another time than now: RFC 3339, or how long ago (`2h`).
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// With what the documents said at this time; the newest ones when left out.
+    #[arg(long, value_name = "TIME")]
+    known_at: Option<String>,
+    /// Comma separated instead of a table.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MapArgs {
+    #[command(flatten)]
+    place: Where,
+    /// Only this hazard class: gas, waterlogging, landslide or elevator.
+    #[arg(long)]
+    class: Option<String>,
+    /// Only points of at least this grade, 1 to 4.
+    #[arg(long)]
+    grade: Option<u8>,
+    /// Another time than now: RFC 3339, or how long ago (`2h`).
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// With what the documents said at this time; the newest ones when left out.
+    #[arg(long, value_name = "TIME")]
+    known_at: Option<String>,
+    /// A FeatureCollection (RFC 7946, WGS-84) instead of a table.
+    #[arg(long, conflicts_with = "json")]
+    geojson: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IndicatorsArgs {
+    #[command(flatten)]
+    place: Where,
+    /// From: RFC 3339 or a duration back from now; 困人率 is a figure of a year (`365d`).
+    #[arg(long, default_value = "30d", value_name = "TIME")]
+    from: String,
+    /// Until: RFC 3339 or a duration back from now.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Comma separated instead of a table.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+pub(crate) fn coverage(documents: &Documents, args: CoverageArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let place = asked(documents, &args.place)?;
+    let CoverageArgs { by, class, grade, at, known_at, csv, .. } = args;
+    let question = console::coverage::Question { by, class, grade, at, known_at };
+    one_thread()?.block_on(coverage::coverage(&place, &coverage::Wanted { question, csv }, out))
+}
+
+pub(crate) fn map(documents: &Documents, args: MapArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let place = asked(documents, &args.place)?;
+    let MapArgs { class, grade, at, known_at, geojson, .. } = args;
+    let question = console::map::Question { class, grade, at, known_at };
+    one_thread()?.block_on(map::map(&place, &map::Wanted { question, geojson }, out))
+}
+
+pub(crate) fn indicators(
+    documents: &Documents,
+    args: IndicatorsArgs,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let place = asked(documents, &args.place)?;
+    let question = console::indicators::Question { from: Some(args.from), to: args.to };
+    let wanted = indicators::Wanted { question, csv: args.csv };
+    one_thread()?.block_on(indicators::indicators(&place, &wanted, &options(documents, Purpose::Run), out))
+}

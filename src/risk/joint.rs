@@ -1,0 +1,197 @@
+//! Joint judgement (联合研判): several hazards near each other at the same time are more than each alone.
+//!
+//! In: the process alarms that hold, with their places. Out: a [`Proposal`] of one grade more for a point; a person decides.
+//! Invariant: nothing is raised by itself; the same alarms give the same proposals in any order.
+//! Source: the district's plan asks for joint judgement on major change; distance, time and grades are ours until a rule of the district gives others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::alarm::{Alarm, Severity};
+use crate::clock::Timestamp;
+use crate::risk::RiskPoint;
+use crate::risk::datum::{self, Wgs84};
+
+/// What counts as together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Joint {
+    /// Places not farther apart.
+    pub within_m: f64,
+    /// Raised not farther apart.
+    pub within: Duration,
+    /// Alarms of at least this severity.
+    pub from: Severity,
+    /// Rain of at least this severity together with any movement of the same slope.
+    pub rain_from: Severity,
+}
+
+impl Default for Joint {
+    fn default() -> Self {
+        Self {
+            within_m: 500.0,
+            within: Duration::from_secs(1800),
+            from: Severity::Orange,
+            rain_from: Severity::Yellow,
+        }
+    }
+}
+
+/// A process alarm that holds, at its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heat {
+    /// The number of its point.
+    pub index: usize,
+    /// Code of the point.
+    pub code: String,
+    /// Hazard class of the point.
+    pub hazard: String,
+    /// Class of the sensor; empty when it is not known.
+    pub class: String,
+    /// Where, when that is known.
+    pub place: Option<Wgs84>,
+    /// How bad.
+    pub severity: Severity,
+    /// Since when.
+    pub since: Timestamp,
+    /// The rule.
+    pub rule: String,
+}
+
+impl Heat {
+    /// An alarm at a point.
+    pub fn of(index: usize, point: &RiskPoint, alarm: &Alarm) -> Self {
+        Self {
+            index,
+            code: point.code.clone(),
+            hazard: point.class.clone(),
+            class: alarm.guide.class.clone(),
+            place: point.place.as_ref().and_then(|place| datum::wgs84(place).ok()),
+            severity: alarm.severity,
+            since: alarm.since,
+            rule: alarm.rule.clone(),
+        }
+    }
+}
+
+/// A higher colour to be confirmed by a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// One above the worst of those that speak for it, red at most.
+    pub severity: Severity,
+    /// `CODE rule` of each.
+    pub with: Vec<String>,
+}
+
+/// The proposals by number of the point.
+pub fn proposals(heats: &[Heat], joint: &Joint) -> BTreeMap<usize, Proposal> {
+    // North to south, so that only those of nearly the same latitude are compared.
+    let mut order: Vec<&Heat> = heats.iter().collect();
+    let latitude = |heat: &Heat| heat.place.map_or(f64::NEG_INFINITY, |place| place.lat);
+    order.sort_by(|a, b| {
+        latitude(a).total_cmp(&latitude(b)).then_with(|| (&a.code, &a.rule).cmp(&(&b.code, &b.rule)))
+    });
+    let reach = joint.within_m / 111_000.0;
+    let mut found: BTreeMap<usize, Proposal> = BTreeMap::new();
+    for (number, one) in order.iter().enumerate() {
+        for other in order.iter().skip(number + 1) {
+            let far = match one.place {
+                Some(_) => latitude(other) - latitude(one) > reach,
+                None => other.index != one.index,
+            };
+            if far {
+                break;
+            }
+            if !together(one, other, joint) {
+                continue;
+            }
+            let severity = higher(one.severity.max(other.severity));
+            for (heat, with) in [(one, other), (other, one)] {
+                let proposal = found.entry(heat.index).or_insert(Proposal { severity, with: Vec::new() });
+                proposal.severity = proposal.severity.max(severity);
+                for heat in [heat, with] {
+                    let text = format!("{} {}", heat.code, heat.rule);
+                    if !proposal.with.contains(&text) {
+                        proposal.with.push(text);
+                    }
+                }
+            }
+        }
+    }
+    found.values_mut().for_each(|proposal| proposal.with.sort());
+    found
+}
+
+fn together(one: &Heat, other: &Heat, joint: &Joint) -> bool {
+    let apart = one.since.since(other.since).max(other.since.since(one.since));
+    if apart > joint.within {
+        return false;
+    }
+    let both = |from: Severity| one.severity >= from && other.severity >= from;
+    if one.index == other.index {
+        let rain = |heat: &Heat| heat.class == "rain" && heat.severity >= joint.rain_from;
+        let moves = |heat: &Heat| heat.hazard == "landslide" && heat.class != "rain";
+        let slope = (rain(one) && moves(other)) || (rain(other) && moves(one));
+        return slope || (both(joint.from) && one.class != other.class);
+    }
+    let near = one.place.zip(other.place).is_some_and(|(a, b)| datum::metres(a, b) <= joint.within_m);
+    near && one.hazard != other.hazard && both(joint.from)
+}
+
+const fn higher(severity: Severity) -> Severity {
+    match severity {
+        Severity::Blue => Severity::Yellow,
+        Severity::Yellow => Severity::Orange,
+        Severity::Orange | Severity::Red => Severity::Red,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heat(index: usize, hazard: &str, class: &str, north_m: f64, severity: Severity, minute: i64) -> Heat {
+        let place = Wgs84 { lon: 106.5, lat: 29.5 + north_m / 111_195.0, within_m: None };
+        Heat {
+            index,
+            code: format!("P{index}"),
+            hazard: hazard.to_owned(),
+            class: class.to_owned(),
+            place: Some(place),
+            severity,
+            since: Timestamp::from_millis(minute * 60_000),
+            rule: format!("{class}-high"),
+        }
+    }
+
+    #[test]
+    fn two_hazards_near_each_other() {
+        use Severity::{Blue, Orange, Red, Yellow};
+        let gas = heat(0, "gas", "gas-concentration", 0.0, Orange, 0);
+        let water =
+            |north_m, severity, minute| heat(1, "waterlogging", "water-level", north_m, severity, minute);
+        let cases = [
+            (water(490.0, Orange, 30), Some(Red)),
+            (water(510.0, Orange, 30), None),
+            (water(490.0, Orange, 31), None),
+            (water(490.0, Yellow, 0), None),
+            (heat(1, "gas", "gas-pressure", 0.0, Red, 0), None),
+            (Heat { place: None, ..water(0.0, Red, 0) }, None),
+        ];
+        for (other, want) in cases {
+            for heats in [[gas.clone(), other.clone()], [other.clone(), gas.clone()]] {
+                let found = proposals(&heats, &Joint::default());
+                let severity = |index| found.get(&index).map(|proposal| proposal.severity);
+                assert_eq!((severity(0), severity(1)), (want, want), "{other:?}");
+            }
+        }
+        let slope = [
+            heat(0, "landslide", "rain", 0.0, Yellow, 0),
+            heat(0, "landslide", "displacement", 0.0, Blue, 29),
+        ];
+        let found = proposals(&slope, &Joint::default());
+        assert_eq!(found[&0].severity, Orange);
+        assert_eq!(found[&0].with, ["P0 displacement-high", "P0 rain-high"]);
+        let dry = [heat(0, "landslide", "rain", 0.0, Blue, 0), slope[1].clone()];
+        assert_eq!(proposals(&dry, &Joint::default()), BTreeMap::new());
+    }
+}
