@@ -21,6 +21,8 @@ pub mod import;
 pub mod indicators;
 pub mod journal;
 pub mod map;
+pub mod month;
+mod month_page;
 pub mod new;
 pub mod reload;
 pub mod run;

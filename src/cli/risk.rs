@@ -4,10 +4,11 @@
 //! Invariant: questions stay texts here; what answers them reads them.
 
 use std::io::Write;
+use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use crate::cli::{Documents, Purpose, Where, asked, coverage, indicators, map, one_thread, options};
+use crate::cli::{Documents, Purpose, Where, asked, coverage, indicators, map, month, one_thread, options};
 use crate::console;
 
 #[derive(Debug, Args)]
@@ -32,6 +33,35 @@ pub(crate) struct CoverageArgs {
     /// Comma separated instead of a table.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
+    #[command(subcommand)]
+    act: Option<CoverageAct>,
+}
+
+#[derive(Debug, Subcommand)]
+enum CoverageAct {
+    /// The coverage of a month: hours on each rung, as a table, CSV or a page to print.
+    Report(ReportArgs),
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    #[command(flatten)]
+    place: Where,
+    /// The month, like 2026-11.
+    #[arg(long, value_name = "MONTH")]
+    month: String,
+    /// Comma separated instead of a table.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// One page to print on A4, in Chinese and English.
+    #[arg(long, conflicts_with_all = ["json", "csv"])]
+    html: bool,
+    /// All hours with what the documents said at this time, instead of each with its own.
+    #[arg(long, value_name = "TIME")]
+    known_at: Option<String>,
+    /// Write here instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -71,10 +101,25 @@ pub(crate) struct IndicatorsArgs {
 }
 
 pub(crate) fn coverage(documents: &Documents, args: CoverageArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    if let Some(CoverageAct::Report(args)) = args.act {
+        return report(documents, args, out);
+    }
     let place = asked(documents, &args.place)?;
     let CoverageArgs { by, class, grade, at, known_at, csv, .. } = args;
     let question = console::coverage::Question { by, class, grade, at, known_at };
     one_thread()?.block_on(coverage::coverage(&place, &coverage::Wanted { question, csv }, out))
+}
+
+fn report(documents: &Documents, args: ReportArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let place = asked(documents, &args.place)?;
+    let ReportArgs { month, csv, html, known_at, output, .. } = args;
+    let shape = match (csv, html) {
+        (true, _) => month::Shape::Csv,
+        (_, true) => month::Shape::Html,
+        _ => month::Shape::Table,
+    };
+    let wanted = month::Wanted { question: console::month::Question { month, known_at }, shape, output };
+    one_thread()?.block_on(month::report(&place, &wanted, &options(documents, Purpose::Run), out))
 }
 
 pub(crate) fn map(documents: &Documents, args: MapArgs, out: &mut dyn Write) -> anyhow::Result<u8> {

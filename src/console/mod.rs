@@ -18,6 +18,7 @@ mod history;
 pub mod indicators;
 pub mod map;
 mod metrics;
+pub mod month;
 mod page;
 pub mod rates;
 pub mod reload;
@@ -118,6 +119,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/alarms/{id}/ack", post(api::acknowledge))
         .route("/api/v1/coverage", get(coverage::coverage))
         .route("/api/v1/indicators", get(indicators::indicators))
+        .route("/api/v1/coverage/month", get(month::month))
         .route("/api/v1/map", get(map::map))
         .route("/api/v1/alarms/{id}/{act}", post(act::act))
         .route("/api/v1/overlays", get(act::overlays))

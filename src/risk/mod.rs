@@ -11,6 +11,7 @@ pub mod group;
 pub mod indicators;
 pub mod joint;
 pub mod ladder;
+pub mod month;
 pub mod registry;
 pub mod seen;
 pub mod share;

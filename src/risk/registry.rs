@@ -39,7 +39,8 @@ pub fn known(
     Ok((version.to_owned(), points))
 }
 
-fn held(memories: &BTreeMap<String, String>, at: Option<Timestamp>) -> Option<&str> {
+/// The version that held at `at`; the newest one when left out.
+pub fn held(memories: &BTreeMap<String, String>, at: Option<Timestamp>) -> Option<&str> {
     let last = at.map_or_else(|| "held0".to_owned(), |at| key(at) + "\0");
     if last.as_str() < "held/" {
         return None;

@@ -123,6 +123,12 @@ impl World {
         self.alarms.extend(effects.transitions);
     }
 
+    /// Goes on by these documents.
+    pub(crate) fn apply_documents(&mut self, site: &Site) {
+        self.apply(Event::Reloaded(std::sync::Arc::new(site.clone())));
+        self.site = site.clone();
+    }
+
     /// Polls every 10 s, and looks at the risk points as often.
     pub(crate) fn run(&mut self, seconds: u64) -> Vec<Stand> {
         for _ in 0..seconds / 10 {

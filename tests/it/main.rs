@@ -21,6 +21,7 @@ mod measured;
 mod library;
 mod lines;
 mod map;
+mod month;
 mod indicators;
 mod alarm;
 mod ask;

@@ -1,0 +1,251 @@
+//! The coverage of a month over HTTP: hours on each rung for the site, its towns and classes, each point, and the plan's indicators of the same time.
+//!
+//! In: rungs, alarms and readings in the journal. Out: [`MonthView`].
+//! Invariant: each hour's points are those of the documents that held in it, unless another time of knowing is asked for; a month that is not over ends now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::console::api::{json, refuse};
+use crate::console::coverage::of_journal;
+use crate::console::indicators::{self, IndicatorView, Sources};
+use crate::console::state::Console;
+use crate::console::window::moment;
+use crate::journal::Reader;
+use crate::risk::coverage::{CLASS, Rung, percent};
+use crate::risk::month::{Group, Month};
+use crate::risk::{PlateState, RiskPoint, registry};
+
+/// What is asked.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// `2026-11`.
+    pub month: String,
+    /// All hours with the documents of this time, instead of each with its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<String>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MonthView {
+    /// The gateway's name.
+    pub site: String,
+    /// `2026-11`.
+    pub month: String,
+    /// Time zone of its days.
+    pub timezone: String,
+    /// First moment.
+    pub from: String,
+    /// One past the last hour that is over.
+    pub to: String,
+    /// When this was made.
+    pub made: String,
+    /// Hours that are over.
+    pub hours: u32,
+    /// Those in which the gateway told of any point; in the others nothing was reached.
+    pub observed: u32,
+    /// Landslide points with two plates in order, of all of them.
+    pub plates: (u32, u32),
+    /// The site, the plan's target, towns, classes.
+    pub rows: Vec<MonthRow>,
+    /// Each point.
+    pub points: Vec<MonthRow>,
+    /// The plan's figures of the same time.
+    pub indicators: Vec<IndicatorView>,
+}
+
+/// A group's month, or a point's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MonthRow {
+    /// `site`, `target`, `town`, `class` or `point`.
+    pub scope: String,
+    /// Its name, a point's code.
+    pub name: String,
+    /// Of a point: name, town.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// Points, each code once.
+    pub points: u32,
+    /// Hours of points.
+    pub hours: u32,
+    /// Hours on each rung or above.
+    pub reached: BTreeMap<String, u32>,
+    /// In percent, rounded down.
+    pub percent: BTreeMap<String, String>,
+}
+
+pub(crate) async fn month(
+    State(console): State<Arc<Console>>,
+    question: Result<Query<Question>, QueryRejection>,
+) -> Response {
+    let question = match question {
+        Ok(Query(question)) => question,
+        Err(rejection) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, rejection.body_text()),
+    };
+    let (now, shown) = (console.look(|picture| picture.now), console.board.shown());
+    let read = of_journal(&console, move |reader| {
+        let sources = Sources { catalog: &shown.catalog, rules: &shown.rules };
+        of(reader, &question, &sources, &shown.timezone, now)
+    });
+    read.await.map_or_else(|refusal| refusal, |view| json(StatusCode::OK, &view))
+}
+
+/// The month from the journal.
+///
+/// # Errors
+/// A month that can't be understood or has not begun, a journal that can't be read or knows no documents.
+pub fn of(
+    reader: &Reader,
+    question: &Question,
+    sources: &Sources<'_>,
+    timezone: &str,
+    now: Timestamp,
+) -> Result<MonthView, String> {
+    let (from, end) = span(&question.month, timezone)?;
+    // The hour that is not over is not counted.
+    let hour = 3_600_000;
+    let over = Timestamp::from_millis(now.as_millis().div_euclid(hour) * hour);
+    let to = end.min(over);
+    if to <= from {
+        return Err(format!("no hour of {} is over yet", question.month));
+    }
+    let mut month = Month::new(from, to);
+    take(reader, sources, &mut month, (from, to))?;
+    let memories = reader.memories().map_err(|error| error.to_string())?;
+    let known_at = question.known_at.as_deref();
+    let known_at = known_at.map(|text| moment("known_at", text, now)).transpose();
+    let versions = versions(&month, &memories, known_at.map_err(|error| error.to_string())?)?;
+    let groups = month.groups(&versions);
+    let newest: BTreeMap<&str, &RiskPoint> =
+        versions.iter().flat_map(|(_, points)| points).map(|point| (point.code.as_str(), point)).collect();
+    let (points, rows): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|group| group.scope == "point");
+    let about = |group: &Group| {
+        newest.get(group.name.as_str()).map_or_else(String::new, |point| {
+            format!("{} {}", point.name.as_deref().unwrap_or_default(), point.town).trim().to_owned()
+        })
+    };
+    let last = versions.last().map_or(&[][..], |(_, points)| points.as_slice());
+    let within = indicators::Question { from: Some(from.to_string()), to: Some(to.to_string()) };
+    Ok(MonthView {
+        site: sources.catalog.site.clone(),
+        month: question.month.clone(),
+        timezone: timezone.to_owned(),
+        from: from.to_string(),
+        to: to.to_string(),
+        made: now.to_string(),
+        hours: u32::try_from(month.hours().count()).unwrap_or(u32::MAX),
+        observed: month.observed(),
+        plates: plates(last, to),
+        rows: rows.into_iter().map(|group| row(group, String::new())).collect(),
+        points: points.into_iter().map(|group| row(group, about(group))).collect(),
+        indicators: indicators::of(reader, &within, sources, now)?.rows,
+    })
+}
+
+/// The first moment of a month and the one after its last, by the calendar of the site.
+fn span(month: &str, timezone: &str) -> Result<(Timestamp, Timestamp), String> {
+    let unclear = || format!("month is \"{month}\"; write it like 2026-11");
+    let first: Date = format!("{month}-01").parse().map_err(|_| unclear())?;
+    if month.len() != 7 {
+        return Err(unclear());
+    }
+    let next = first.checked_add(jiff::Span::new().months(1)).map_err(|_| unclear())?;
+    let zone = TimeZone::get(timezone).unwrap_or(TimeZone::UTC);
+    let begins = |day: Date| {
+        let moment = zone.to_timestamp(day.at(0, 0, 0, 0)).map_err(|_| unclear())?;
+        Ok::<_, String>(Timestamp::from_millis(moment.as_millisecond()))
+    };
+    Ok((begins(first)?, begins(next)?))
+}
+
+/// Reads the rungs that were told of points.
+fn take(
+    reader: &Reader,
+    sources: &Sources<'_>,
+    month: &mut Month,
+    (from, to): (Timestamp, Timestamp),
+) -> Result<(), String> {
+    let carriers = sources.catalog.devices.iter().filter(|device| device.class == CLASS);
+    let names: Vec<String> = carriers.map(|device| format!("{}.rung", device.name)).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let read = reader.history(&names, from, to, &mut |catalog, reading| {
+        let code = catalog
+            .point(reading.point)
+            .and_then(|point| catalog.device(point.device))
+            .and_then(|device| device.risk_point.as_deref());
+        let number = (0..=6_u8).find(|number| reading.sample.value() == Some(f64::from(*number)));
+        if let Some((code, number)) = code.zip(number) {
+            month.take(code, reading.at, number);
+        }
+        true
+    });
+    read.map_err(|error| error.to_string())
+}
+
+/// The risk points of each stretch of hours under the same documents. Hours before the first documents go with those.
+fn versions(
+    month: &Month,
+    memories: &BTreeMap<String, String>,
+    known_at: Option<Timestamp>,
+) -> Result<Vec<(usize, Vec<RiskPoint>)>, String> {
+    if known_at.is_some() {
+        return Ok(vec![(month.hours().count(), registry::known(memories, known_at)?.1)]);
+    }
+    let mut found: Vec<(usize, String, Vec<RiskPoint>)> = Vec::new();
+    let mut before = 0;
+    for hour in month.hours() {
+        // Documents that were taken within the hour hold for it: its rung is the one told last in it.
+        let ends = hour.plus(std::time::Duration::from_millis(3_599_999));
+        let Some(version) = registry::held(memories, Some(ends)) else {
+            before += 1;
+            continue;
+        };
+        match found.last_mut().filter(|(_, last, _)| last == version) {
+            Some((hours, ..)) => *hours += 1,
+            None => {
+                let (version, points) = registry::known(memories, Some(ends))?;
+                found.push((1, version, points));
+            }
+        }
+    }
+    match found.first_mut() {
+        Some((hours, ..)) => *hours += before,
+        None => found.push((before, String::new(), registry::known(memories, None)?.1)),
+    }
+    Ok(found.into_iter().map(|(hours, _, points)| (hours, points)).collect())
+}
+
+/// Landslide points with two plates in order.
+fn plates(points: &[RiskPoint], at: Timestamp) -> (u32, u32) {
+    let slopes = || points.iter().filter(|point| point.class == "landslide" && point.span.holds(at));
+    let good =
+        |point: &&RiskPoint| 2 <= point.plates.iter().filter(|plate| plate.state == PlateState::Ok).count();
+    let count = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
+    (count(slopes().filter(good).count()), count(slopes().count()))
+}
+
+fn row(group: &Group, about: String) -> MonthRow {
+    let each = Rung::ALL.into_iter();
+    MonthRow {
+        scope: group.scope.to_owned(),
+        name: group.name.clone(),
+        about,
+        points: u32::try_from(group.codes.len()).unwrap_or(u32::MAX),
+        hours: group.hours,
+        reached: each.clone().map(|rung| (rung.name().to_owned(), group.on(rung))).collect(),
+        percent: each.map(|rung| (rung.name().to_owned(), percent(group.on(rung), group.hours))).collect(),
+    }
+}
