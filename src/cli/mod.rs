@@ -30,6 +30,7 @@ pub mod screen;
 pub mod simulate;
 mod pcap;
 mod plot;
+pub mod points;
 mod probe;
 mod prove;
 mod quarantine;

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::cli::answers::Zone;
 use crate::console::month::{MonthRow, MonthView};
 use crate::risk::coverage::{Rung, percent};
 
@@ -18,24 +19,25 @@ h1{font-size:17pt;margin:0}h2{font-size:12pt;margin:7mm 0 2mm;break-after:avoid}
 small,.en{color:#555;font-weight:400}p{margin:1mm 0}\
 table{border-collapse:collapse;width:100%}thead{display:table-header-group}tr{break-inside:avoid}\
 th,td{border-bottom:.3pt solid #999;padding:1mm 1.4mm;text-align:left;vertical-align:top}\
-th{border-bottom:.8pt solid #111;font-size:8.5pt}td.n{text-align:right;white-space:nowrap}\
+th{border-bottom:.8pt solid #111;font-size:8.5pt}td.n{text-align:right;white-space:nowrap}th.n{text-align:right}\
 td small{display:block;font-size:7.5pt}.full{font-weight:700}.sign{display:flex;gap:12mm;margin-top:12mm}\
 .sign div{flex:1;border-top:.5pt solid #111;padding-top:1mm}@media print{body{margin:0}}";
 
 /// The page.
 pub(crate) fn page(view: &MonthView) -> String {
     let mut text = String::new();
+    let zone = Zone::named(&view.timezone);
     let month = escape(&view.month);
     let site = escape(&view.site);
     let _ = write!(
         text,
         "<!doctype html><html lang=\"zh-CN\"><head><meta charset=\"utf-8\"><title>感知设备覆盖月报 {month} {site}</title><style>{STYLE}</style></head><body>\
 <h1>高风险点感知设备覆盖月报 <small>Monthly coverage of risk points</small></h1>\
-<p>{site}　{month}　（{zone}）　<span class=\"en\">{from} – {to}</span></p>\
+<p>{site}　{month}　（{days}）　<span class=\"en\">{from} – {to}</span></p>\
 <p>已过 {hours} 小时，网关有记录 {observed} 小时；无记录的小时计为未达到。<br><span class=\"en\">{hours} hours are over, {observed} were observed; nothing was reached in the others.</span></p>",
-        zone = escape(&view.timezone),
-        from = escape(&view.from),
-        to = escape(&view.to),
+        days = escape(&view.timezone),
+        from = escape(&zone.show(&view.from)),
+        to = escape(&zone.show(&view.to)),
         hours = view.hours,
         observed = view.observed,
     );
@@ -51,8 +53,8 @@ pub(crate) fn page(view: &MonthView) -> String {
     let (good, slopes) = view.plates;
     let _ = write!(
         text,
-        "<p>地灾点两处标牌完好 <span class=\"en\">landslide points with two plates in order</span>：{good}/{slopes} {} %</p>",
-        percent(good, slopes)
+        "<p>地灾点两处标牌完好 <span class=\"en\">landslide points with two plates in order</span>：{good}/{slopes} {}</p>",
+        signed(&percent(good, slopes))
     );
     indicators(&mut text, view);
     points(&mut text, view);
@@ -61,7 +63,7 @@ pub(crate) fn page(view: &MonthView) -> String {
         "<p><small>百分比为小时之和的比值，向下取整；每小时取该小时内最后一次记录的阶梯。颜色为监测等级，不是公共预警。<br>\
 Percentages are ratios of sums of hours, rounded down; an hour's rung is the one told last in it. Colours are monitoring grades and no public warning. Made {}.</small></p>\
 <div class=\"sign\"><div>制表 <span class=\"en\">made by</span></div><div>审核 <span class=\"en\">checked by</span></div><div>日期 <span class=\"en\">date</span></div></div></body></html>",
-        escape(&view.made)
+        escape(&zone.show(&view.made))
     );
     text
 }
@@ -72,7 +74,12 @@ fn table(text: &mut String, view: &MonthView, rows: &[MonthRow], heads: &[&str])
         let _ = write!(text, "<th>{head}</th>");
     }
     for rung in Rung::ALL {
-        let _ = write!(text, "<th>{}<br><span class=\"en\">{}</span></th>", rung.chinese(), rung.name());
+        let _ = write!(
+            text,
+            "<th class=\"n\">{}<br><span class=\"en\">{}</span></th>",
+            rung.chinese(),
+            rung.name()
+        );
     }
     text.push_str("</tr></thead><tbody>");
     for row in rows {
@@ -80,7 +87,7 @@ fn table(text: &mut String, view: &MonthView, rows: &[MonthRow], heads: &[&str])
             "site" => (view.site.as_str(), "全部 all"),
             "target" => ("燃气高风险点", "gas, grade 3 and above: the plan's target is 100 % installed"),
             "town" => (row.name.as_str(), "镇街 town"),
-            "class" => (row.name.as_str(), "类别 class"),
+            "class" => (class(&row.name), "类别 class"),
             _ => (row.name.as_str(), row.about.as_str()),
         };
         let _ = write!(text, "<tr><td>{}<small>{}</small></td>", escape(name), escape(about));
@@ -93,8 +100,8 @@ fn table(text: &mut String, view: &MonthView, rows: &[MonthRow], heads: &[&str])
             let full = if reached == row.hours { " full" } else { "" };
             let _ = write!(
                 text,
-                "<td class=\"n{full}\">{} %<small>{reached}/{}</small></td>",
-                escape(share),
+                "<td class=\"n{full}\">{}<small>{reached}/{}</small></td>",
+                escape(&signed(share)),
                 row.hours
             );
         }
@@ -162,6 +169,22 @@ fn points(text: &mut String, view: &MonthView) {
             all - short.len()
         );
     }
+}
+
+/// A hazard class in Chinese and English.
+fn class(name: &str) -> &str {
+    match name {
+        "gas" => "燃气 gas",
+        "waterlogging" => "内涝 waterlogging",
+        "landslide" => "地灾 landslide",
+        "elevator" => "电梯 elevator",
+        other => other,
+    }
+}
+
+/// `99.9 %`, and `n/a` as it is.
+fn signed(percent: &str) -> String {
+    if percent == "n/a" { percent.to_owned() } else { format!("{percent} %") }
 }
 
 fn escape(text: &str) -> String {

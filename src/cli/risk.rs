@@ -8,8 +8,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::{Documents, Purpose, Where, asked, coverage, indicators, map, month, one_thread, options};
+use crate::cli::{
+    Documents, Purpose, Where, asked, coverage, indicators, map, month, one_thread, options, points,
+};
 use crate::console;
+use crate::site::points::District;
 
 #[derive(Debug, Args)]
 pub(crate) struct CoverageArgs {
@@ -41,6 +44,40 @@ pub(crate) struct CoverageArgs {
 enum CoverageAct {
     /// The coverage of a month: hours on each rung, as a table, CSV or a page to print.
     Report(ReportArgs),
+    /// Take the district's table of risk points (CSV, UTF-8 or GBK) as the document `risk-points.toml`, all of it or nothing.
+    Import(ImportArgs),
+    /// Write the risk points of the documents as such a table.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// The table; its columns stand in `docs/coverage.md`.
+    table: PathBuf,
+    /// Only check it.
+    #[arg(long)]
+    check: bool,
+    /// Places outside this rectangle are mistakes, in WGS-84 degrees.
+    #[arg(long, value_name = "WEST,SOUTH,EAST,NORTH", value_parser = district)]
+    district: Option<District>,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// For old spreadsheets, instead of UTF-8.
+    #[arg(long)]
+    gbk: bool,
+    /// Write here instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+fn district(text: &str) -> Result<District, String> {
+    let numbers: Vec<f64> = text.split(',').filter_map(|part| part.trim().parse().ok()).collect();
+    match numbers.as_slice() {
+        [west, south, east, north] if west < east && south < north => Ok((*west, *south, *east, *north)),
+        _ => Err("write WEST,SOUTH,EAST,NORTH in degrees, like 106.4,29.4,106.8,29.7".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -101,8 +138,16 @@ pub(crate) struct IndicatorsArgs {
 }
 
 pub(crate) fn coverage(documents: &Documents, args: CoverageArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    if let Some(CoverageAct::Report(args)) = args.act {
-        return report(documents, args, out);
+    let own = || options(documents, Purpose::Run);
+    match args.act {
+        Some(CoverageAct::Report(args)) => return report(documents, args, out),
+        Some(CoverageAct::Import(ImportArgs { table, check, district })) => {
+            return points::import(&own(), &points::Import { table, check, district }, out);
+        }
+        Some(CoverageAct::Export(args)) => {
+            return points::export(&own(), args.gbk, args.output.as_deref(), out);
+        }
+        None => {}
     }
     let place = asked(documents, &args.place)?;
     let CoverageArgs { by, class, grade, at, known_at, csv, .. } = args;

@@ -18,6 +18,12 @@ pub fn decode(bytes: &[u8]) -> Option<String> {
     GB18030.decode_without_bom_handling_and_without_replacement(bytes).map(std::borrow::Cow::into_owned)
 }
 
+/// The text in GBK; `None` when it has a letter that GBK does not have.
+pub fn gbk(text: &str) -> Option<Vec<u8>> {
+    let (bytes, _, missing) = encoding_rs::GBK.encode(text);
+    (!missing).then(|| bytes.into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

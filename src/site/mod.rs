@@ -18,6 +18,7 @@ mod firmware;
 mod guide;
 pub mod import;
 mod links;
+pub mod points;
 mod profiles;
 mod risk;
 mod grades;

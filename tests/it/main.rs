@@ -33,6 +33,7 @@ mod dashboards;
 mod delivery;
 mod dial_in;
 mod pipeline;
+mod points;
 mod power;
 mod mutated;
 mod new;

@@ -1,0 +1,185 @@
+//! One row of a table of risk points.
+//!
+//! In: its cells and the key of each column. Out: a [`Row`], and what is wrong with it.
+//! Invariant: a row with a mistake gives all its mistakes at once.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+
+use crate::profile::CLASSES;
+use crate::risk::{Place, code};
+use crate::site::points::{Finding, NEEDED, Row, mistyped};
+use crate::site::table;
+
+/// Words of the documents, and those of Chinese spreadsheets.
+const HAZARDS: [(&str, &[&str]); 4] = [
+    ("gas", &["燃气"]),
+    ("waterlogging", &["内涝", "积水"]),
+    ("landslide", &["地灾", "滑坡", "地质灾害"]),
+    ("elevator", &["电梯"]),
+];
+const KINDS: [(&str, &[&str]); 3] = [("point", &["隐患点"]), ("zone", &["风险区"]), ("asset", &["设施"])];
+const DATUMS: [(&str, &[&str]); 3] =
+    [("CGCS2000", &["2000"]), ("WGS84", &["WGS-84"]), ("GCJ-02", &["GCJ02"])];
+const STATES: [(&str, &[&str]); 3] = [("ok", &["完好"]), ("damaged", &["损坏"]), ("missing", &["缺失"])];
+
+pub(crate) struct Reader<'a> {
+    line: usize,
+    cells: BTreeMap<&'static str, String>,
+    found: &'a mut Vec<Finding>,
+    good: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        line: usize,
+        columns: &[Option<&'static str>],
+        row: &table::Row,
+        found: &'a mut Vec<Finding>,
+    ) -> Self {
+        let mut reader = Self { line, cells: BTreeMap::new(), found, good: true };
+        for (cell, key) in row.cells.iter().zip(columns) {
+            if table::is_formula(&cell.text) {
+                reader.wrong(format!("`{}` would be a formula in a spreadsheet", cell.text));
+            }
+            // What our own export put before a text that looks like a formula.
+            let text = cell.text.strip_prefix('\'').filter(|text| table::is_formula(text));
+            let text = text.unwrap_or(&cell.text);
+            if let Some(key) = key.filter(|_| !text.is_empty()) {
+                reader.cells.insert(key, text.to_owned());
+            }
+        }
+        if row.cells.len() > columns.len() {
+            reader.wrong(format!("it has {} cells, and the heads are {}", row.cells.len(), columns.len()));
+        }
+        reader
+    }
+
+    fn wrong(&mut self, text: String) {
+        self.good = false;
+        self.found.push(Finding::error(self.line, text));
+    }
+
+    fn word(&mut self, key: &str, text: &str, words: &[(&'static str, &[&str])]) -> Option<&'static str> {
+        let found = words.iter().find(|(word, others)| {
+            word.eq_ignore_ascii_case(text) || others.iter().any(|other| other.eq_ignore_ascii_case(text))
+        });
+        if found.is_none() {
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.wrong(format!("{key} is `{text}`; it is one of {}", all.join(", ")));
+        }
+        found.map(|(word, _)| *word)
+    }
+
+    fn list(&self, key: &str) -> Vec<String> {
+        let text = self.cells.get(key).map_or("", String::as_str);
+        let parts = text.split(['|', '；', '、']).map(str::trim).filter(|part| !part.is_empty());
+        parts.map(str::to_owned).collect()
+    }
+
+    /// The point; `None`, and told why, when something is wrong with it.
+    pub(crate) fn row(&mut self) -> Option<Row> {
+        for needed in NEEDED {
+            if !self.cells.contains_key(needed) {
+                self.wrong(format!("{needed} is empty"));
+            }
+        }
+        let mut row = Row { line: self.line, ..Row::default() };
+        row.code = code::normal(self.cells.get("code").map_or("", String::as_str));
+        if let Some(why) = mistyped(&row.code) {
+            self.wrong(why);
+        }
+        for key in ["name", "town", "supervisor", "blind_after"] {
+            row.texts.extend(self.cells.get(key).map(|text| (key, text.clone())));
+        }
+        for (key, words) in [("class", &HAZARDS[..]), ("kind", &KINDS[..])] {
+            if let Some(text) = self.cells.get(key).cloned() {
+                row.texts.extend(self.word(key, &text, words).map(|word| (key, word.to_owned())));
+            }
+        }
+        if let Some(text) = self.cells.get("grade").cloned() {
+            match text.parse() {
+                Ok(grade @ 1..=4) => row.grade = grade,
+                _ => self.wrong(format!("grade is `{text}`; it is 1 to 4, 4 the highest")),
+            }
+        }
+        row.place = self.place();
+        row.needs = self.list("needs").iter().filter_map(|text| self.need(text)).collect();
+        row.plates = self.list("plates").iter().filter_map(|text| self.plate(text)).collect();
+        for key in ["inspection_due", "from", "until"] {
+            if let Some(text) = self.cells.get(key).cloned() {
+                row.days.extend(self.day(key, &text).map(|day| (key, day)));
+            }
+        }
+        if row.days.get("until").zip(row.days.get("from")).is_some_and(|(until, from)| until <= from) {
+            self.wrong("until is not after from: no day is left".to_owned());
+        }
+        row.sensors = self.list("sensors");
+        row.predecessors = self.list("predecessors").iter().map(|code| code::normal(code)).collect();
+        self.good.then_some(row)
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        let given = ["lon", "lat", "datum"].map(|key| self.cells.get(key).cloned());
+        if given.iter().all(Option::is_none) {
+            return None;
+        }
+        let [Some(lon), Some(lat), Some(datum)] = given else {
+            self.wrong("a place is lon, lat and datum, all three".to_owned());
+            return None;
+        };
+        let datum = self.word("datum", &datum, &DATUMS);
+        let mut degrees = |key: &str, text: &str, most: f64| {
+            let number = text.parse().ok().filter(|number: &f64| number.abs() <= most);
+            if number.is_none() {
+                self.wrong(format!("{key} is `{text}`; it is in degrees, up to {most}"));
+            }
+            number
+        };
+        let (lon, lat) = (degrees("lon", &lon, 180.0), degrees("lat", &lat, 90.0));
+        Some(Place { lon: lon?, lat: lat?, datum: datum?.to_owned() })
+    }
+
+    /// `gas-pressure/gas-concentration*2`.
+    fn need(&mut self, text: &str) -> Option<(String, Vec<String>, u32)> {
+        let (roles, min) = text.rsplit_once('*').unwrap_or((text, "1"));
+        let mut roles: Vec<String> = roles.split('/').map(|role| role.trim().to_owned()).collect();
+        for role in roles.iter().filter(|role| !CLASSES.contains(&role.as_str())).cloned().collect::<Vec<_>>()
+        {
+            self.wrong(format!("there is no sensor class `{role}`; needs are like gas-pressure*2|tilt"));
+        }
+        let Some(min) = min.trim().parse().ok().filter(|min| (1..=1000).contains(min)) else {
+            self.wrong(format!("`{text}` does not say how many; write gas-pressure*2"));
+            return None;
+        };
+        Some((roles.remove(0), roles, min))
+    }
+
+    /// `东门:ok:2026-09-01`.
+    fn plate(&mut self, text: &str) -> Option<(String, &'static str, Option<String>)> {
+        let mut parts = text.splitn(3, [':', '：']).map(str::trim);
+        let place = parts.next().unwrap_or_default().to_owned();
+        let state = parts.next().map_or(Some("ok"), |state| self.word("plate", state, &STATES));
+        let seen = parts.next().and_then(|day| self.day("plate", day));
+        Some((place, state?, seen))
+    }
+
+    /// `2026-09-01`, `2026/9/1`, `2026年9月1日`.
+    fn day(&mut self, key: &str, text: &str) -> Option<String> {
+        let parts: Vec<&str> =
+            text.split(['-', '/', '.', '年', '月', '日']).filter(|part| !part.is_empty()).collect();
+        let date = match parts.as_slice() {
+            [year, month, day] if year.len() == 4 => {
+                let number = |text: &str| text.parse::<i8>().ok();
+                let year = year.parse::<i16>().ok();
+                year.zip(number(month)).zip(number(day)).and_then(|((y, m), d)| Date::new(y, m, d).ok())
+            }
+            _ => None,
+        };
+        if date.is_none() {
+            self.wrong(format!("{key} is `{text}`; write a day like 2026-09-01"));
+        }
+        date.map(|date| date.to_string())
+    }
+}
