@@ -11,7 +11,7 @@ use crate::alarm::Kind;
 use crate::clock::Timestamp;
 use crate::point::{DeviceId, PointId};
 use crate::reading::{Batch, Reading, Sample};
-use crate::risk::coverage::{CLASS, NEED, Rung, SENSOR};
+use crate::risk::coverage::{ALSO, CLASS, NEED, Rung, SENSOR};
 use crate::risk::ladder::{self, Guard, Standing};
 use crate::risk::seen::{self, Seen};
 use crate::risk::state::State;
@@ -56,6 +56,8 @@ struct Watched {
     /// Colour, whether it is unverified, and how many sensors are in trouble.
     state: [PointId; 3],
     sensors: Vec<(Sensor, DeviceId, PointId)>,
+    /// Sensors that serve another need beside their first.
+    also: Vec<(String, PointId)>,
     /// How many sensors each need asks for.
     needs: Vec<(usize, PointId)>,
     /// Numbers told last: rung, blind, sensors.
@@ -85,6 +87,7 @@ impl Watched {
         numbers.extend(
             self.sensors.iter().map(|(sensor, _, point)| (*point, Rung::number(rung_of(&sensor.name)))),
         );
+        numbers.extend(self.also.iter().map(|(name, point)| (*point, Rung::number(rung_of(name)))));
         numbers.extend(self.needs.iter().map(|(index, point)| {
             let need = self.point.needs.get(*index).filter(|need| need.span.holds(now));
             (*point, need.map_or(0, |need| u8::try_from(need.min).unwrap_or(u8::MAX)))
@@ -136,6 +139,12 @@ impl Vigil {
                 found.map(|point| point.id)
             };
             let sensors = site.sensors.iter().filter(|sensor| sensor.code == point.code);
+            let also = sensors.clone().flat_map(|sensor| {
+                let told =
+                    (1..point.needs.len()).filter_map(|need| of(&format!("{ALSO}{need}-{}", sensor.name)));
+                told.map(|told| (sensor.name.clone(), told)).collect::<Vec<_>>()
+            });
+            let also = also.collect();
             let sensors = sensors.filter_map(|sensor| {
                 let told = of(&format!("{SENSOR}{}", sensor.name))?;
                 Some((sensor.clone(), device(&sensor.name)?.id, told))
@@ -147,6 +156,7 @@ impl Vigil {
                 blind: of("blind")?,
                 state: [of("colour")?, of("unverified")?, of("trouble")?],
                 sensors: sensors.collect(),
+                also,
                 needs: (0..point.needs.len())
                     .filter_map(|index| Some((index, of(&format!("{NEED}{index}"))?)))
                     .collect(),

@@ -11,6 +11,7 @@ mod dashboards;
 mod feed;
 mod influxdb;
 mod library;
+mod many;
 mod mosquitto;
 mod probe;
 mod pymodbus;

@@ -23,6 +23,8 @@ pub const CLASS: &str = "coverage";
 pub const SENSOR: &str = "sensor-";
 /// Points of a carrier that say how many sensors a need asks for begin so.
 pub const NEED: &str = "need-";
+/// What a point is called that tells a sensor's rung for another need than its first one: this, the need, and the sensor's name.
+pub const ALSO: &str = "also-";
 
 /// The rungs of the ladder, each above the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

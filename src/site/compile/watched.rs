@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::alarm::{Condition, Direction, Kind, Level, Severity};
 use crate::bus::Address;
 use crate::point::PointId;
-use crate::risk::coverage::{CLASS, NEED, Rung, SENSOR};
-use crate::risk::{RiskPoint, Sensor};
+use crate::risk::coverage::{ALSO, CLASS, NEED, Rung, SENSOR};
+use crate::risk::{Need, RiskPoint, Sensor};
 use crate::site::compile::Build;
 use crate::site::compile::implicit::implicit_rule;
 use crate::site::section::kebab;
@@ -82,11 +82,16 @@ impl Build<'_> {
             for sensor in sensors.iter().filter(|sensor| sensor.code == point.code) {
                 let told =
                     self.point(device, &name, &format!("{SENSOR}{}", sensor.name), None, 0, rungs.clone());
-                let need = point.needs.iter().position(|need| need.takes(&sensor.role));
-                self.tag(
-                    told,
-                    [("sensor", Some(sensor.name.clone())), ("need", need.map(|n| n.to_string()))],
-                );
+                let takes = |(_, need): &(usize, &Need)| need.takes(&sensor.role);
+                let mut needs =
+                    point.needs.iter().enumerate().filter(takes).map(|(need, _)| need.to_string());
+                self.tag(told, [("sensor", Some(sensor.name.clone())), ("need", needs.next())]);
+                // A series has one need: a sensor that serves several is counted for each.
+                for need in needs {
+                    let also = format!("{ALSO}{need}-{}", sensor.name);
+                    let told = self.point(device, &name, &also, None, 0, rungs.clone());
+                    self.tag(told, [("sensor", Some(sensor.name.clone())), ("need", Some(need))]);
+                }
             }
             for (number, need) in point.needs.iter().enumerate() {
                 let told = self.point(device, &name, &format!("{NEED}{number}"), None, 0, Vec::new());

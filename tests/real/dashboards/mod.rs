@@ -4,11 +4,11 @@
 //! Grafana expands it, with everything, with one choice and with several of each variable, and all its numbers are compared with what the
 //! journal, `coverage`, `alarms`, `status` or `/metrics` says.
 
-mod grafana;
+pub(crate) mod grafana;
 mod panels;
-mod stores;
+pub(crate) mod stores;
 mod truth;
-mod world;
+pub(crate) mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 

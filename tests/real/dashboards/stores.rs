@@ -61,18 +61,24 @@ fn text(value: &Value) -> String {
 
 /// The time of the newest reading of the journal's size, which is told with everything else.
 pub(crate) fn newest(set: &str, port: u16, now: i64) -> Option<i64> {
+    newest_of_each(set, port, now).first().copied()
+}
+
+/// The same of each gateway.
+pub(crate) fn newest_of_each(set: &str, port: u16, now: i64) -> Vec<i64> {
     if set == "promql" {
         get(port, "/internal/force_flush");
         let answer = promql(port, "query", "timestamp(journal_health_value{point=\"bytes\"})", &at(now));
-        let result = answer["data"]["result"].as_array().unwrap().clone();
+        let rows = answer["data"]["result"].as_array().unwrap().iter();
         // Whole seconds are enough, rounded down by cutting the text.
-        return result
-            .first()
-            .map(|row| text(&row["value"][1]).split('.').next().unwrap().parse::<i64>().unwrap() * 1000);
+        return rows
+            .map(|row| text(&row["value"][1]).split('.').next().unwrap().parse::<i64>().unwrap() * 1000)
+            .collect();
     }
-    let answer =
-        influx_answer(port, "SELECT last(\"value\") FROM \"journal_health\" WHERE \"point\" = 'bytes'");
-    answer["results"][0]["series"][0]["values"][0][0].as_i64()
+    let query = "SELECT last(\"value\") FROM \"journal_health\" WHERE \"point\" = 'bytes' GROUP BY \"site\"";
+    let answer = influx_answer(port, query);
+    let series = answer["results"][0]["series"].as_array().into_iter().flatten();
+    series.map(|series| series["values"][0][0].as_i64().unwrap()).collect()
 }
 
 fn at(ms: i64) -> String {
