@@ -142,19 +142,25 @@ impl Asked {
         }
     }
 
-    /// The last that the timeline draws of each point.
+    /// The last that the timeline draws of each point; in InfluxQL what each gateway alone has.
     fn timeline(&mut self, hand: &Hand<'_, '_>) {
         let mut rows = self.rows(5, &Chosen::new());
         rows.sort_by_key(|row| row.span.to);
-        let found =
-            rows.into_iter().map(|mut row| (row.labels.remove("risk_point").unwrap_or_default(), row.value));
-        let expected = hand.rungs(None).into_iter().map(|(code, rung)| (code.to_owned(), f64::from(rung)));
-        // InfluxQL has no rung of a point without needs.
-        let specified = |code: &str| {
-            hand.gateways.iter().any(|known| known.places.get(code).is_some_and(|place| place.is_specified()))
+        let name = |row: &Row| {
+            let label = |key: &str| row.labels.get(key).cloned().unwrap_or_default();
+            if self.set == "promql" {
+                label("risk_point")
+            } else {
+                label("risk_point") + " " + &label("site")
+            }
         };
-        let expected = expected.filter(|(code, _)| self.set == "promql" || specified(code));
-        let expected = expected.collect();
-        self.same("the end of the timeline", &found.collect(), &expected);
+        let found = rows.iter().map(|row| (name(row), row.value)).collect();
+        let expected = if self.set == "promql" {
+            hand.rungs(None).into_iter().map(|(code, rung)| (code.to_owned(), f64::from(rung))).collect()
+        } else {
+            let alone = hand.alone().into_iter();
+            alone.map(|(code, site, rung)| (format!("{code} {site}"), f64::from(rung))).collect()
+        };
+        self.same("the end of the timeline", &found, &expected);
     }
 }

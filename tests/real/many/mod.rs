@@ -64,9 +64,10 @@ fn at_rest(fleet: &Fleet, gateways: &[Gateway]) -> (i64, Vec<Seen>) {
 
 /// The plan is one in which a wrong way to count shows.
 fn tells_apart(hand: &Hand<'_, '_>) {
-    let (together, better) = (hand.rungs(None), hand.better());
+    let (together, alone) = (hand.rungs(None), hand.alone());
     let shared = |code: &str| code.starts_with("SHARED-");
-    let more = together.iter().filter(|(code, rung)| shared(code) && **rung > better[**code]).count();
+    let best = |code: &str| alone.iter().filter(|(known, ..)| *known == code).map(|(.., rung)| *rung).max();
+    let more = together.iter().filter(|(code, rung)| shared(code) && Some(**rung) > best(code)).count();
     let none = together.iter().filter(|(code, rung)| shared(code) && **rung < 4).count();
     assert!(more >= 3 && none >= 1, "{more} points are covered by several together, {none} by none");
 }

@@ -242,18 +242,16 @@ impl<'a> Hand<'a, '_> {
         needs.into_iter().map(rung).collect()
     }
 
-    /// The rung that the better one of its gateways has for each point, each with its own sensors alone.
-    pub(crate) fn better(&self) -> BTreeMap<&'a str, u8> {
-        let mut best: BTreeMap<&str, u8> = BTreeMap::new();
-        for gateway in 0..self.gateways.len() {
-            let seen: Vec<Seen> = self.seen.iter().filter(|seen| seen.gateway == gateway).cloned().collect();
-            let alone = Hand { gateways: self.gateways, seen: &seen }.rungs(None);
-            for (code, rung) in alone {
-                let most = best.entry(code).or_default();
-                *most = rung.max(*most);
-            }
+    /// The rung that each gateway alone has for each point that it lists: code, gateway, rung.
+    pub(crate) fn alone(&self) -> Vec<(&'a str, &'a str, u8)> {
+        let mut all = Vec::new();
+        for (number, gateway) in self.gateways.iter().enumerate() {
+            let seen: Vec<Seen> = self.seen.iter().filter(|seen| seen.gateway == number).cloned().collect();
+            let rungs = Hand { gateways: self.gateways, seen: &seen }.rungs(None).into_iter();
+            let listed = rungs.filter(|(code, _)| gateway.places.contains_key(*code));
+            all.extend(listed.map(|(code, rung)| (code, gateway.name.as_str(), rung)));
         }
-        best
+        all
     }
 
     /// Specified points without a sensor that is valid.
