@@ -79,7 +79,12 @@ fn district(panel: u64, truth: &Truth, question: &Question<'_>) -> Option<Expect
             table(&["town"], towns.into_iter().map(share))
         }
         5 => by(&["risk_point"], rungs(), question.span, ONE),
-        6 => return changed(rungs, points(), question),
+        6 => {
+            let sensors = truth.series.iter().filter(|series| {
+                series.class == "coverage" && series.label("point").starts_with("sensor-") && told(series)
+            });
+            return changed(|| sensors.clone(), question);
+        }
         7 => {
             let mut rows = Vec::new();
             for point in points() {
@@ -94,22 +99,19 @@ fn district(panel: u64, truth: &Truth, question: &Question<'_>) -> Option<Expect
     })
 }
 
-/// Points whose rung changed: the lowest and the highest one, and where they stand now.
-fn changed<'a, Rungs: Iterator<Item = &'a Series>>(
-    rungs: impl Fn() -> Rungs,
-    points: impl Iterator<Item = &'a Value>,
+/// Sensors whose rung changed: the lowest and the highest one, and where they stand now.
+fn changed<'a, Sensors: Iterator<Item = &'a Series>>(
+    sensors: impl Fn() -> Sensors,
     question: &Question<'_>,
 ) -> Option<Expected> {
-    let labels = ["risk_point", "town"];
-    let lowest = by(&labels, rungs(), question.span, (Reduce::Lowest, Join::One));
-    let highest = by(&labels, rungs(), question.span, (Reduce::Highest, Join::One));
-    let now =
-        table(&labels, points.map(|point| (vec![text(point, "code"), text(point, "town")], rung(point))));
+    let labels = ["risk_point", "town", "site", "sensor"];
+    let reduced = |reduce| by(&labels, sensors(), question.span, (reduce, Join::One));
+    let (lowest, highest) = (reduced(Reduce::Lowest), reduced(Reduce::Highest));
     let changed = |key: &Vec<String>| lowest.numbers.get(key) < highest.numbers.get(key);
     let all = match question.column {
         "low" => &lowest,
         "high" => &highest,
-        "now" => &now,
+        "now" => &reduced(Reduce::Latest),
         _ => return None,
     };
     let numbers = all.numbers.clone().into_iter().filter(|(key, _)| changed(key)).collect();

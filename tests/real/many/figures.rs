@@ -115,13 +115,13 @@ impl Asked {
         town.filter(|_| self.set == "influxql")
     }
 
-    /// All figures; the last of the timeline too where the store has what it draws.
-    pub(crate) fn all(&mut self, hand: &Hand<'_, '_>, timeline: bool) {
+    /// The figures with everything chosen, and with the first so many towns and classes.
+    pub(crate) fn all(&mut self, hand: &Hand<'_, '_>, choices: usize) {
         self.counts(hand, &[], &[]);
-        for town in TOWNS {
+        for town in TOWNS.into_iter().take(choices) {
             self.counts(hand, &[town], &[]);
         }
-        for class in CLASSES {
+        for class in CLASSES.into_iter().take(choices) {
             self.counts(hand, &[], &[class]);
         }
         let share = |town: &&str| {
@@ -137,13 +137,10 @@ impl Asked {
             (key.join(" "), f64::from(seen.rung))
         });
         self.compare(7, &Chosen::new(), &["risk_point", "town", "site", "sensor"], &below.collect());
-        if timeline {
-            self.timeline(hand);
-        }
     }
 
     /// The last that the timeline draws of each point; in InfluxQL what each gateway alone has.
-    fn timeline(&mut self, hand: &Hand<'_, '_>) {
+    pub(crate) fn timeline(&mut self, hand: &Hand<'_, '_>) {
         let mut rows = self.rows(5, &Chosen::new());
         rows.sort_by_key(|row| row.span.to);
         let name = |row: &Row| {

@@ -92,7 +92,8 @@ async fn twenty_gateways_make_one_district() {
     let mut wrong = Vec::new();
     for set in SETS {
         let mut asked = Asked::new(set, fleet.servers.port(set), range);
-        asked.all(&hand, true);
+        asked.all(&hand, usize::MAX);
+        asked.timeline(&hand);
         println!("{set}: {} numbers compared, {} s after the start", asked.numbers, (now() - started) / 1000);
         wrong.append(&mut asked.wrong);
     }

@@ -1,6 +1,8 @@
 //! A thousand gateways without wires: what their own code tells of a plan, as their own encoder writes it, sent to the stores.
+//! After the first ones they are copies with other names.
 //!
-//! `LIFELINE_FLEET=10000` makes more of them, `LIFELINE_FLEET_MINUTES=60` a longer time; the larger runs go to the PromQL store alone.
+//! Without more, they tell what the district's figures are made of. With `LIFELINE_FLEET=1000`, so many of them tell everything, of
+//! themselves too, and the sizes are printed; `LIFELINE_FLEET_MINUTES=60` is for how long. Only the PromQL store gets that.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,7 +24,7 @@ use crate::dashboards::stores;
 use crate::dashboards::world::until;
 use crate::many::figures::Asked;
 use crate::many::fleet::{Servers, checked};
-use crate::many::sites::{Fate, Gateway, Hand, Seen, district, write_profiles};
+use crate::many::sites::{Fate, Gateway, Hand, PERIOD, Seen, district, renamed, write_profiles};
 use crate::server::get;
 
 /// A gateway tells of itself and of its risk points so often.
@@ -43,7 +45,7 @@ struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    fn new(gateway: &'a Gateway, folder: &Path, start: Timestamp) -> Self {
+    fn new(gateway: &'a Gateway, folder: &Path, start: Timestamp, everything: bool) -> Self {
         std::fs::write(folder.join("site/site.toml"), gateway.document().replace("\"1s\"", "\"10s\""))
             .unwrap();
         let settings = format!(
@@ -54,8 +56,9 @@ impl<'a> Member<'a> {
         );
         std::fs::write(folder.join("gateway.toml"), settings).unwrap();
         let site = checked(folder, folder.join("profiles"));
-        let told =
-            site.catalog.devices.iter().filter(|device| device.line.is_none() && device.class != CLASS);
+        let told = site.catalog.devices.iter().filter(|device| {
+            device.line.is_none() && device.class != CLASS && (everything || device.class == "journal-health")
+        });
         let points = |device: DeviceId| {
             let own = site.catalog.points.iter().filter(|point| point.device == device);
             own.map(|point| (point.id, 0)).collect()
@@ -139,27 +142,44 @@ impl<'a> Member<'a> {
 /// What goes to the stores, and how long that took.
 struct Post<'a> {
     to: Vec<(u16, &'a str)>,
-    lines: Lines,
+    text: String,
+    lines: u64,
     sent: u64,
     bytes: usize,
     took: BTreeMap<&'a str, Duration>,
 }
 
 impl Post<'_> {
-    /// Sends what is there when it is enough, or all.
-    fn send(&mut self, all: bool) {
-        if self.lines.text.is_empty() || !all && self.lines.text.len() < BODY_MAX {
-            return;
+    /// The lines of one gateway and of its copies.
+    fn add(&mut self, lines: &Lines, copies: usize) {
+        for periods in 0..copies {
+            self.text.push_str(&renamed(&lines.text, periods));
+            self.lines += u64::try_from(lines.ends.len()).unwrap();
+            if self.text.len() > BODY_MAX {
+                self.send();
+            }
         }
+    }
+
+    fn send(&mut self) {
         let clock = SystemClock::new();
         for (port, path) in &self.to {
             let begun = clock.instant();
-            post(*port, path, self.lines.text.as_bytes());
+            post(*port, path, self.text.as_bytes());
             *self.took.entry(path).or_default() += clock.instant().saturating_duration_since(begun);
         }
-        self.sent += u64::try_from(self.lines.ends.len()).unwrap();
-        self.bytes += self.lines.text.len();
-        self.lines = Lines::default();
+        self.sent += std::mem::take(&mut self.lines);
+        self.bytes += std::mem::take(&mut self.text).len();
+    }
+
+    /// Prints the rates, and begins to count anew.
+    fn rates(&mut self, what: &str) {
+        for (path, took) in std::mem::take(&mut self.took) {
+            let rate = self.sent as f64 / took.as_secs_f64();
+            let bytes = self.bytes as f64 / self.sent as f64;
+            println!("{what}, {path}: {} readings of {bytes:.0} bytes each, {rate:.0} a second", self.sent);
+        }
+        (self.sent, self.bytes) = (0, 0);
     }
 }
 
@@ -187,55 +207,75 @@ const INFLUXQL: &str = "/write?db=telemetry&precision=ms";
 fn a_thousand_gateways_make_one_district() {
     let Some(servers) = Servers::start() else { return };
     let (count, minutes) = (number("LIFELINE_FLEET", 1000), number("LIFELINE_FLEET_MINUTES", 1));
-    let large = count * minutes > 1000;
+    let large = std::env::var("LIFELINE_FLEET").is_ok();
     let clock = SystemClock::new();
     let begun = clock.instant();
-    let end = clock.now();
-    let steps = u64::try_from(minutes).unwrap() * (TOLD.as_secs() / POLLED.as_secs());
-    let first = end.as_millis() - i64::try_from(steps).unwrap() * i64::try_from(POLLED.as_millis()).unwrap();
+    let a_minute = usize::try_from(TOLD.as_secs() / POLLED.as_secs()).unwrap();
+    let (end, steps) = (clock.now(), minutes * a_minute);
+    let before = POLLED * u32::try_from(steps).unwrap();
+    let first = end.as_millis() - i64::try_from(before.as_millis()).unwrap();
     let gateways = district(count);
     let folder = tempfile::tempdir().unwrap();
     write_profiles(&folder.path().join("profiles"));
     std::fs::create_dir(folder.path().join("site")).unwrap();
     let start = Timestamp::from_millis(first);
+    let alike = gateways.iter().take(PERIOD);
     let mut fleet: Vec<Member<'_>> =
-        gateways.iter().map(|gateway| Member::new(gateway, folder.path(), start)).collect();
-    let loaded = clock.instant();
+        alike.map(|gateway| Member::new(gateway, folder.path(), start, large)).collect();
+    let copies = |number: usize| (count - number).div_ceil(PERIOD);
+    for (number, gateway) in gateways.iter().enumerate() {
+        let first = &gateways[number % PERIOD];
+        assert_eq!(gateway.document(), renamed(&first.document(), number / PERIOD), "a copy by name alone");
+    }
     let mut to = vec![(servers.promql.port, PROMQL)];
     if !large {
         to.push((servers.influxql.port, INFLUXQL));
     }
-    let mut post = Post { to, lines: Lines::default(), sent: 0, bytes: 0, took: BTreeMap::new() };
+    let mut post = Post { to, text: String::new(), lines: 0, sent: 0, bytes: 0, took: BTreeMap::new() };
     for step in 0..=steps {
         let now = start.plus(POLLED * u32::try_from(step).unwrap());
-        for member in &mut fleet {
-            member.poll(now, &mut post.lines);
-            if step.is_multiple_of(TOLD.as_secs() / POLLED.as_secs()) {
-                member.tell(now, &mut post.lines);
+        for (number, member) in fleet.iter_mut().enumerate() {
+            let mut lines = Lines::default();
+            member.poll(now, &mut lines);
+            if step.is_multiple_of(a_minute) {
+                member.tell(now, &mut lines);
             }
-            post.send(false);
+            post.add(&lines, copies(number));
+        }
+        if step == 0 {
+            post.send();
+            post.rates("new series");
         }
     }
-    post.send(true);
-    let seen: Vec<Seen> = (0..).zip(&fleet).flat_map(|(number, member)| member.seen(number, end)).collect();
+    post.send();
+    post.rates("known series");
+    let mut seen = Vec::new();
+    for (number, member) in fleet.iter().enumerate() {
+        let alike = member.seen(number, end);
+        let copy = |periods: usize| {
+            let alike = alike.iter().cloned();
+            alike.map(move |seen| Seen {
+                gateway: seen.gateway + periods * PERIOD,
+                code: renamed(&seen.code, periods),
+                ..seen
+            })
+        };
+        seen.extend((0..copies(number)).flat_map(copy));
+    }
     until("all gateways in the store", || {
         let newest = stores::newest_of_each("promql", servers.promql.port, end.as_millis());
         (newest.len() == count).then_some(())
     });
-    let since = |then| clock.instant().saturating_duration_since(then).as_secs_f64();
-    println!(
-        "{count} gateways, {minutes} min: {:.1} s, of that {:.1} s to load the sites",
-        since(begun),
-        since(begun) - since(loaded)
-    );
-    measure(&servers, &post, count);
+    let spent = clock.instant().saturating_duration_since(begun).as_secs_f64();
+    println!("{count} gateways, {minutes} min, sent after {spent:.1} s");
+    measure(&servers, count);
     let hand = Hand { gateways: &gateways, seen: &seen };
     let range = Range { from: first, to: end.as_millis() };
     let mut wrong = Vec::new();
     let sets: &[&str] = if large { &["promql"] } else { &["promql", "influxql"] };
     for set in sets {
         let mut asked = Asked::new(set, servers.port(set), range);
-        asked.all(&hand, false);
+        asked.all(&hand, 1);
         println!("{set}: {} numbers compared", asked.numbers);
         for (title, took) in &asked.took {
             println!("{set}: {title}: {:.0} ms", took.as_secs_f64() * 1000.0);
@@ -246,15 +286,7 @@ fn a_thousand_gateways_make_one_district() {
 }
 
 /// Prints what the store says of its size.
-fn measure(servers: &Servers, post: &Post<'_>, gateways: usize) {
-    for (path, took) in &post.took {
-        let rate = post.sent as f64 / took.as_secs_f64();
-        println!(
-            "{path}: {} readings of {} bytes each, {rate:.0} a second",
-            post.sent,
-            post.bytes / usize::try_from(post.sent).unwrap()
-        );
-    }
+fn measure(servers: &Servers, gateways: usize) {
     let port = servers.promql.port;
     let status: serde_json::Value = serde_json::from_str(&get(port, "/api/v1/status/tsdb?topN=20")).unwrap();
     let mut text = String::new();
@@ -273,7 +305,7 @@ fn measure(servers: &Servers, post: &Post<'_>, gateways: usize) {
         let metrics = get(port, "/metrics");
         let before = data;
         data = sum(&metrics, "vm_data_size_bytes{type=\"storage/");
-        index = sum(&metrics, "vm_data_size_bytes{type=\"indexdb/");
+        index = sum(&metrics, "vm_data_size_bytes{type=\"indexdb");
         rows = sum(&metrics, "vm_rows{type=\"storage/");
         let merging = sum(&metrics, "vm_active_merges{type=\"storage/");
         (before == data && merging == 0.0).then_some(())

@@ -80,6 +80,30 @@ fn shared(block: usize) -> (Vec<Need>, Vec<(&'static str, Fate)>) {
     }
 }
 
+/// After so many gateways the plan begins anew, with other names.
+pub(crate) const PERIOD: usize = 120;
+
+/// A gateway's documents or lines with the names of the one that is so many periods on.
+pub(crate) fn renamed(text: &str, periods: usize) -> String {
+    let mut renamed = String::with_capacity(text.len());
+    let mut rest = text;
+    // All numbers of the plan, and nothing else, have five digits after a dash.
+    while let Some(at) = rest.find("-0") {
+        let (before, after) = rest.split_at(at + 1);
+        renamed.push_str(before);
+        let digits = after.get(..5).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(digits) = digits else {
+            rest = after;
+            continue;
+        };
+        let shared = before.ends_with("SHARED-") || before.ends_with("shared-");
+        let step = if shared { PERIOD / BLOCK } else { PERIOD };
+        write!(renamed, "{:05}", digits.parse::<usize>().unwrap() + step * periods).unwrap();
+        rest = &after[5..];
+    }
+    renamed + rest
+}
+
 /// `count` gateways; the same ones each time.
 pub(crate) fn district(count: usize) -> Vec<Gateway> {
     (0..count).map(gateway).collect()
@@ -98,11 +122,11 @@ fn gateway(number: usize) -> Gateway {
     let mut sensors = vec![Sensor { name: "one", role: ROLES[class], code: own.clone(), fate }];
     let town = TOWNS[number % TOWNS.len()];
     let mut needs = vec![need(&[ROLES[class]], 1)];
-    if number.is_multiple_of(7) {
+    if number.is_multiple_of(10) {
         // Two needed, one there.
         needs[0].min = 2;
     }
-    if number % 7 == 5 {
+    if number % 10 == 5 {
         needs.clear();
     }
     let mut places = BTreeMap::from([(own, Place { class: CLASSES[class], town, needs })]);
@@ -111,7 +135,7 @@ fn gateway(number: usize) -> Gateway {
     if let Some((role, fate)) = held.get(place) {
         sensors.push(Sensor { name: "two", role, code: code.clone(), fate: *fate });
         // On a border: each of the two lists it under a town of its own.
-        let town = TOWNS[(block + if block % 5 == 1 { place } else { 0 }) % TOWNS.len()];
+        let town = TOWNS[block % 2 + if block % 5 == 1 { place } else { 0 }];
         places.insert(code, Place { class: CLASSES[0], town, needs });
     } else {
         let code = sensors[0].code.clone();
