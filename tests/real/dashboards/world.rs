@@ -99,6 +99,8 @@ impl World {
     pub(crate) fn says(&self) -> Option<Said> {
         let mut points = self.said(&["coverage", "--json"]);
         let whole = points.iter().position(|row| row["scope"] == "site").map(|place| points.remove(place))?;
+        // Work items come behind the points.
+        points.retain(|row| row["sensors"].is_array());
         Some(Said {
             points,
             whole,

@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::many::sites::Gateway;
 
-/// Topic and number of each message with readings, by consumer.
-type Heard = Arc<Mutex<Vec<Vec<(String, u64)>>>>;
+/// Topic, number and size of each message with readings, by consumer.
+type Heard = Arc<Mutex<Vec<Vec<(String, u64, usize)>>>>;
 
 pub(crate) struct Listeners {
     port: u16,
@@ -46,8 +46,9 @@ impl Listeners {
             }
         }
         let site = |topic: String| topic.split('/').nth(1).unwrap().to_owned();
-        let sites: BTreeSet<String> = all.into_keys().map(|(topic, _)| site(topic)).collect();
-        println!("messages by consumer: {counts:?}");
+        let sites: BTreeSet<String> = all.into_keys().map(|(topic, ..)| site(topic)).collect();
+        let bytes: usize = heard.iter().flatten().map(|(.., bytes)| bytes).sum();
+        println!("messages by consumer: {counts:?}, {bytes} bytes");
         assert!(counts.iter().all(|count| *count > 0) && sites == names, "{counts:?} of {sites:?}");
     }
 }
@@ -66,7 +67,7 @@ async fn consume(port: u16, number: usize, heard: Heard) {
                 let payload: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap();
                 if let (true, Some(seq)) = (payload["readings"].is_array(), payload["seq"].as_u64()) {
                     // A message is one device's part of a commit.
-                    heard.lock().unwrap()[number].push((topic, seq));
+                    heard.lock().unwrap()[number].push((topic, seq, publish.payload.len()));
                 }
             }
             Ok(_) => {}

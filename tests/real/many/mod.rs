@@ -16,6 +16,7 @@ use crate::many::figures::Asked;
 use crate::many::fleet::{Fleet, Servers};
 use crate::many::listener::Listeners;
 use crate::many::sites::{Fate, Gateway, Hand, Seen, district};
+use crate::server::get;
 
 /// The rungs that the plan has for a gateway's sensors when the story has come to rest.
 fn planned(gateways: &[Gateway]) -> Vec<Seen> {
@@ -98,5 +99,12 @@ async fn twenty_gateways_make_one_district() {
         wrong.append(&mut asked.wrong);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for point in ["bytes", "readings"] {
+        let query = format!("sum(journal_health_value{{point=\"{point}\"}})");
+        let sum = stores::instant(fleet.servers.promql.port, point, &query, range)[0].value;
+        println!("journals: {sum} {point}");
+    }
+    let series = get(fleet.servers.promql.port, "/api/v1/series/count");
+    println!("series of {} gateways: {series}", gateways.len());
     listeners.share(&gateways).await;
 }
