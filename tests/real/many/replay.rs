@@ -17,6 +17,8 @@ use lifeline_gateway::gateway::vigil::{Surroundings, Vigil};
 use lifeline_gateway::point::{DeviceId, PointId};
 use lifeline_gateway::reading::{Batch, Reading, Reason, Sample};
 use lifeline_gateway::risk::coverage::{CLASS, Rung};
+use lifeline_gateway::risk::joint::Joint;
+use lifeline_gateway::risk::state;
 use lifeline_gateway::site::Site;
 
 use crate::dashboards::grafana::Range;
@@ -99,7 +101,9 @@ impl<'a> Member<'a> {
     /// What it tells of its risk points, and of itself.
     fn tell(&mut self, now: Timestamp, lines: &mut Lines) {
         let stands = self.vigil.standings(&self.around, now);
-        let told = self.vigil.readings(&stands, now);
+        let points = stands.iter().map(|(point, standing)| (point.as_ref(), standing));
+        let states = state::states(points, &[], &Joint::default());
+        let told = self.vigil.readings(&stands, &states, now);
         self.write(&told, lines);
         for (device, points) in std::mem::take(&mut self.own) {
             let mut grown = Vec::new();
