@@ -588,18 +588,31 @@ fn time_of(step: &Value, timeout: Duration, played: &Played) -> Duration {
     at
 }
 
+/// From a script's end of a wire to ours.
+const SETTLE: Duration = Duration::from_millis(10);
+
 /// Lets the slave say what comes before the request, on the open connection or on the next one.
 async fn speak_unasked(step: &Value, index: usize, story: &Story, opened: usize) {
     let unasked: Vec<Value> = step["unsolicited_before"].as_array().into_iter().flatten().cloned().collect();
     let fresh = unasked.iter().all(|chunk| chunk["conn"].is_null());
+    let idle = story.played.time(&step["idle_before_ms"]);
+    let before = unasked.iter().map(|chunk| story.played.time(&chunk["delay_ms"])).sum::<Duration>() < idle;
+    let ended = now() + idle;
     if fresh {
         // Its connection is opened by the request that follows.
         story.world.greeting.lock().unwrap().extend(unasked.iter().flat_map(|chunk| bytes(&chunk["hex"])));
     } else {
         *story.speaking.lock().unwrap() += 1;
-        beside(story.clone().play(unasked, index, opened.saturating_sub(1)));
+        let play = story.clone().play(unasked, index, opened.saturating_sub(1));
+        if before && matches!(story.played.wire, Wire::Real(_)) {
+            // However busy the machine is: what the case has before the request is on the wire before it.
+            play.await;
+            sleep(SETTLE).await;
+        } else {
+            beside(play);
+        }
     }
-    sleep(story.played.time(&step["idle_before_ms"])).await;
+    sleep(ended.saturating_duration_since(now())).await;
 }
 
 fn classes(exchange: &Exchange) -> &'static [&'static str] {
