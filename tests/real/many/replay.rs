@@ -67,7 +67,7 @@ impl<'a> Member<'a> {
         };
         let own = told.map(|device| (device.id, points(device.id))).collect();
         let around = Surroundings { proved: gateway.proved.then_some(start), ..Surroundings::default() };
-        let random = u64::from_str_radix(&gateway.name[3..], 10).unwrap() + 1;
+        let random = gateway.name[3..].parse::<u64>().unwrap() + 1;
         Self { gateway, vigil: Vigil::new(&site), site, around, random, own }
     }
 
@@ -207,6 +207,41 @@ fn number(name: &str, default: usize) -> usize {
 const PROMQL: &str = "/api/v2/write?bucket=telemetry&precision=ms";
 const INFLUXQL: &str = "/write?db=telemetry&precision=ms";
 
+/// How many gateways of `count` are as the one of this number.
+fn copies(count: usize, number: usize) -> usize {
+    (count - number).div_ceil(PERIOD)
+}
+
+/// All are polled, and tell when it is time for that.
+fn pass(fleet: &mut [Member<'_>], count: usize, now: Timestamp, tells: bool, post: &mut Post<'_>) {
+    for (number, member) in fleet.iter_mut().enumerate() {
+        let mut lines = Lines::default();
+        member.poll(now, &mut lines);
+        if tells {
+            member.tell(now, &mut lines);
+        }
+        post.add(&lines, copies(count, number));
+    }
+}
+
+/// What all say of their sensors.
+fn seen(fleet: &[Member<'_>], count: usize, now: Timestamp) -> Vec<Seen> {
+    let mut all = Vec::new();
+    for (number, member) in fleet.iter().enumerate() {
+        let alike = member.seen(number, now);
+        let copy = |periods: usize| {
+            let alike = alike.iter().cloned();
+            alike.map(move |seen| Seen {
+                gateway: seen.gateway + periods * PERIOD,
+                code: renamed(&seen.code, periods),
+                ..seen
+            })
+        };
+        all.extend((0..copies(count, number)).flat_map(copy));
+    }
+    all
+}
+
 #[test]
 fn a_thousand_gateways_make_one_district() {
     let Some(servers) = Servers::start() else { return };
@@ -226,7 +261,6 @@ fn a_thousand_gateways_make_one_district() {
     let alike = gateways.iter().take(PERIOD);
     let mut fleet: Vec<Member<'_>> =
         alike.map(|gateway| Member::new(gateway, folder.path(), start, large)).collect();
-    let copies = |number: usize| (count - number).div_ceil(PERIOD);
     for (number, gateway) in gateways.iter().enumerate() {
         let first = &gateways[number % PERIOD];
         assert_eq!(gateway.document(), renamed(&first.document(), number / PERIOD), "a copy by name alone");
@@ -238,14 +272,7 @@ fn a_thousand_gateways_make_one_district() {
     let mut post = Post { to, text: String::new(), lines: 0, sent: 0, bytes: 0, took: BTreeMap::new() };
     for step in 0..=steps {
         let now = start.plus(POLLED * u32::try_from(step).unwrap());
-        for (number, member) in fleet.iter_mut().enumerate() {
-            let mut lines = Lines::default();
-            member.poll(now, &mut lines);
-            if step.is_multiple_of(a_minute) {
-                member.tell(now, &mut lines);
-            }
-            post.add(&lines, copies(number));
-        }
+        pass(&mut fleet, count, now, step.is_multiple_of(a_minute), &mut post);
         if step == 0 {
             post.send();
             post.rates("new series");
@@ -253,19 +280,7 @@ fn a_thousand_gateways_make_one_district() {
     }
     post.send();
     post.rates("known series");
-    let mut seen = Vec::new();
-    for (number, member) in fleet.iter().enumerate() {
-        let alike = member.seen(number, end);
-        let copy = |periods: usize| {
-            let alike = alike.iter().cloned();
-            alike.map(move |seen| Seen {
-                gateway: seen.gateway + periods * PERIOD,
-                code: renamed(&seen.code, periods),
-                ..seen
-            })
-        };
-        seen.extend((0..copies(number)).flat_map(copy));
-    }
+    let seen = seen(&fleet, count, end);
     until("all gateways in the store", || {
         let newest = stores::newest_of_each("promql", servers.promql.port, end.as_millis());
         (newest.len() == count).then_some(())
@@ -299,12 +314,12 @@ fn measure(servers: &Servers, gateways: usize) {
     }
     let series = status["data"]["totalSeries"].as_u64().unwrap();
     println!("{series} series, {:.1} of a gateway:{text}", series as f64 / gateways as f64);
-    let sum = |metrics: &str, start: &str| -> f64 {
+    let sum = |metrics: &str, start: &str| -> u64 {
         let lines = metrics.lines().filter(|line| line.starts_with(start));
-        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     };
     get(port, "/internal/force_merge");
-    let (mut data, mut index, mut rows) = (0.0, 0.0, 0.0);
+    let (mut data, mut index, mut rows) = (0, 0, 0);
     until("merged", || {
         let metrics = get(port, "/metrics");
         let before = data;
@@ -312,11 +327,11 @@ fn measure(servers: &Servers, gateways: usize) {
         index = sum(&metrics, "vm_data_size_bytes{type=\"indexdb");
         rows = sum(&metrics, "vm_rows{type=\"storage/");
         let merging = sum(&metrics, "vm_active_merges{type=\"storage/");
-        (before == data && merging == 0.0).then_some(())
+        (before == data && merging == 0).then_some(())
     });
     println!(
         "{rows} values on disk, {:.2} bytes each; index {:.0} bytes a series",
-        data / rows,
-        index / series as f64
+        data as f64 / rows as f64,
+        index as f64 / series as f64
     );
 }
