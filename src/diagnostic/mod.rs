@@ -130,7 +130,9 @@ pub fn render(found: &Diagnostics, texts: &[(String, String)]) -> String {
         out += "\n";
     }
     let errors = found.errors();
-    out + &format!("{errors} errors, {} warnings\n", found.0.len() - errors)
+    let warnings = found.0.len() - errors;
+    let many = |count: usize| if count == 1 { "" } else { "s" };
+    out + &format!("{errors} error{}, {warnings} warning{}\n", many(errors), many(warnings))
 }
 
 /// The line, cut to a screen's width, with the spot marked below it.
