@@ -250,6 +250,44 @@ mod tests {
         }
     }
 
+    /// What format 1 of the history wrote: no form, and floats.
+    fn emit_floats(key: (i64, i64), readings: &[(i64, f64)]) -> Vec<u8> {
+        let config = pco::ChunkConfig::default();
+        let (times, values): (Vec<i64>, Vec<f64>) = readings.iter().copied().unzip();
+        let times = pco::standalone::simple_compress(&times, &config).unwrap();
+        let values = pco::standalone::simple_compress(&values, &config).unwrap();
+        let mut out = vec![VERSION_FLOATS];
+        put(&mut out, wide(readings.len()));
+        for column in [&times, &values] {
+            put(&mut out, wide(column.len()));
+            out.extend_from_slice(column);
+        }
+        let sum = check_sum(key, &out);
+        out.extend_from_slice(&sum.to_le_bytes());
+        out
+    }
+
+    #[test]
+    fn chunks_of_format_1_are_read() {
+        let readings: Vec<(i64, f64)> =
+            (0..500).map(|n| (1_700_000_000_000 + n * 1000, 0.1 + n as f64)).collect();
+        let back = parse((1, 2), PointId(3), &emit_floats((1, 2), &readings)).unwrap();
+        let back: Vec<(i64, f64)> =
+            back.iter().map(|one| (one.at.as_millis(), one.sample.value().unwrap())).collect();
+        assert_eq!(back, readings);
+    }
+
+    #[test]
+    fn decimals_are_whole_numbers_where_every_bit_comes_back() {
+        let of = |values: &[f64]| decimals(values).map(|(form, _)| form);
+        assert_eq!(of(&[25.37, 0.1, -3.0]), Some(2), "n / 100");
+        assert_eq!(of(&[3.0 * 0.1, 0.1]), Some(7), "n * 0.1");
+        assert_eq!(of(&[0.3, 3.0 * 0.1]), None, "not one form for both");
+        for odd in [-0.0, f64::NAN, f64::INFINITY, 1e300, 1.0 / 3.0] {
+            assert_eq!(of(&[1.5, odd]), None, "{odd}");
+        }
+    }
+
     #[test]
     fn an_hour_of_a_point_at_one_a_second_takes_a_byte_each_at_most() {
         let mut at = 1_700_000_000_000;

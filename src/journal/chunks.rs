@@ -65,10 +65,11 @@ impl Sealer {
     /// Opens or makes the history beside the journal in folder `path`. A history that cannot be used is moved to `damaged-history.db`.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The disk refuses, or the history is of a newer format; nothing is changed then.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let reader = Reader::open(path).map_err(crate::journal::OpenError::into_store)?;
         let file = path.join(FILE);
+        refuse_newer(&file)?;
         let db = match open_write(&file) {
             Err(error) if is_damage(&error) => {
                 tracing::error!(%error, "the history is damaged and was moved aside; a new one is begun from what the journal has");
@@ -178,6 +179,22 @@ fn gather(
         }
     }
     Ok((columns, catalogs))
+}
+
+fn refuse_newer(file: &Path) -> Result<(), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let version = |db: Connection| db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    // What can't be read is found out, and dealt with, by the one who writes.
+    match Connection::open_with_flags(file, flags).and_then(version) {
+        Ok(found) if found > FORMAT => {
+            let file = file.display();
+            let text = format!(
+                "the history {file} is of version {found} and this lifeline knows up to {FORMAT}; install the newer lifeline, nothing was changed"
+            );
+            Err(StoreError::Closed { text })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn open_write(file: &Path) -> rusqlite::Result<Connection> {

@@ -149,6 +149,13 @@ fn a_damaged_history_harms_nothing_else() {
         count
     };
     assert_eq!((count("a.level"), count("b.level"), reader.damaged()), (200, 50, 1));
+    // Of a later format: refused, and left as it is.
+    let hand = rusqlite::Connection::open(&file).unwrap();
+    hand.pragma_update(None, "user_version", 99).unwrap();
+    let refused = Sealer::open(folder.path()).err().unwrap().to_string();
+    assert!(refused.contains("version 99") && refused.contains("install the newer lifeline"), "{refused}");
+    drop(hand);
+    assert!(!folder.path().join("damaged-history.db").exists());
     // Beyond use: moved aside, and begun anew from what the journal still has.
     std::fs::write(&file, vec![0x5A; 20_000]).unwrap();
     let mut sealer = Sealer::open(folder.path()).unwrap();
