@@ -21,7 +21,7 @@ pub mod sink;
 pub mod tls;
 pub mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -169,6 +169,8 @@ pub struct Status {
     pub readings: u64,
     /// Alarm transitions delivered since start.
     pub alarms: u64,
+    /// Numbers of the last drills that the sink itself took: not strained out, not refused.
+    pub drills: BTreeSet<u64>,
     /// Records set aside because the sink refused them for good.
     pub rejected: u64,
     /// Readings that are older than the sink keeps anything, and that it dropped.

@@ -1,15 +1,15 @@
 //! The proof that a notice gets out: a drill went through a sink's alarm lane, and the sink confirmed it.
 //!
 //! In: drills with the numbers that the journal gave them, what sinks confirmed. Out: when that was proved last; a memory for the journal.
-//! Invariant: nothing is proved but by a sink's own progress past a drill that was journaled.
+//! Invariant: nothing is proved but by a sink's own acknowledgement of a drill that was journaled. Progress alone proves nothing: it also passes what the
+//! sink's filter holds back and what the server refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::{Change, Transition};
 use crate::clock::Timestamp;
-use crate::journal::Progress;
 
 /// The key of the memory.
 const KEY: &str = "proof/notice";
@@ -55,15 +55,16 @@ impl Proof {
         }
     }
 
-    /// Takes what a sink has confirmed; the memory to keep when that proves something.
+    /// Takes the numbers of the drills that a sink has taken; the memory to keep when that proves something.
     pub(crate) fn confirmed(
         &mut self,
         sink: &str,
-        progress: &Progress,
+        taken: &BTreeSet<u64>,
         now: Timestamp,
     ) -> Option<(String, String)> {
-        let later = self.waiting.split_off(&progress.alarms.saturating_add(1));
-        let (_, (rule, id)) = std::mem::replace(&mut self.waiting, later).pop_last()?;
+        let (number, (rule, id)) = self.waiting.iter().rev().find(|(number, _)| taken.contains(number))?;
+        let (number, rule, id) = (*number, rule.clone(), id.clone());
+        self.waiting = self.waiting.split_off(&number.saturating_add(1));
         let proved = Proved { at: now, sink: sink.to_owned(), rule, id };
         tracing::info!(sink, rule = %proved.rule, "a notice was proved to get out");
         let text = serde_json::to_string(&proved).ok()?;
@@ -104,17 +105,18 @@ mod tests {
     }
 
     #[test]
-    fn only_progress_past_the_drill_proves() {
+    fn only_a_drill_that_was_taken_proves() {
         let mut proof = Proof::default();
-        let progress = |alarms| Progress { alarms, ..Progress::default() };
+        let taken = |number| BTreeSet::from([number]);
         proof.journaled(&[transition("a", false), transition("a.drill", true), transition("b", false)], 12);
-        assert_eq!(proof.confirmed("files", &progress(10), Timestamp::from_millis(5)), None);
-        let (key, text) = proof.confirmed("files", &progress(11), Timestamp::from_millis(7)).unwrap();
+        assert_eq!(proof.confirmed("files", &BTreeSet::new(), Timestamp::from_millis(5)), None);
+        assert_eq!(proof.confirmed("files", &taken(12), Timestamp::from_millis(6)), None, "not that one");
+        let (key, text) = proof.confirmed("files", &taken(11), Timestamp::from_millis(7)).unwrap();
         assert_eq!(
             proof.last.as_ref().map(|proved| (proved.at.as_millis(), proved.rule.as_str())),
             Some((7, "a.drill"))
         );
-        assert_eq!(proof.confirmed("files", &progress(20), Timestamp::from_millis(9)), None, "once");
+        assert_eq!(proof.confirmed("files", &taken(11), Timestamp::from_millis(9)), None, "once");
         let again = Proof::restore(&BTreeMap::from([(key, text)]));
         assert_eq!(again.last, proof.last);
     }

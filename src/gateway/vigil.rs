@@ -203,12 +203,7 @@ impl Vigil {
     /// Takes a poll of an earlier run, unless it is in what that run kept.
     pub fn recall(&mut self, batch: &Batch) {
         let Some(member) = self.members.get(&batch.device) else { return };
-        let known = match (member.seen.last, member.seen.since) {
-            (Some(last), _) => batch.end <= last,
-            // Kept by a version that did not say how new it is.
-            (None, since) => since.is_some(),
-        };
-        if !known {
+        if member.seen.last.is_none_or(|last| last < batch.end) {
             self.polled(batch);
         }
     }

@@ -5,7 +5,7 @@
 //! before the sink's progress passes it.
 //! Source: DESIGN section 9. A file of its own, so that the journal's writer and its size have nothing to do with a sink's whims.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -53,6 +53,7 @@ pub struct SetAside {
 /// The records that sinks refused.
 pub struct Quarantine {
     db: Connection,
+    folder: PathBuf,
 }
 
 impl Quarantine {
@@ -66,25 +67,28 @@ impl Quarantine {
             return Ok(None);
         }
         match connect(&path) {
-            Err(error) if damaged(&error) => {
-                tracing::error!(path = %path.display(), %error, "the quarantine is damaged; a new one is begun");
-                for ending in ["-wal", "-shm"] {
-                    let _ = std::fs::remove_file(folder.join(format!("{FILE}{ending}")));
-                }
-                let aside = folder.join(format!("{FILE}.damaged"));
-                std::fs::rename(&path, aside).map_err(|error| StoreError::Closed { text: error.to_string() })?;
-                Ok(Some(connect(&path)?))
-            }
-            other => Ok(Some(other?)),
+            Err(error) if damaged(&error) => anew(folder, &error),
+            other => Ok(other?),
         }
-        .map(|db| db.map(|db| Self { db }))
+        .map(|db| Some(Self { db, folder: folder.to_owned() }))
     }
 
-    /// Keeps `records` of `sink`; how many old ones had to go for them.
+    /// Keeps `records` of `sink`; how many old ones had to go for them. A file that turns out to be damaged is moved aside, so that no sink waits for it.
     ///
     /// # Errors
     /// The disk refuses; none is kept then.
     pub fn put(&mut self, sink: &str, records: &[SetAside]) -> Result<u64, StoreError> {
+        match self.insert(sink, records) {
+            Err(error) if damaged(&error) => {
+                self.db = Connection::open_in_memory()?;
+                self.db = anew(&self.folder, &error)?;
+                Ok(self.insert(sink, records)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn insert(&mut self, sink: &str, records: &[SetAside]) -> rusqlite::Result<u64> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for one in records {
             transaction
@@ -193,6 +197,18 @@ pub enum Make {
     No,
 }
 
+/// Moves the damaged file aside and begins a new one.
+fn anew(folder: &Path, error: &rusqlite::Error) -> Result<Connection, StoreError> {
+    let path = folder.join(FILE);
+    tracing::error!(path = %path.display(), %error, "the quarantine is damaged; a new one is begun");
+    for ending in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(folder.join(format!("{FILE}{ending}")));
+    }
+    let aside = folder.join(format!("{FILE}.damaged"));
+    std::fs::rename(&path, aside).map_err(|error| StoreError::Closed { text: error.to_string() })?;
+    Ok(connect(&path)?)
+}
+
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let db = Connection::open(path)?;
     db.busy_timeout(BUSY)?;
@@ -218,7 +234,7 @@ fn bound(transaction: &Transaction<'_>, sink: &str) -> Result<u64, rusqlite::Err
     let mut gone = 0_u64;
     loop {
         let (count, bytes): (u64, Option<u64>) = transaction.query_row(
-            "SELECT count(*), sum(length(what) + length(place) + length(why)) FROM records WHERE sink = ?",
+            "SELECT count(*), sum(octet_length(what) + octet_length(place) + octet_length(why)) FROM records WHERE sink = ?",
             [sink],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
@@ -310,5 +326,21 @@ mod tests {
         let mut kept = Quarantine::open(folder.path(), Make::Yes).unwrap().unwrap();
         kept.put("tsdb", &[one(1, 0)]).unwrap();
         assert!(folder.path().join("quarantine.db.damaged").exists());
+    }
+
+    #[test]
+    fn damage_behind_the_head_stops_no_sink_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let many: Vec<_> = (0..2000).map(|number| one(number, 100)).collect();
+        Quarantine::open(folder.path(), Make::Yes).unwrap().unwrap().put("tsdb", &many).unwrap();
+        let file = folder.path().join(FILE);
+        let mut bytes = std::fs::read(&file).unwrap();
+        // All but the pages that say what tables there are.
+        bytes[3 * 4096..].fill(0xA5);
+        std::fs::write(&file, bytes).unwrap();
+        let mut kept = Quarantine::open(folder.path(), Make::Yes).unwrap().unwrap();
+        kept.put("tsdb", &[one(9999, 0)]).unwrap();
+        assert!(folder.path().join("quarantine.db.damaged").exists());
+        assert_eq!(kept.list(None, 0, 10).unwrap().len(), 1);
     }
 }

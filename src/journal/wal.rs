@@ -58,7 +58,7 @@ pub(crate) fn hidden(log: &Path, file: &Path) -> io::Result<u64> {
     let mut before = Sums(sum_1, sum_2);
     let (mut broken, mut behind) = (!whole, 0_u64);
     // Damaged frames that ended a transaction, or may have: its number must not be used again either.
-    let mut ends = 0_u64;
+    let (mut ends, mut doubtful) = (0_u64, 0_u64);
     // The last content of each page behind the damage, as a check sum, and what a transaction adds to it.
     let (mut pages, mut open) = (BTreeMap::new(), Vec::new());
     let mut frame = vec![0; FRAME_HEAD.saturating_add(page)];
@@ -73,9 +73,11 @@ pub(crate) fn hidden(log: &Path, file: &Path) -> io::Result<u64> {
         before = Sums(sum_1, sum_2);
         broken |= !good;
         if !good && (commit != 0 || !same) {
-            ends = ends.saturating_add(1);
+            doubtful = doubtful.saturating_add(1);
         }
         if broken && good {
+            // Behind the last good frame stand those of an earlier log, which hide nothing.
+            ends = ends.saturating_add(std::mem::take(&mut doubtful));
             open.push((number, crc32fast::hash(content)));
             if commit != 0 {
                 behind = behind.saturating_add(1);

@@ -15,6 +15,8 @@ use crate::reading::Batch;
 
 /// What a commit's row takes beside its blob, in bytes, about.
 pub(crate) const ROW_BYTES: u64 = 32;
+/// What a text and its place in an index put into the log, about.
+const TEXT_BYTES: u64 = 4096;
 /// The write-ahead log is moved into the file when it has about this many bytes.
 const LOG_BYTES: u64 = 4 << 20;
 
@@ -121,7 +123,7 @@ impl Journal {
         // The pages with the row's place, the file's head and its map change beside the page with the blob.
         let texts =
             group.transitions.len().saturating_add(group.audits.len()).saturating_add(group.states.len());
-        let texts = u64::try_from(texts).unwrap_or(u64::MAX).saturating_mul(self.page_bytes);
+        let texts = u64::try_from(texts).unwrap_or(u64::MAX).saturating_mul(TEXT_BYTES.max(self.page_bytes));
         self.unchecked =
             self.unchecked.saturating_add(encoded).saturating_add(4 * self.page_bytes).saturating_add(texts);
         self.checkpoint();

@@ -255,6 +255,28 @@ fn what_was_seen_outlives_a_restart_and_a_reload() {
     assert_eq!((before[0].1.rung, after[0].1.rung), (Some(Rung::Online), Some(Rung::Calibrated)));
 }
 
+/// The memory on disk may be from before the first poll; what was polled since stands in the journal.
+#[test]
+fn missing_samples_outlive_a_restart_soon_after_the_first_start() {
+    let (_folder, site) = load(DOCUMENTS);
+    let mut world = World::new(&site, START);
+    let stands = world.core.stands(&world.around, world.now);
+    let states = world.core.conditions(&stands);
+    world.core.vigil().readings(&stands, &states, world.now);
+    let memories: BTreeMap<_, _> = world.core.vigil().memories(world.now, false).into_iter().collect();
+    world.silent = vec!["one", "two"];
+    world.run(300);
+    world.silent.clear();
+    let before = world.run(300);
+    let mut restarted = Core::new(&site);
+    restarted.vigil().restore(&memories);
+    for batch in &world.told {
+        restarted.recall_batch(batch, world.now);
+    }
+    assert_eq!(restarted.stands(&world.around, world.now), before);
+    assert_eq!(rungs(&before)["P1"], Some(Rung::Fresh), "half of the samples are missing");
+}
+
 fn keep(journal: &mut Journal, folder: &Path, world: &World, site: &Site) {
     journal.keep_site(&site.catalog, &site.documents, world.now).unwrap();
     let memories = Reader::open(folder).unwrap().memories().unwrap();

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::alarm::Change;
 use crate::forward::backoff::Pace;
 use crate::forward::drive::again::Aside;
 use crate::forward::lanes::{Job, Lane, Lanes, Outcome};
@@ -37,6 +38,9 @@ const REOPEN_AFTER: Duration = Duration::from_secs(5);
 /// The last report waits this long for room.
 const LAST_WORD: Duration = Duration::from_millis(300);
 
+/// Drills of which a sink remembers that it took them.
+const DRILLS_MAX: usize = 100;
+
 /// A request that has ended.
 struct Flight {
     job: Job,
@@ -44,6 +48,8 @@ struct Flight {
     records: u64,
     damaged: u64,
     refused: Vec<Refused>,
+    /// Numbers of the drills in it that the sink took.
+    drills: Vec<u64>,
     /// How long the sink took.
     took: Duration,
 }
@@ -205,6 +211,10 @@ fn land(lanes: &mut Lanes, flight: Flight, name: &str, ports: &Ports, aside: &mu
         .extend(flight.refused.into_iter().filter(|refused| !refused.too_old && !refused.what.is_empty()));
     let mut status = status(ports);
     status.up |= flight.records > 0;
+    status.drills.extend(flight.drills);
+    while status.drills.len() > DRILLS_MAX {
+        status.drills.pop_first();
+    }
     status.rejected = status.rejected.saturating_add(rejected);
     status.too_old = status.too_old.saturating_add(too_old);
     let count = if lane == Lane::Alarms { &mut status.alarms } else { &mut status.readings };
@@ -255,6 +265,7 @@ async fn fly<S: Sink>(
                 records: 0,
                 damaged: 0,
                 refused: Vec::new(),
+                drills: Vec::new(),
                 took: Duration::ZERO,
             };
         }
@@ -263,6 +274,7 @@ async fn fly<S: Sink>(
     let whole = parcel.records();
     only.strain(&mut parcel);
     let records = parcel.records();
+    let drills = drills(&parcel);
     let sent = now();
     let answer = if records == 0 { Ok(Default::default()) } else { sink.deliver(parcel, doubt).await };
     let took = now().saturating_duration_since(sent);
@@ -275,7 +287,18 @@ async fn fly<S: Sink>(
         }
         Err(refusal) => (Outcome::Failed(refusal), Vec::new()),
     };
-    Flight { job, outcome, records, damaged, refused, took }
+    // Which record was refused is not always known: then none is believed to have got out.
+    let drills = if refused.is_empty() { drills } else { Vec::new() };
+    Flight { job, outcome, records, damaged, refused, drills, took }
+}
+
+/// Numbers of the drills that begin in a parcel.
+fn drills(parcel: &Parcel) -> Vec<u64> {
+    let Parcel::Alarms(told) = parcel else { return Vec::new() };
+    let begins = |told: &&crate::forward::sink::Told| {
+        told.transition.alarm.marks.drill && told.transition.change == Change::Raised
+    };
+    told.iter().filter(begins).map(|told| told.number).collect()
 }
 
 struct Page {

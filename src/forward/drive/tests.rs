@@ -27,12 +27,14 @@ struct Paper {
     delay: Duration,
     got: Mutex<Vec<Got>>,
     attempts: Mutex<u32>,
+    /// Refuses the first transition of each parcel.
+    picky: bool,
 }
 
 impl Paper {
     fn new(delay: Duration) -> Self {
         let (down, got, attempts) = (Mutex::new(false), Mutex::new(Vec::new()), Mutex::new(0));
-        Self { down, delay, got, attempts }
+        Self { down, delay, got, attempts, picky: false }
     }
 }
 
@@ -44,6 +46,10 @@ impl Sink for Paper {
             return Err(Refusal::new(crate::forward::trouble::Kind::Timeout, "down"));
         }
         let mut got = self.got.lock().unwrap();
+        let refused = match &parcel {
+            Parcel::Alarms(_) if self.picky => vec![Refused::message(1, "alarms", "{}", "no")],
+            _ => Vec::new(),
+        };
         match parcel {
             Parcel::Alarms(alarms) => got.extend(alarms.iter().map(|told| Got::Alarm(told.number))),
             Parcel::Readings { late: true, groups } => {
@@ -58,7 +64,7 @@ impl Sink for Paper {
                 ));
             }
         }
-        Ok(Receipt::default())
+        Ok(Receipt { refused })
     }
 
     async fn keep(&self) {}
@@ -76,6 +82,7 @@ struct Desk {
     reports: mpsc::Receiver<(String, Progress)>,
     status: Arc<Mutex<Status>>,
     now: Cell<i64>,
+    drill: bool,
     unjournaled: tokio::sync::broadcast::Sender<Arc<crate::forward::Unjournaled>>,
     _folder: tempfile::TempDir,
 }
@@ -106,7 +113,20 @@ impl Desk {
             stop: stopped,
         };
         let now = Cell::new(0);
-        (Self { unjournaled, journal, committed, stop, reports, status, now, _folder: folder }, ports)
+        (
+            Self {
+                unjournaled,
+                journal,
+                committed,
+                stop,
+                reports,
+                status,
+                now,
+                drill: false,
+                _folder: folder,
+            },
+            ports,
+        )
     }
 
     fn commit(&mut self, alarm: bool) -> u64 {
@@ -114,7 +134,8 @@ impl Desk {
         let now = Timestamp::from_millis(self.now.get());
         let readings = vec![Reading { point: PointId(0), at: now, sample: Sample::Good(1.0) }];
         let batches = vec![Batch { device: DeviceId(0), start: now, end: now, readings }];
-        let transitions = alarm.then(|| transition(now)).into_iter().collect();
+        let mut transitions: Vec<Transition> = alarm.then(|| transition(now)).into_iter().collect();
+        transitions.iter_mut().for_each(|one| one.alarm.marks.drill = self.drill);
         let group = Group { now, version: "v1".into(), batches, transitions, ..Group::default() };
         let seq = self.journal.commit(&group).unwrap();
         self.committed.send_replace(seq);
@@ -150,6 +171,31 @@ fn transition(at: Timestamp) -> Transition {
 
 async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// Progress passes a drill whether or not the sink took it; only one that it took is told.
+#[tokio::test(start_paused = true)]
+async fn a_drill_counts_when_the_sink_took_it() {
+    let strained = Only { no_alarms: true, ..Only::default() };
+    for (only, picky, taken) in
+        [(Only::default(), false, 1), (Only::default(), true, 0), (strained, false, 0)]
+    {
+        let (mut desk, ports) = Desk::new(Progress::default());
+        let paper = Paper { picky, ..Paper::new(Duration::from_millis(20)) };
+        let story = async {
+            desk.commit(false);
+            desk.drill = true;
+            desk.commit(true);
+            desk.drill = false;
+            desk.commit(true);
+            pass(5).await;
+            desk.stop.send_replace(true);
+        };
+        tokio::join!(story, drive(&paper, "paper", (100, only), Pace::default(), ports));
+        let progress = desk.reports.recv().await.map(|(_, progress)| progress.alarms);
+        assert_eq!(progress, Some(2), "progress is past both");
+        assert_eq!(desk.status.lock().unwrap().drills.len(), taken);
+    }
 }
 
 /// A quarter of an hour's outage with a commit each second; virtual time.

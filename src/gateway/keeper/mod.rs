@@ -176,7 +176,8 @@ impl Keeper {
     fn confirmed(&mut self, sink: String, progress: Progress) {
         let now = self.clock.now();
         self.progress.insert(sink.clone(), progress.clone());
-        if let Some(memory) = self.proof.confirmed(&sink, &progress, now) {
+        let taken = self.board.sink(&sink).map(|status| status.drills).unwrap_or_default();
+        if let Some(memory) = self.proof.confirmed(&sink, &taken, now) {
             self.pending.remember(vec![memory], now);
             self.pending.urgent = true;
             self.board.proved(self.proof.last.clone());

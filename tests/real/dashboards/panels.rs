@@ -196,12 +196,15 @@ fn within_status(truth: &Truth, key: &[String], told: f64) {
     }
 }
 
-/// An answer time is in seconds: near the milliseconds of `status`, which gave them at another moment. None yet is 0.
+/// An answer time is in seconds: no thousand times the milliseconds of `status`, which gave them at another moment and load. None yet is 0.
 fn seconds_of_status(truth: &Truth, key: &[String], told: f64) {
     let devices = truth.said.status["devices"].as_array().unwrap();
     let traffic = &devices.iter().find(|device| device["name"] == key[0]).unwrap()["traffic"];
     let now = traffic["answers"]["ms_p99"].as_f64().unwrap_or_default() / 1000.0;
-    assert!(told == 0.0 || (now / 20.0..=now * 20.0).contains(&told), "{key:?}: {told} s told, {now} s now");
+    assert!(
+        told == 0.0 || (now / 300.0..=now * 300.0).contains(&told),
+        "{key:?}: {told} s told, {now} s now"
+    );
 }
 
 fn deliveries(panel: u64, truth: &Truth, question: &Question<'_>) -> Option<Expected> {
