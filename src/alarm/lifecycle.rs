@@ -104,7 +104,7 @@ pub enum Refusal {
     RedStays,
     /// A shelf or a permit ends within its limit, and after it began.
     #[error(
-        "the end must come after the beginning, and a shelf lasts 8 h at most, a permit and a raised severity 24 h"
+        "the end must come after the beginning, and a shelf lasts 8 h at most, a permit and a raised severity 24 h, maintenance 30 days"
     )]
     TooLong,
     /// It is not shelved.

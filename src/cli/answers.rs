@@ -216,15 +216,30 @@ pub(crate) fn alarms(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> 
     if alarms.is_empty() {
         return Ok(writeln!(out, "no open alarms")?);
     }
-    let mut table =
-        Table::new(&["id", "severity", "state", "since", "point", "value", "limit", "unit", "advice"]);
+    table_of(alarms, zone, out)?;
+    let unseen = alarms.iter().filter(|alarm| is_unseen(alarm.state)).count();
+    Ok(writeln!(out, "{} open, {unseen} not acknowledged", alarms.len())?)
+}
+
+/// One alarm after something was done to it.
+pub(crate) fn acted(alarm: &AlarmView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+    if alarm.state == Base::Normal {
+        return Ok(writeln!(out, "{} {}: the alarm is over", alarm.id, alarm.rule)?);
+    }
+    table_of(std::slice::from_ref(alarm), zone, out)
+}
+
+fn table_of(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+    let heads = ["id", "severity", "state", "since", "rule", "point", "value", "limit", "unit", "advice"];
+    let mut table = Table::new(&heads);
     for alarm in alarms {
-        let number = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let number = |number: Option<f64>| number.map(brief).unwrap_or_default();
         table.row(vec![
             alarm.id.clone(),
             severity(alarm.severity).to_owned(),
             state(alarm),
             zone.show(&alarm.since),
+            alarm.rule.clone(),
             alarm.point.clone(),
             number(alarm.value),
             number(alarm.threshold),
@@ -232,9 +247,20 @@ pub(crate) fn alarms(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> 
             alarm.advice.clone(),
         ]);
     }
-    table.emit(out)?;
-    let unseen = alarms.iter().filter(|alarm| is_unseen(alarm.state)).count();
-    Ok(writeln!(out, "{} open, {unseen} not acknowledged", alarms.len())?)
+    Ok(table.emit(out)?)
+}
+
+/// A number for a table: all digits before the point, four that count, no zeros behind.
+fn brief(value: f64) -> String {
+    let before = value.abs().max(1.0).log10().floor();
+    let places = (0_u8..=3).rev().find(|places| f64::from(*places) <= 3.0 - before).unwrap_or(0);
+    let small = value != 0.0 && value.abs() < 0.01;
+    let text = if small { format!("{value:.1e}") } else { format!("{value:.*}", usize::from(places)) };
+    if text.contains('.') && !small {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 /// Rules over which something lies.
@@ -383,6 +409,13 @@ mod tests {
             "2026-11-23 08:00:00.000 +00:00"
         );
         assert_eq!(zone.show("soon\u{1b}"), "soon\u{fffd}");
+    }
+
+    #[test]
+    fn numbers_of_a_table_are_brief() {
+        let shown =
+            [3.291_239_96, 0.333_333_3, 8.0, 3.2, 12_345.678, 0.000_12, 0.0, -40.25, 100.0].map(brief);
+        assert_eq!(shown, ["3.291", "0.333", "8", "3.2", "12346", "1.2e-4", "0", "-40.25", "100"]);
     }
 
     #[test]

@@ -320,7 +320,7 @@ async fn act(
     let done: Done = client.post(&["api", "v1", "alarms", target, what], body).await?;
     match done {
         done if args.json => line(out, &done)?,
-        Done::Alarm(alarm) => answers::alarms(&[*alarm], &zone_of(&client).await?.0, out)?,
+        Done::Alarm(alarm) => answers::acted(&alarm, &zone_of(&client).await?.0, out)?,
         Done::Rule(rule) => answers::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
     }
     Ok(GOOD)

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::alarm::desk::Act;
 use crate::alarm::overlay::{Overlay, Permit};
+use crate::alarm::{Alarm, Base};
 use crate::clock::Timestamp;
 use crate::console::api::{CORE_MAX, NAME_MAX, NOTE_MAX, Refused, json, parse, refuse, text};
 use crate::console::state::Console;
@@ -127,7 +128,7 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
         let shown: String = target.chars().take(TARGET_MAX).collect();
         return refuse(
             StatusCode::NOT_FOUND,
-            format!("no open alarm has the id {shown}, and no rule this name"),
+            format!("no open alarm has the id {shown}, and no rule or device this name"),
         );
     }
     let (answer, answered) = oneshot::channel();
@@ -138,18 +139,21 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
         );
     }
     match tokio::time::timeout(CORE_MAX, answered).await {
-        Ok(Ok(None)) => match drilled().or_else(alarm).or(before) {
-            Some(alarm) => json(StatusCode::OK, &AlarmView::new(&alarm)),
-            None => {
-                let lies = |picture: &Picture| {
-                    let of = |overlay: &&Overlay| {
-                        overlay.permit.as_ref().and_then(Permit::maintained) == Some(target)
+        // An alarm that is not there any more is over.
+        Ok(Ok(None)) => {
+            match drilled().or_else(alarm).or(before.map(|alarm| Alarm { state: Base::Normal, ..alarm })) {
+                Some(alarm) => json(StatusCode::OK, &AlarmView::new(&alarm)),
+                None => {
+                    let lies = |picture: &Picture| {
+                        let of = |overlay: &&Overlay| {
+                            overlay.permit.as_ref().and_then(Permit::maintained) == Some(target)
+                        };
+                        picture.overlays.get(target).or_else(|| picture.overlays.values().find(of)).cloned()
                     };
-                    picture.overlays.get(target).or_else(|| picture.overlays.values().find(of)).cloned()
-                };
-                json(StatusCode::OK, &RuleView::new(target, &console.look(lies).unwrap_or_default()))
+                    json(StatusCode::OK, &RuleView::new(target, &console.look(lies).unwrap_or_default()))
+                }
             }
-        },
+        }
         Ok(Ok(Some(refused))) => refuse(StatusCode::CONFLICT, refused),
         Ok(Err(_)) | Err(_) => {
             let error = "the gateway did not confirm it; look at the alarm's state before you try again";
