@@ -65,7 +65,9 @@ fn latch(section: &Section<'_>, of: Option<&Known>, red: bool) -> (bool, Option<
             if LATCHING.iter().any(|word| short.contains(word)) {
                 (true, None)
             } else if red
-                && (class == "gas-concentration" || LATCHING_RED.iter().any(|word| short.contains(word)))
+                && (class == "gas-concentration"
+                    || section.has("entrapment")
+                    || LATCHING_RED.iter().any(|word| short.contains(word)))
             {
                 (true, Some(Severity::Red))
             } else {

@@ -54,13 +54,15 @@ pub(crate) struct Entrapment {
     since: Option<Timestamp>,
     pressed: Option<Timestamp>,
     requested: Option<Timestamp>,
+    /// What the button reached in this entrapment, in seconds.
+    floor: f64,
     /// Seconds of the first and of the last level: a held button reaches them at once.
     levels: (f64, f64),
 }
 
 impl Entrapment {
     pub(crate) const fn new(contacts: Vec<Contact>, levels: (f64, f64)) -> Self {
-        Self { contacts, states: [None; 6], since: None, pressed: None, requested: None, levels }
+        Self { contacts, states: [None; 6], since: None, pressed: None, requested: None, floor: 0.0, levels }
     }
 
     fn is(&self, contact: Contact) -> Option<bool> {
@@ -87,11 +89,11 @@ impl Entrapment {
     fn judge(&mut self, at: Timestamp, lost: bool) -> Entry {
         let (closed, zone) = (self.is(Contact::Closed), self.is(Contact::Zone));
         if closed == Some(false) && zone == Some(true) {
-            (self.since, self.requested) = (None, None);
+            (self.since, self.requested, self.floor) = (None, None, 0.0);
             return Entry::Whole(0.0);
         }
         if self.is(Contact::Maintenance) == Some(true) {
-            self.since = None;
+            (self.since, self.floor) = (None, 0.0);
             return if self.held(at) && closed == Some(true) {
                 Entry::Whole(self.levels.0)
             } else {
@@ -114,8 +116,10 @@ impl Entrapment {
             (true, false) => self.levels.0,
             (false, _) => 0.0,
         };
+        // Who lets go of the button is no less shut in.
+        self.floor = if self.since.is_some() { self.floor.max(at_least) } else { 0.0 };
         match self.since {
-            Some(since) => Entry::Whole(at.since(since).as_secs_f64().max(at_least)),
+            Some(since) => Entry::Whole(at.since(since).as_secs_f64().max(self.floor)),
             None if at_least > 0.0 => Entry::Whole(at_least),
             None if lost => Entry::Frozen,
             None if self.states.iter().take(4).any(Option::is_none) => Entry::Ignored,
@@ -193,8 +197,13 @@ mod tests {
         pressed[4] = true;
         set(&mut car, 0.0, pressed);
         assert_eq!(set(&mut car, 3.0, pressed), Entry::Whole(180.0));
+        assert_eq!(set(&mut car, 4.0, TRAPPED), Entry::Whole(180.0), "letting go frees nobody");
+        set(&mut car, 5.0, OPEN);
+        assert_eq!(set(&mut car, 6.0, TRAPPED), Entry::Whole(0.0), "another time");
+        set(&mut car, 7.0, pressed);
+        set(&mut car, 10.0, pressed);
         pressed[5] = true;
-        assert_eq!(set(&mut car, 4.0, pressed), Entry::Whole(60.0), "also under maintenance");
+        assert_eq!(set(&mut car, 11.0, pressed), Entry::Whole(60.0), "also under maintenance");
     }
 
     proptest! {
