@@ -43,6 +43,8 @@ pub struct Heat {
     pub index: usize,
     /// Code of the point.
     pub code: String,
+    /// Id of the alarm: a sensor that serves several points gives each of them the same one.
+    pub alarm: String,
     /// Hazard class of the point.
     pub hazard: String,
     /// Class of the sensor; empty when it is not known.
@@ -63,6 +65,7 @@ impl Heat {
         Self {
             index,
             code: point.code.clone(),
+            alarm: alarm.id.clone(),
             hazard: point.class.clone(),
             class: alarm.guide.class.clone(),
             place: point.place.as_ref().and_then(|place| datum::wgs84(place).ok()),
@@ -122,6 +125,9 @@ pub fn proposals(heats: &[Heat], joint: &Joint) -> BTreeMap<usize, Proposal> {
 }
 
 fn together(one: &Heat, other: &Heat, joint: &Joint) -> bool {
+    if one.alarm == other.alarm {
+        return false;
+    }
     let apart = one.since.since(other.since).max(other.since.since(one.since));
     if apart > joint.within {
         return false;
@@ -154,6 +160,7 @@ mod tests {
         Heat {
             index,
             code: format!("P{index}"),
+            alarm: format!("{index} {class}"),
             hazard: hazard.to_owned(),
             class: class.to_owned(),
             place: Some(place),
@@ -193,5 +200,18 @@ mod tests {
         assert_eq!(found[&0].with, ["P0 displacement-high", "P0 rain-high"]);
         let dry = [heat(0, "landslide", "rain", 0.0, Blue, 0), slope[1].clone()];
         assert_eq!(proposals(&dry, &Joint::default()), BTreeMap::new());
+    }
+    #[test]
+    fn one_alarm_at_two_places_is_not_two() {
+        let slope = heat(0, "landslide", "rain", 0.0, Severity::Orange, 0);
+        let underpass = Heat {
+            alarm: slope.alarm.clone(),
+            ..heat(1, "waterlogging", "rain", 300.0, Severity::Orange, 0)
+        };
+        let shared = [slope, underpass];
+        assert_eq!(proposals(&shared, &Joint::default()), BTreeMap::new());
+        let water = heat(1, "waterlogging", "water-level", 300.0, Severity::Orange, 0);
+        let found = proposals(&[&shared[..], &[water]].concat(), &Joint::default());
+        assert_eq!(found[&0].with, ["P0 rain-high", "P1 water-level-high"]);
     }
 }
