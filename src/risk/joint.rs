@@ -4,7 +4,7 @@
 //! Invariant: nothing is raised by itself; the same alarms give the same proposals in any order.
 //! Source: the district's plan asks for joint judgement on major change; distance, time and grades are ours until a rule of the district gives others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::alarm::{Alarm, Severity};
@@ -82,21 +82,42 @@ pub struct Proposal {
     /// One above the worst of those that speak for it, red at most.
     pub severity: Severity,
     /// `CODE rule` of each.
+    ///
+    /// [`NAMED_MAX`] at most.
     pub with: Vec<String>,
+}
+
+/// Hazard class of slopes.
+const SLOPE: &str = "landslide";
+
+/// Of more alarms than these only the worst are compared, so that a storm of them can't hold up the gateway.
+const COMPARED_MAX: usize = 2000;
+/// A proposal names no more alarms than these.
+pub const NAMED_MAX: usize = 16;
+
+/// A proposal in the making: its severity, and the numbers of the alarms that speak for it.
+#[derive(Clone, Debug)]
+struct Draft {
+    severity: Severity,
+    with: BTreeSet<usize>,
+}
+
+impl Draft {
+    /// Another alarm can add nothing to it.
+    fn is_full(&self) -> bool {
+        self.severity == Severity::Red && NAMED_MAX <= self.with.len()
+    }
 }
 
 /// The proposals by number of the point.
 pub fn proposals(heats: &[Heat], joint: &Joint) -> BTreeMap<usize, Proposal> {
-    // North to south, so that only those of nearly the same latitude are compared.
-    let mut order: Vec<&Heat> = heats.iter().collect();
-    let latitude = |heat: &Heat| heat.place.map_or(f64::NEG_INFINITY, |place| place.lat);
-    order.sort_by(|a, b| {
-        latitude(a).total_cmp(&latitude(b)).then_with(|| (&a.code, &a.rule).cmp(&(&b.code, &b.rule)))
-    });
+    let order = ordered(heats, joint);
     let reach = joint.within_m / 111_000.0;
-    let mut found: BTreeMap<usize, Proposal> = BTreeMap::new();
+    let mut found: BTreeMap<usize, Draft> = BTreeMap::new();
     for (number, one) in order.iter().enumerate() {
-        for other in order.iter().skip(number + 1) {
+        let reach_east = one.place.map_or(0.0, |place| 1.01 * reach / place.lat.to_radians().cos().max(1e-6));
+        let mut one_full = found.get(&one.index).is_some_and(Draft::is_full);
+        for (other_number, other) in order.iter().enumerate().skip(number + 1) {
             let far = match one.place {
                 Some(_) => latitude(other) - latitude(one) > reach,
                 None => other.index != one.index,
@@ -104,24 +125,49 @@ pub fn proposals(heats: &[Heat], joint: &Joint) -> BTreeMap<usize, Proposal> {
             if far {
                 break;
             }
-            if !together(one, other, joint) {
+            // What is cheap to tell first: in a storm most pairs end here.
+            let beside = one.place.zip(other.place).is_some_and(|(a, b)| {
+                let east = (a.lon - b.lon).abs();
+                reach_east < east.min(360.0 - east)
+            });
+            let full = || one_full && found.get(&other.index).is_some_and(Draft::is_full);
+            if beside || full() || !together(one, other, joint) {
                 continue;
             }
             let severity = higher(one.severity.max(other.severity));
-            for (heat, with) in [(one, other), (other, one)] {
-                let proposal = found.entry(heat.index).or_insert(Proposal { severity, with: Vec::new() });
-                proposal.severity = proposal.severity.max(severity);
-                for heat in [heat, with] {
-                    let text = format!("{} {}", heat.code, heat.rule);
-                    if !proposal.with.contains(&text) {
-                        proposal.with.push(text);
+            for index in [one.index, other.index] {
+                let draft = found.entry(index).or_insert(Draft { severity, with: BTreeSet::new() });
+                draft.severity = draft.severity.max(severity);
+                for speaks in [number, other_number] {
+                    if draft.with.len() < NAMED_MAX {
+                        draft.with.insert(speaks);
                     }
                 }
             }
+            one_full = found.get(&one.index).is_some_and(Draft::is_full);
         }
     }
-    found.values_mut().for_each(|proposal| proposal.with.sort());
-    found
+    let named = |draft: Draft| {
+        let heats = draft.with.iter().filter_map(|number| order.get(*number));
+        let with: BTreeSet<String> = heats.map(|heat| format!("{} {}", heat.code, heat.rule)).collect();
+        Proposal { severity: draft.severity, with: with.into_iter().collect() }
+    };
+    found.into_iter().map(|(index, draft)| (index, named(draft))).collect()
+}
+
+/// Those that can speak for a proposal, from south to north, so that only those of nearly the same latitude are compared.
+fn ordered<'a>(heats: &'a [Heat], joint: &Joint) -> Vec<&'a Heat> {
+    let speaks = |heat: &&Heat| joint.from <= heat.severity || heat.hazard == SLOPE;
+    let mut order: Vec<&Heat> = heats.iter().filter(speaks).collect();
+    let name = |heat: &'a Heat| (&heat.code, &heat.rule, &heat.alarm);
+    order.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| name(a).cmp(&name(b))));
+    order.truncate(COMPARED_MAX);
+    order.sort_by(|a, b| latitude(a).total_cmp(&latitude(b)).then_with(|| name(a).cmp(&name(b))));
+    order
+}
+
+fn latitude(heat: &Heat) -> f64 {
+    heat.place.map_or(f64::NEG_INFINITY, |place| place.lat)
 }
 
 fn together(one: &Heat, other: &Heat, joint: &Joint) -> bool {
@@ -135,12 +181,14 @@ fn together(one: &Heat, other: &Heat, joint: &Joint) -> bool {
     let both = |from: Severity| one.severity >= from && other.severity >= from;
     if one.index == other.index {
         let rain = |heat: &Heat| heat.class == "rain" && heat.severity >= joint.rain_from;
-        let moves = |heat: &Heat| heat.hazard == "landslide" && heat.class != "rain";
+        let moves = |heat: &Heat| heat.hazard == SLOPE && heat.class != "rain";
         let slope = (rain(one) && moves(other)) || (rain(other) && moves(one));
         return slope || (both(joint.from) && one.class != other.class);
     }
-    let near = one.place.zip(other.place).is_some_and(|(a, b)| datum::metres(a, b) <= joint.within_m);
-    near && one.hazard != other.hazard && both(joint.from)
+    if one.hazard == other.hazard || !both(joint.from) {
+        return false;
+    }
+    one.place.zip(other.place).is_some_and(|(a, b)| datum::metres(a, b) <= joint.within_m)
 }
 
 const fn higher(severity: Severity) -> Severity {
@@ -213,5 +261,29 @@ mod tests {
         let water = heat(1, "waterlogging", "water-level", 300.0, Severity::Orange, 0);
         let found = proposals(&[&shared[..], &[water]].concat(), &Joint::default());
         assert_eq!(found[&0].with, ["P0 rain-high", "P1 water-level-high"]);
+    }
+    #[test]
+    fn a_storm_of_alarms_names_a_few_for_each_point_in_any_order() {
+        use Severity::{Blue, Orange, Red};
+        let one = |number: usize| {
+            let hazard = ["gas", "waterlogging", "landslide"][number % 3];
+            let north_m = (number % 40) as f64 * 10.0;
+            Heat { alarm: number.to_string(), ..heat(number, hazard, "any", north_m, Orange, 0) }
+        };
+        let mut storm: Vec<Heat> = (0..COMPARED_MAX).map(one).collect();
+        let found = proposals(&storm, &Joint::default());
+        assert_eq!(found.len(), COMPARED_MAX);
+        assert!(found.values().all(|proposal| proposal.severity == Red));
+        assert!(found.values().all(|proposal| (2..=NAMED_MAX).contains(&proposal.with.len())));
+        storm.reverse();
+        assert_eq!(proposals(&storm, &Joint::default()), found);
+        // Those of little weight come in no proposal, and put no other one out.
+        storm.extend((0..COMPARED_MAX).map(|number| Heat { severity: Blue, ..one(number) }));
+        assert_eq!(proposals(&storm, &Joint::default()), found);
+        // Of more than can be compared the worst are.
+        storm.extend((0..2).map(|number| Heat { severity: Red, ..one(COMPARED_MAX + number) }));
+        let more = proposals(&storm, &Joint::default());
+        assert_eq!(more.len(), COMPARED_MAX);
+        assert!(more.contains_key(&COMPARED_MAX));
     }
 }
