@@ -3,7 +3,7 @@
 //! In: rungs, alarms and readings in the journal. Out: [`MonthView`].
 //! Invariant: each hour's points are those of the documents that held in it, unless another time of knowing is asked for; a month that is not over ends now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
@@ -24,6 +24,7 @@ use crate::journal::Reader;
 use crate::risk::coverage::{CLASS, Rung, percent};
 use crate::risk::month::{Group, Month};
 use crate::risk::{PlateState, RiskPoint, registry};
+use crate::site::carrier;
 
 /// What is asked.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -121,8 +122,8 @@ pub fn of(
         return Err(format!("no hour of {} is over yet", question.month));
     }
     let mut month = Month::new(from, to);
-    take(reader, sources, &mut month, (from, to))?;
     let memories = reader.memories().map_err(|error| error.to_string())?;
+    take(reader, sources, &memories, &mut month)?;
     let known_at = question.known_at.as_deref();
     let known_at = known_at.map(|text| moment("known_at", text, now)).transpose();
     let versions = versions(&month, &memories, known_at.map_err(|error| error.to_string())?)?;
@@ -169,15 +170,24 @@ fn span(month: &str, timezone: &str) -> Result<(Timestamp, Timestamp), String> {
     Ok((begins(first)?, begins(next)?))
 }
 
-/// Reads the rungs that were told of points.
+/// Reads the rungs that were told of points, also of those that have left the documents since.
 fn take(
     reader: &Reader,
     sources: &Sources<'_>,
+    memories: &BTreeMap<String, String>,
     month: &mut Month,
-    (from, to): (Timestamp, Timestamp),
 ) -> Result<(), String> {
     let carriers = sources.catalog.devices.iter().filter(|device| device.class == CLASS);
-    let names: Vec<String> = carriers.map(|device| format!("{}.rung", device.name)).collect();
+    let mut names: BTreeSet<String> = carriers.map(|device| format!("{}.rung", device.name)).collect();
+    let versions: BTreeSet<&str> =
+        month.hours().filter_map(|hour| registry::held(memories, Some(ends(hour)))).collect();
+    for version in versions {
+        let points = registry::points(memories, version).unwrap_or_default();
+        let carriers = points.iter().enumerate().map(|(number, point)| carrier(point, number));
+        names.extend(carriers.map(|name| format!("{name}.rung")));
+    }
+    let names: Vec<String> = names.into_iter().collect();
+    let (from, to) = month.span();
     if names.is_empty() {
         return Ok(());
     }
@@ -195,6 +205,11 @@ fn take(
     read.map_err(|error| error.to_string())
 }
 
+/// Documents that were taken within an hour hold for it: its rung is the one told last in it.
+fn ends(hour: Timestamp) -> Timestamp {
+    hour.plus(std::time::Duration::from_millis(3_599_999))
+}
+
 /// The risk points of each stretch of hours under the same documents. Hours before the first documents go with those.
 fn versions(
     month: &Month,
@@ -207,8 +222,7 @@ fn versions(
     let mut found: Vec<(usize, String, Vec<RiskPoint>)> = Vec::new();
     let mut before = 0;
     for hour in month.hours() {
-        // Documents that were taken within the hour hold for it: its rung is the one told last in it.
-        let ends = hour.plus(std::time::Duration::from_millis(3_599_999));
+        let ends = ends(hour);
         let Some(version) = registry::held(memories, Some(ends)) else {
             before += 1;
             continue;

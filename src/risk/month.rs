@@ -76,6 +76,12 @@ impl Month {
         }
     }
 
+    /// The first moment, and one past the last.
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        let hours = i64::try_from(self.hours).unwrap_or_default();
+        (self.from, Timestamp::from_millis(self.from.as_millis() + hours * HOUR_MS))
+    }
+
     /// When each hour begins.
     pub fn hours(&self) -> impl Iterator<Item = Timestamp> + use<> {
         let from = self.from.as_millis();

@@ -33,10 +33,13 @@ pub fn known(
     at: Option<Timestamp>,
 ) -> Result<(String, Vec<RiskPoint>), &'static str> {
     let version = held(memories, at).ok_or("the journal has no documents of that time")?;
-    let points =
-        memories.get(&format!("registry/{version}")).and_then(|text| serde_json::from_str(text).ok());
-    let points = points.ok_or("the journal does not hold the risk points of that time")?;
+    let points = points(memories, version).ok_or("the journal does not hold the risk points of that time")?;
     Ok((version.to_owned(), points))
+}
+
+/// The risk points of a version; `None` when they can't be read any more.
+pub fn points(memories: &BTreeMap<String, String>, version: &str) -> Option<Vec<RiskPoint>> {
+    memories.get(&format!("registry/{version}")).and_then(|text| serde_json::from_str(text).ok())
 }
 
 /// The version that held at `at`; the newest one when left out.

@@ -169,6 +169,11 @@ impl Default for Site {
     }
 }
 
+/// Name of the device that tells how the risk point with this place in the list stands.
+pub fn carrier(point: &RiskPoint, number: usize) -> String {
+    compile::watched::carrier(point, number)
+}
+
 /// Reads everything. `None` when there is an error among the findings; the source texts come back for rendering.
 pub fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     compile::load(options)

@@ -4,12 +4,24 @@ use std::collections::BTreeMap;
 use std::process::Output;
 use std::time::Duration;
 
-use lifeline_gateway::journal::{Group, Reader};
+use lifeline_gateway::journal::{Group, Journal, Reader};
 use lifeline_gateway::risk::registry;
 use lifeline_gateway::site::Site;
 
 use crate::coverage::{DOCUMENTS, START, World, load, open};
 use crate::recall;
+
+fn keep(journal: &mut Journal, path: &std::path::Path, world: &World, site: &Site) {
+    journal.keep_site(&site.catalog, &site.documents, world.now).unwrap();
+    let memories = Reader::open(path).unwrap().memories().unwrap();
+    let entries = registry::entries(&site.risk_points, &site.catalog.version, world.now, &memories);
+    journal.remember(&entries).unwrap();
+}
+
+fn commit(journal: &mut Journal, world: &mut World, site: &Site) {
+    let (version, batches) = (site.catalog.version.clone(), std::mem::take(&mut world.told));
+    journal.commit(&Group { now: world.now, version, batches, ..Group::default() }).unwrap();
+}
 
 /// Two hours at noon on the last day of the year, in the second of which P1 lacks a sensor; then P2 moves to another town for an hour.
 fn journal(documents: &str) -> (tempfile::TempDir, Site, World) {
@@ -17,18 +29,8 @@ fn journal(documents: &str) -> (tempfile::TempDir, Site, World) {
     let path = folder.path().join("journal");
     std::fs::create_dir(&path).unwrap();
     let mut journal = open(&path);
-    let keep = |journal: &mut lifeline_gateway::journal::Journal, world: &World, site: &Site| {
-        journal.keep_site(&site.catalog, &site.documents, world.now).unwrap();
-        let memories = Reader::open(&path).unwrap().memories().unwrap();
-        let entries = registry::entries(&site.risk_points, &site.catalog.version, world.now, &memories);
-        journal.remember(&entries).unwrap();
-    };
-    let commit = |journal: &mut lifeline_gateway::journal::Journal, world: &mut World, site: &Site| {
-        let (version, batches) = (site.catalog.version.clone(), std::mem::take(&mut world.told));
-        journal.commit(&Group { now: world.now, version, batches, ..Group::default() }).unwrap();
-    };
     let mut world = World::new(&site, START);
-    keep(&mut journal, &world, &site);
+    keep(&mut journal, &path, &world, &site);
     world.run(3590);
     world.silent = vec!["two"];
     world.run(3600);
@@ -36,11 +38,38 @@ fn journal(documents: &str) -> (tempfile::TempDir, Site, World) {
     world.now = world.now.plus(Duration::from_secs(60));
     let (_other, moved) = load(&documents.replace("弹子石街道", "海棠溪街道"));
     world.apply_documents(&moved);
-    keep(&mut journal, &world, &moved);
+    keep(&mut journal, &path, &world, &moved);
     world.run(3600);
     commit(&mut journal, &mut world, &moved);
     drop(journal);
     (folder, moved, world)
+}
+
+#[test]
+fn a_point_that_left_the_documents_keeps_its_hours() {
+    let (folder, site) = load(DOCUMENTS);
+    let path = folder.path().join("journal");
+    std::fs::create_dir(&path).unwrap();
+    let mut journal = open(&path);
+    let mut world = World::new(&site, START);
+    keep(&mut journal, &path, &world, &site);
+    world.run(7200);
+    commit(&mut journal, &mut world, &site);
+    let begins = DOCUMENTS.find("[[risk_point]]\ncode = \"P2\"").unwrap();
+    let ends = DOCUMENTS.find("[[device]]").unwrap();
+    let without =
+        format!("{}{}", &DOCUMENTS[..begins], &DOCUMENTS[ends..]).replace("also_at = [\"P2\"]\n", "");
+    let (_other, left) = load(&without);
+    world.apply_documents(&left);
+    keep(&mut journal, &path, &world, &left);
+    world.run(3600);
+    commit(&mut journal, &mut world, &left);
+    drop(journal);
+    let view: serde_json::Value =
+        serde_json::from_str(&ask(folder.path(), &["--month", "2026-12", "--json"], 1)).unwrap();
+    let points = view["points"].as_array().unwrap();
+    let p2 = points.iter().find(|row| row["name"] == "P2").unwrap();
+    assert_eq!(p2["reached"]["installed"], 2, "{p2}");
 }
 
 fn ask(folder: &std::path::Path, args: &[&str], code: i32) -> String {

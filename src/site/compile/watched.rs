@@ -18,7 +18,7 @@ use crate::site::section::kebab;
 const GAP_MAX: Duration = Duration::from_secs(300);
 
 /// Name of the device that carries a risk point's rungs. A code without a plain letter goes by its place in the list.
-fn carrier(point: &RiskPoint, number: usize) -> String {
+pub(crate) fn carrier(point: &RiskPoint, number: usize) -> String {
     let plain = kebab(&point.code);
     let plain = plain.trim_matches('-');
     if plain.is_empty() { format!("coverage-{}", number + 1) } else { format!("coverage-{plain}") }
