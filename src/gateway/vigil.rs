@@ -116,15 +116,22 @@ struct Member {
 impl Vigil {
     /// Nothing is seen yet.
     pub fn new(site: &Site) -> Self {
-        let device = |name: &str| {
-            site.catalog.devices.iter().find(|device| device.name == name && device.line.is_some())
-        };
+        let polled = site.catalog.devices.iter().filter(|device| device.line.is_some());
+        let devices: BTreeMap<&str, DeviceId> =
+            polled.map(|device| (device.name.as_str(), device.id)).collect();
         let mut members = BTreeMap::new();
         for sensor in &site.sensors {
-            if let Some(device) = device(&sensor.name) {
-                members.entry(device.id).or_insert_with(|| member(site, sensor, device.id));
+            if let Some(device) = devices.get(sensor.name.as_str()) {
+                members.entry(*device).or_insert_with(|| Member {
+                    name: sensor.name.clone(),
+                    counted: BTreeSet::new(),
+                    rules: Vec::new(),
+                    has_session: sensor.has_session,
+                    seen: Seen::default(),
+                });
             }
         }
+        rule(site, &mut members);
         let places = site.risk_points.iter().filter_map(|point| {
             let carrier =
                 site.catalog.devices.iter().find(|device| {
@@ -147,7 +154,7 @@ impl Vigil {
             let also = also.collect();
             let sensors = sensors.filter_map(|sensor| {
                 let told = of(&format!("{SENSOR}{}", sensor.name))?;
-                Some((sensor.clone(), device(&sensor.name)?.id, told))
+                Some((sensor.clone(), *devices.get(sensor.name.as_str())?, told))
             });
             let watched = Watched {
                 point: Arc::new(point.clone()),
@@ -286,22 +293,52 @@ fn memory(name: &str) -> String {
     format!("seen/{name}")
 }
 
-fn member(site: &Site, sensor: &Sensor, device: DeviceId) -> Member {
-    let spec = site.devices.iter().find(|spec| spec.id == device);
-    let own: BTreeSet<PointId> =
-        spec.map(|spec| spec.points.iter().flatten().copied().collect()).unwrap_or_default();
-    let process = || site.rules.iter().filter(|rule| rule.kind == Kind::Process);
-    let derived = |point: PointId| {
-        let found = site.derived.iter().find(|derived| derived.point == point);
-        found.is_some_and(|derived| derived.inputs.iter().any(|(_, input)| own.contains(input)))
-    };
-    let rules = process().filter(|rule| own.contains(&rule.point) || derived(rule.point));
-    let counted = process().map(|rule| rule.point).filter(|point| own.contains(point)).collect();
-    Member {
-        name: sensor.name.clone(),
-        counted,
-        rules: rules.map(|rule| rule.name.clone()).collect(),
-        has_session: sensor.has_session,
-        seen: Seen::default(),
+/// The polled devices behind each point.
+#[derive(Default)]
+pub(crate) struct Sources {
+    own: BTreeMap<PointId, BTreeSet<DeviceId>>,
+    /// Also what is derived of them.
+    all: BTreeMap<PointId, BTreeSet<DeviceId>>,
+}
+
+impl Sources {
+    /// Those of a site.
+    pub(crate) fn of(site: &Site) -> Self {
+        let mut own: BTreeMap<PointId, BTreeSet<DeviceId>> = BTreeMap::new();
+        for device in &site.devices {
+            for point in device.points.iter().flatten() {
+                own.entry(*point).or_default().insert(device.id);
+            }
+        }
+        let mut all = own.clone();
+        for derived in &site.derived {
+            let inputs = derived.inputs.iter().filter_map(|(_, input)| own.get(input)).flatten();
+            all.entry(derived.point).or_default().extend(inputs);
+        }
+        Self { own, all }
+    }
+
+    /// The devices that a point is of, or is derived of.
+    pub(crate) fn behind(&self, point: PointId) -> impl Iterator<Item = &DeviceId> {
+        self.all.get(&point).into_iter().flatten()
+    }
+
+    /// Whether a device itself gives a point.
+    pub(crate) fn owns(&self, device: DeviceId, point: PointId) -> bool {
+        self.own.get(&point).is_some_and(|devices| devices.contains(&device))
+    }
+}
+
+/// Gives members the process rules that look at them: one pass, however many devices there are.
+fn rule(site: &Site, members: &mut BTreeMap<DeviceId, Member>) {
+    let sources = Sources::of(site);
+    for rule in site.rules.iter().filter(|rule| rule.kind == Kind::Process) {
+        for device in sources.behind(rule.point) {
+            let Some(member) = members.get_mut(device) else { continue };
+            member.rules.push(rule.name.clone());
+            if sources.owns(*device, rule.point) {
+                member.counted.insert(rule.point);
+            }
+        }
     }
 }

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::alarm::condition::measure::Measure;
 use crate::alarm::lifecycle::Refusal;
 use crate::alarm::overlay::Overlay;
-use crate::alarm::{Alarm, Condition, Rule, RuleState, load};
+use crate::alarm::{Alarm, Condition, RuleState, load};
 use crate::clock::Timestamp;
 use crate::gateway::core::Core;
-use crate::gateway::vigil::{Stand, Surroundings};
-use crate::point::{DeviceId, PointId};
+use crate::gateway::vigil::{Sources, Stand, Surroundings};
+use crate::point::DeviceId;
 use crate::risk::joint::Joint;
 use crate::risk::state::{self, State};
 use crate::risk::work::Work;
@@ -96,25 +96,69 @@ impl Core {
 
 /// The rules that look at each polled device, at what is derived of it too. A vote of several devices looks on without one of them.
 pub(super) fn looks(site: &Site) -> BTreeMap<String, Vec<String>> {
-    let mut looks = BTreeMap::new();
-    for device in &site.devices {
-        let own: BTreeSet<PointId> = device.points.iter().flatten().copied().collect();
-        let derived = |point: PointId| {
-            let mut found = site.derived.iter().filter(|derived| derived.point == point);
-            found.any(|derived| derived.inputs.iter().any(|(_, input)| own.contains(input)))
-        };
-        let votes = |rule: &Rule| match &rule.condition {
-            Condition::Measured { measured, inputs } => {
-                matches!(measured.measure, Measure::Votes { .. })
-                    && !inputs.iter().all(|input| own.contains(input))
+    let sources = Sources::of(site);
+    let mut looks: BTreeMap<DeviceId, Vec<String>> =
+        site.devices.iter().map(|device| (device.id, Vec::new())).collect();
+    for rule in &site.rules {
+        for device in sources.behind(rule.point) {
+            let votes = match &rule.condition {
+                Condition::Measured { measured, inputs } => {
+                    matches!(measured.measure, Measure::Votes { .. })
+                        && !inputs.iter().all(|input| sources.owns(*device, *input))
+                }
+                Condition::Threshold { .. } | Condition::Stale { .. } => false,
+            };
+            if let Some(rules) = looks.get_mut(device).filter(|_| !votes) {
+                rules.push(rule.name.clone());
             }
-            Condition::Threshold { .. } | Condition::Stale { .. } => false,
-        };
-        let of = |rule: &&Rule| (own.contains(&rule.point) || derived(rule.point)) && !votes(rule);
-        let rules = site.rules.iter().filter(of).map(|rule| rule.name.clone());
-        if let Some(known) = site.catalog.device(device.id) {
-            looks.insert(known.name.clone(), rules.collect());
         }
     }
-    looks
+    let named = |(device, rules)| Some((site.catalog.device(device)?.name.clone(), rules));
+    looks.into_iter().filter_map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alarm::Rule;
+    use crate::point::PointId;
+    use crate::site;
+
+    /// What [`looks`] is, device by device.
+    fn each(site: &Site) -> BTreeMap<String, Vec<String>> {
+        let of = |device: &site::DeviceSpec| {
+            let own: BTreeSet<PointId> = device.points.iter().flatten().copied().collect();
+            let looks = |rule: &&Rule| {
+                let mut derived = site.derived.iter().filter(|derived| derived.point == rule.point);
+                let derived =
+                    derived.any(|derived| derived.inputs.iter().any(|(_, input)| own.contains(input)));
+                let votes = match &rule.condition {
+                    Condition::Measured { measured, inputs } => {
+                        matches!(measured.measure, Measure::Votes { .. })
+                            && !inputs.iter().all(|input| own.contains(input))
+                    }
+                    Condition::Threshold { .. } | Condition::Stale { .. } => false,
+                };
+                (own.contains(&rule.point) || derived) && !votes
+            };
+            site.rules.iter().filter(looks).map(|rule| rule.name.clone()).collect()
+        };
+        let named =
+            |device: &site::DeviceSpec| Some((site.catalog.device(device.id)?.name.clone(), of(device)));
+        site.devices.iter().filter_map(named).collect()
+    }
+
+    #[test]
+    fn one_pass_over_the_rules_finds_what_each_device_would() {
+        let options = site::Options {
+            site: "devices".into(),
+            profiles: Some("firmware-profiles".into()),
+            now: Timestamp::from_millis(1_790_000_000_000),
+            ..site::Options::default()
+        };
+        let site = site::load(&options).0.unwrap();
+        let found = looks(&site);
+        assert_eq!(found, each(&site));
+        assert!(found.values().any(|rules| 1 < rules.len()), "{found:?}");
+    }
 }
