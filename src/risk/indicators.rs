@@ -86,8 +86,9 @@ impl Entrapments {
             cause: Cause::default(),
             worst: None,
         });
-        // A severity that a person raised is no measurement.
-        if alarm.state.is_active() && transition.change != Change::Lifted {
+        // A severity that a person raised is no measurement, for as long as it holds; one above it is.
+        let measured = alarm.overlay.hand.as_ref().is_none_or(|hand| hand.severity < alarm.severity);
+        if alarm.state.is_active() && measured {
             one.worst = one.worst.max(Some(alarm.severity));
         }
         match transition.change {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lifeline_gateway::alarm::overlay::Hand;
 use lifeline_gateway::alarm::{Alarm, Base, Change, Severity, Transition};
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::console::indicators::{self, IndicatorView, Question, Sources};
@@ -91,6 +92,19 @@ fn entrapments_by_both_readings_and_the_time_to_rescue() {
     let suspected = trapped("e", 50, Severity::Orange);
     log.push(change(&suspected, Raised, 51, None));
     log.push(change(&suspected, Cleared, 52, None));
+    // The same, raised by a person and then acknowledged: what a person raises measures nothing.
+    let mut lifted = trapped("g", 55, Severity::Orange);
+    log.push(change(&lifted, Raised, 55, None));
+    lifted.severity = Severity::Red;
+    lifted.overlay.hand = Some(Hand {
+        severity: Severity::Red,
+        by: "duty".to_owned(),
+        reason: "a call from the car".to_owned(),
+        until: at(90),
+    });
+    log.push(change(&lifted, Change::Lifted, 56, None));
+    log.push(change(&lifted, Acknowledged, 57, None));
+    log.push(change(&lifted, Cleared, 58, None));
     let mut drill = trapped("f", 60, Severity::Red);
     drill.marks.drill = true;
     log.push(change(&drill, Raised, 60, None));
