@@ -105,6 +105,7 @@ fn target(row: &IndicatorView) -> String {
     let met = match row.met {
         Some(true) => "met",
         Some(false) => "NOT met",
+        None if row.too_early => "too early to say",
         None => "can't be told",
     };
     row.target.as_ref().map_or_else(String::new, |target| format!("{target}: {met}"))

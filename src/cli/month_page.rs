@@ -124,6 +124,9 @@ fn indicators(text: &mut String, view: &MonthView) {
             (None, _) => String::new(),
             (Some(target), Some(true)) => format!("{} 达到 met", escape(target)),
             (Some(target), Some(false)) => format!("<b>{} 未达到 not met</b>", escape(target)),
+            (Some(target), None) if row.too_early => {
+                format!("{} 尚不足一年 too early to say", escape(target))
+            }
             (Some(target), None) => format!("{} 无法判断 can't be told", escape(target)),
         };
         let of = if row.of == "site" { "全部 all" } else { &row.of };

@@ -31,6 +31,8 @@ use crate::risk::{RiskPoint, registry};
 
 /// Transitions read at once.
 const PAGE: usize = 10_000;
+/// The time of the plan's target of 困人率.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// A rain gauge's numbers farther apart say nothing of the time between them.
 const RAIN_GAP: Duration = Duration::from_secs(600);
 
@@ -85,6 +87,9 @@ pub struct IndicatorView {
     /// Whether it meets the target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub met: Option<bool>,
+    /// The target is of a year, less than a year is known, and it is not failed yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub too_early: bool,
     /// What was not measured, or not all of the time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_measured: Option<String>,
@@ -136,8 +141,9 @@ pub fn of(
     let (_, points) = registry::known(&memories, None)?;
     let points: Vec<RiskPoint> = points.into_iter().filter(|point| point.span.holds(to)).collect();
     let lifts = Lifts::of(reader, sources, &points, (from, to))?;
-    let mut rows: Vec<IndicatorView> =
-        lifts.rates(to.since(from).as_secs() / 86_400).into_iter().chain(lifts.rescues()).collect();
+    let whole = YEAR <= to.since(from) && registry::held(&memories, Some(from)).is_some();
+    let days = to.since(from).as_secs() / 86_400;
+    let mut rows: Vec<IndicatorView> = lifts.rates(days, whole).into_iter().chain(lifts.rescues()).collect();
     rows.push(inspections(
         &points,
         to,
@@ -202,8 +208,8 @@ impl<'a> Lifts<'a> {
         Ok(Self { registered: lifts.len(), measured: count(measured), events: events.collect() })
     }
 
-    /// 困人率 in both readings.
-    fn rates(&self, days: u64) -> [IndicatorView; 2] {
+    /// 困人率 in both readings. `year`: a whole one is known. More time only adds entrapments, so a target may be failed before, and never met.
+    fn rates(&self, days: u64, year: bool) -> [IndicatorView; 2] {
         let missing = self.registered.saturating_sub(self.measured as usize);
         let not_measured = match (self.registered, missing) {
             (0, _) => Some("no lift is registered".to_owned()),
@@ -220,7 +226,8 @@ impl<'a> Lifts<'a> {
             part: Some(part),
             whole: Some(whole),
             target: Some("< 0.5 %".to_owned()),
-            met: below_half_percent(part, whole),
+            met: below_half_percent(part, whole).filter(|below| !below || (year && missing == 0)),
+            too_early: !year && below_half_percent(part, whole) == Some(true),
             not_measured: not_measured.clone(),
             definition,
         };
@@ -298,6 +305,7 @@ fn inspections(
         whole: Some(whole),
         target: target.map(|target| format!(">= {target} %")),
         met: target.and_then(|target| meets(part, whole, target)).filter(|_| known),
+        too_early: false,
         not_measured,
         definition: format!(
             "risk points that need {role} whose `inspection_due` is not over at the end / all of them"

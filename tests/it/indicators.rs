@@ -51,6 +51,15 @@ struct Asked {
 
 impl Asked {
     fn of(site: &Site, batches: Vec<Batch>, transitions: Vec<Transition>) -> Self {
+        Self::within(site, batches, transitions, (0, 100))
+    }
+
+    fn within(
+        site: &Site,
+        batches: Vec<Batch>,
+        transitions: Vec<Transition>,
+        (from, to): (i64, i64),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = coverage::open(folder.path());
         journal.keep_site(&site.catalog, &site.documents, at(0)).unwrap();
@@ -58,9 +67,9 @@ impl Asked {
         journal.remember(&registry::entries(&site.risk_points, &version, at(0), &BTreeMap::new())).unwrap();
         journal.commit(&Group { now: at(60), version, batches, transitions, ..Group::default() }).unwrap();
         let reader = Reader::open(folder.path()).unwrap();
-        let question = Question { from: Some(at(0).to_string()), to: Some(at(100).to_string()) };
+        let question = Question { from: Some(at(from).to_string()), to: Some(at(to).to_string()) };
         let sources = Sources { catalog: &site.catalog, rules: &site.rules };
-        Self { rows: indicators::of(&reader, &question, &sources, at(200)).unwrap().rows }
+        Self { rows: indicators::of(&reader, &question, &sources, at(to + 100)).unwrap().rows }
     }
 
     fn row(&self, indicator: &str, of: &str) -> &IndicatorView {
@@ -124,6 +133,25 @@ fn entrapments_by_both_readings_and_the_time_to_rescue() {
     assert_eq!((rescue.value.as_deref(), rescue.part), (Some("8.0"), Some(2)), "12 and 4 minutes");
     assert_eq!(rescue.not_measured.as_deref(), Some("1 not over yet"));
     assert_eq!(asked.row("rescue-longest", "site").value.as_deref(), Some("12.0"));
+}
+
+#[test]
+fn the_target_of_a_year_is_not_met_in_less() {
+    let day = 24 * 60;
+    let mut site = example();
+    let rate = |site: &Site, from: i64, log: Vec<Transition>| {
+        Asked::within(site, Vec::new(), log, (from, 366 * day)).row("entrapment-rate-a", "site").clone()
+    };
+    let told = |row: IndicatorView| (row.met, row.too_early);
+    assert_eq!(told(rate(&site, 0, Vec::new())), (Some(true), false), "a whole year");
+    assert_eq!(told(rate(&site, 2 * day, Vec::new())), (None, true), "a day less");
+    assert_eq!(told(rate(&site, -day, Vec::new())), (None, true), "the journal begins later");
+    let sure = change(&trapped("a", 300 * day, Severity::Red), Change::Raised, 300 * day, None);
+    assert_eq!(told(rate(&site, 2 * day, vec![sure])), (Some(false), false), "failed already");
+    let mut other = site.risk_points.iter().find(|point| point.class == "elevator").unwrap().clone();
+    other.code = "500108-LT-999999".to_owned();
+    site.risk_points.push(other);
+    assert_eq!(told(rate(&site, 0, Vec::new())), (None, false), "of the other lift nobody knows");
 }
 
 #[test]
