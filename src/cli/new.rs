@@ -219,7 +219,8 @@ fn target(options: &Options, wanted: &Device) -> anyhow::Result<(PathBuf, String
             .iter()
             .any(|key| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')))
     };
-    if !text.lines().any(is_list) {
+    // Keys of the document itself stand before its first table; a device's own `line` is none of them.
+    if !text.lines().take_while(|line| !line.starts_with('[')).any(is_list) {
         return Ok((target, text));
     }
     anyhow::ensure!(!own.exists(), "{} is there already", own.display());

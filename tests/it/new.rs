@@ -82,6 +82,7 @@ fn an_entry_is_printed_or_appended_and_names_what_the_model_wants() {
         &["--profile", "eastron-sdm120", "--line", "rs485-1", "--name", "meter", "--slave", "4", "--write"],
     );
     assert!(code == Some(0) && out.contains("# The line runs at 9600 8N1"), "{out}");
+    assert_eq!(std::fs::read_dir(&site).unwrap().count(), 1, "it stands in the same document: {out}");
     assert!(check(&site).contains("1 lines, 2 devices"));
 
     // What is there already is refused, and stays as it is.
