@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
+use crate::cli::whole;
 use crate::clock::{Clock, SystemClock};
 use crate::diagnostic::{self, Severity};
 use crate::profile::CLASSES;
@@ -85,7 +86,7 @@ fn write(found: &Imported, args: &ImportArgs, out: &mut dyn Write) -> anyhow::Re
     for (path, text) in paths() {
         let folder = path.parent().unwrap_or(&args.out);
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        whole::write(&path, text)?;
         writeln!(out, "wrote {}", path.display())?;
     }
     Ok(())

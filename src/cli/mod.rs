@@ -46,6 +46,7 @@ mod target;
 mod trace;
 pub mod view;
 mod watch;
+mod whole;
 pub mod words;
 
 use std::io::Write;

@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::bus::Address;
+use crate::cli::whole;
 use crate::diagnostic::{self, Diagnostic, Diagnostics, Severity};
 use crate::profile::Profile;
 use crate::profile::firmware::Firmware;
@@ -80,7 +81,7 @@ pub fn new(options: &Options, what: &New, out: &mut dyn Write) -> anyhow::Result
         if let Some(folder) = target.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
-        std::fs::write(&target, after).with_context(|| format!("cannot write {}", target.display()))?;
+        whole::write(&target, &after)?;
         writeln!(out, "appended to {}:\n", target.display())?;
     }
     write!(out, "{entry}")?;

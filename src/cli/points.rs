@@ -12,6 +12,7 @@ use anyhow::Context;
 use crate::cli::ask::{GOOD, NO};
 use crate::cli::coverage::cell;
 use crate::cli::table::{Table, plain};
+use crate::cli::whole;
 use crate::risk::{RiskPoint, datum};
 use crate::site::points::{self, District, Finding, Row, emit};
 use crate::site::{self, Options, Site, encoding};
@@ -90,9 +91,7 @@ pub fn import(options: &Options, wanted: &Import, out: &mut dyn Write) -> anyhow
         return Ok(GOOD);
     }
     let target = options.site.join(DOCUMENT);
-    let part = options.site.join(format!("{DOCUMENT}.part"));
-    std::fs::write(&part, document).with_context(|| format!("cannot write {}", part.display()))?;
-    std::fs::rename(&part, &target).with_context(|| format!("cannot write {}", target.display()))?;
+    whole::write(&target, &document)?;
     writeln!(out, "{counts}; written to {}; `lifeline reload` takes it", target.display())?;
     Ok(GOOD)
 }

@@ -123,3 +123,23 @@ fn a_document_with_lists_gets_a_neighbour() {
     assert!(code == Some(0) && out.contains("cellar.toml"), "{out}{error}");
     assert!(check(&site).contains("1 lines, 4 devices"));
 }
+
+#[test]
+fn what_cannot_be_written_whole_leaves_the_document_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("site");
+    let args = |slave, name| {
+        ["--profile", "eastron-sdm120", "--line", "rs485-1", "--slave", slave, "--name", name, "--write"]
+    };
+    let mut first = args("1", "one");
+    first[3] = "rs485-1=/dev/ttyUSB0";
+    assert_eq!(new(&site, &first).0, Some(0));
+    let before = std::fs::read_to_string(site.join("site.toml")).unwrap();
+    std::fs::create_dir(site.join("site.toml.part")).unwrap();
+    let (code, _, error) = new(&site, &args("2", "two"));
+    assert!(code == Some(1) && error.contains("cannot write"), "{error}");
+    assert_eq!(std::fs::read_to_string(site.join("site.toml")).unwrap(), before);
+    std::fs::remove_dir(site.join("site.toml.part")).unwrap();
+    assert_eq!(new(&site, &args("2", "two")).0, Some(0));
+    assert_eq!(std::fs::read_dir(&site).unwrap().count(), 1, "no part is left behind");
+}
