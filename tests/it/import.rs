@@ -184,3 +184,24 @@ fn what_carries_nothing_over_writes_nothing() {
         assert!(!to.exists());
     }
 }
+
+/// A table or configuration that is imported in full or in part: what is told, and the documents.
+fn carried(name: &str, text: &str) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, to) = (folder.path().join(name), folder.path().join("site"));
+    std::fs::write(&file, text).unwrap();
+    let (_, out) = lifeline(&["import", file.to_str().unwrap(), "--out", to.to_str().unwrap()]);
+    let mut texts = std::fs::read_to_string(to.join("site.toml")).unwrap_or_default();
+    for entry in std::fs::read_dir(to.join("profiles")).into_iter().flatten() {
+        texts += &std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    }
+    (out, texts)
+}
+
+#[test]
+fn a_comma_that_may_part_thousands_is_refused() {
+    let rows = "10.0.0.5;1;40001;u16;0,1;low\n10.0.0.5;1;40002;u16;1,000;high\n";
+    let (out, texts) = carried("points.csv", &format!("line;slave;register;type;scale;name\n{rows}"));
+    assert!(texts.contains("scale = 0.1") && !texts.contains("high"), "{texts}");
+    assert!(out.contains("points.csv:3:") && out.contains("`1,000` may have a decimal comma"), "{out}");
+}

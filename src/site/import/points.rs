@@ -98,13 +98,9 @@ impl Points<'_> {
     /// A number of a cell; `None` also where there is no cell.
     fn number(&self, row: &Row, key: &str) -> Result<Option<f64>, ()> {
         let Some(text) = self.cell(row, key) else { return Ok(None) };
-        match text.replace(',', ".").parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(Some(number)),
-            _ => {
-                let _: Option<()> = self.refuse(row, key, format!("`{text}` is no number"));
-                Err(())
-            }
-        }
+        number(text).map(Some).map_err(|why| {
+            let _: Option<()> = self.refuse(row, key, format!("`{text}` {why}"));
+        })
     }
 
     fn row(&self, row: &Row, draft: &mut Draft) -> Option<()> {
@@ -259,5 +255,44 @@ impl Points<'_> {
         };
         let wanted = named.filter(|name| *name != to).map_or_else(|| super::line_name(to), str::to_owned);
         Some(draft.line(&wanted, &address, None))
+    }
+}
+
+/// A number with a point or a decimal comma; a comma that may as well part thousands is no guess of ours.
+fn number(text: &str) -> Result<f64, &'static str> {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = match text.split_once(',') {
+        None => text.to_owned(),
+        Some((front, behind)) if digits(behind) => {
+            let whole = front.trim_start_matches(['+', '-']);
+            if behind.len() == 3 && (1..=3).contains(&whole.len()) && !whole.starts_with('0') {
+                return Err(
+                    "may have a decimal comma or one between thousands: write it with a point, or without a comma",
+                );
+            }
+            format!("{front}.{behind}")
+        }
+        Some(_) => return Err("is no number"),
+    };
+    plain.parse().ok().filter(|number: &f64| number.is_finite()).ok_or("is no number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_is_decimal_only_when_it_cannot_part_thousands() {
+        for (text, wanted) in
+            [("0,1", 0.1), ("-2,50", -2.5), ("0,001", 0.001), ("1234,567", 1234.567), ("1000", 1000.0)]
+        {
+            assert_eq!(number(text), Ok(wanted), "{text}");
+        }
+        for text in ["1,000", "-12,500", "100,000"] {
+            assert!(number(text).is_err_and(|why| why.contains("thousands")), "{text}");
+        }
+        for text in ["1,000,000", "1,000.5", "1,0e3", "nan", "inf", "一", ","] {
+            assert_eq!(number(text), Err("is no number"), "{text}");
+        }
     }
 }
