@@ -13,12 +13,15 @@ use crate::cli::ask::{GOOD, NO};
 use crate::cli::coverage::cell;
 use crate::cli::table::{Table, plain};
 use crate::cli::whole;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::risk::{RiskPoint, datum};
 use crate::site::points::{self, District, Finding, Row, emit};
 use crate::site::{self, Options, Site, encoding};
 
 /// The document that an import writes.
 const DOCUMENT: &str = "risk-points.toml";
+/// Findings about files that are not there, or are none of ours.
+const UNREAD: [&str; 5] = ["missing-folder", "missing-include", "not-utf-8", "too-large", "unreadable"];
 /// Two places nearer than this are one.
 const SAME_M: f64 = 30.0;
 
@@ -50,23 +53,25 @@ pub fn import(options: &Options, wanted: &Import, out: &mut dyn Write) -> anyhow
         return tell(&name, &found, out);
     }
     // Documents that only lack these points don't compile yet; whatever else is wrong with them is told below.
-    let old = load(options).0.unwrap_or_default();
+    let (old, before, mut held) = site::load(options);
+    let old = old.unwrap_or_default();
+    let target = options.site.join(DOCUMENT);
+    let place = target.display().to_string();
+    let unread = Diagnostics(before.0.into_iter().filter(|one| is_unread(one, &place)).collect());
+    if unread.errors() > 0 {
+        return refuse(&crate::diagnostic::render(&unread, &held), out);
+    }
     let document = emit::document(&rows, &name);
-    let stage = Stage::new(&options.site)?;
     let written = std::fs::read_to_string(options.site.join(DOCUMENT)).unwrap_or_default();
     found.extend(by_hand(&rows, &old, &written));
     found.extend(lost(&rows, &old, &written));
     if found.iter().any(|one| one.is_error) {
         return tell(&name, &found, out);
     }
-    std::fs::write(stage.0.join(DOCUMENT), &document)?;
-    let (new, report) = load(&Options { site: stage.0.clone(), ..options.clone() });
-    let Some(new) = new else {
-        let (stage, site) = (stage.0.display().to_string(), options.site.display().to_string());
-        write!(out, "{}", report.replace(&stage, &site))?;
-        writeln!(out, "nothing was taken")?;
-        return Ok(NO);
-    };
+    held.retain(|(known, _)| *known != place);
+    held.push((place, document.clone()));
+    let (new, report) = load(&Options { held: Some(held), ..options.clone() });
+    let Some(new) = new else { return refuse(&report, out) };
     found.extend(moves(&rows, &old));
     found.extend(bound(&rows, &new));
     found.sort();
@@ -90,7 +95,6 @@ pub fn import(options: &Options, wanted: &Import, out: &mut dyn Write) -> anyhow
         writeln!(out, "{counts}; only checked, nothing was written")?;
         return Ok(GOOD);
     }
-    let target = options.site.join(DOCUMENT);
     whole::write(&target, &document)?;
     writeln!(out, "{counts}; written to {}; `lifeline reload` takes it", target.display())?;
     Ok(GOOD)
@@ -100,6 +104,17 @@ fn load(options: &Options) -> (Option<Site>, String) {
     let (site, found, texts) = site::load(options);
     let report = if site.is_some() { String::new() } else { crate::diagnostic::render(&found, &texts) };
     (site, report)
+}
+
+fn refuse(report: &str, out: &mut dyn Write) -> anyhow::Result<u8> {
+    write!(out, "{report}")?;
+    writeln!(out, "nothing was taken")?;
+    Ok(NO)
+}
+
+/// Whether something beside the import's own document could not be read: documents in hand don't show that it is not there.
+fn is_unread(finding: &Diagnostic, own: &str) -> bool {
+    UNREAD.contains(&finding.code) && finding.place.file != own
 }
 
 fn tell(name: &str, found: &[Finding], out: &mut dyn Write) -> anyhow::Result<u8> {
@@ -225,39 +240,6 @@ fn bound(rows: &[Row], new: &Site) -> Vec<Finding> {
         }
     }
     found
-}
-
-/// A copy of the site's folder to try documents in, which goes away.
-struct Stage(PathBuf);
-
-impl Stage {
-    fn new(site: &Path) -> anyhow::Result<Self> {
-        let stage = Self(std::env::temp_dir().join(format!("lifeline-import-{}", std::process::id())));
-        copy(site, &stage.0).with_context(|| format!("cannot copy {}", site.display()))?;
-        Ok(stage)
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Files of a folder and of the folders in it.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let (path, target) =
-            (entry.as_ref().map(std::fs::DirEntry::path), entry.as_ref().map(std::fs::DirEntry::file_name));
-        let (Ok(path), Ok(name)) = (path, target) else { continue };
-        if path.is_dir() {
-            copy(&path, &to.join(name))?;
-        } else if path.is_file() {
-            std::fs::copy(&path, to.join(name))?;
-        }
-    }
-    Ok(())
 }
 
 /// Writes the risk points of the documents as a table.

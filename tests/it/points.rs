@@ -103,3 +103,18 @@ fn a_point_that_another_document_has_is_not_taken_over() {
     assert!(told.contains("points.csv:2: P1 stands in a document already"), "{told}");
     assert!(!folder.path().join("site/risk-points.toml").exists());
 }
+
+#[test]
+fn a_site_that_includes_from_outside_its_folder_takes_a_table() {
+    let (folder, _) = load(DOCUMENTS);
+    let folder = folder.path();
+    let site = format!("include = [\"../common/more.toml\"]\n{}", bare());
+    std::fs::write(folder.join("site/site.toml"), site).unwrap();
+    table(folder, &[P1, P2]);
+    let told = run(folder, &["import", "points.csv"], 1);
+    assert!(told.contains("missing-include") && told.contains("nothing was taken"), "{told}");
+    std::fs::create_dir(folder.join("common")).unwrap();
+    std::fs::write(folder.join("common/more.toml"), "# Nothing yet.\n").unwrap();
+    let told = run(folder, &["import", "points.csv"], 0);
+    assert!(told.contains("2 points: 2 new"), "{told}");
+}
