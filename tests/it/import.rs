@@ -205,3 +205,55 @@ fn a_comma_that_may_part_thousands_is_refused() {
     assert!(texts.contains("scale = 0.1") && !texts.contains("high"), "{texts}");
     assert!(out.contains("points.csv:3:") && out.contains("`1,000` may have a decimal comma"), "{out}");
 }
+
+#[test]
+fn what_a_later_row_says_otherwise_of_its_device_is_told() {
+    let rows = [
+        "pump;/dev/ttyUSB0;1;40001;u16;19200;20s;one",
+        "pump;/dev/ttyUSB0;1;40002;u16;;;two",
+        "pump;/dev/ttyUSB0;1;40003;u16;4800;20;three",
+        "pump;/dev/ttyUSB0;1;40004;u16;19200 8N1;1m;four",
+    ];
+    let heads = "device;line;slave;register;type;speed;interval;name";
+    let (out, texts) = carried("points.csv", &format!("{heads}\n{}\n", rows.join("\n")));
+    assert_eq!(texts.matches("[[line]]").count(), 1, "{texts}");
+    assert_eq!(texts.matches("[[point]]").count(), 4, "{texts}");
+    let told: Vec<&str> = out.lines().filter(|line| line.contains("not carried over")).collect();
+    assert!(told.len() == 2, "{out}");
+    assert!(told[0].contains("points.csv:4:") && told[0].contains("4800 8N1 is not carried over"), "{out}");
+    assert!(told[1].contains("points.csv:5:") && told[1].contains("1m is not carried over"), "{out}");
+}
+
+#[test]
+fn what_a_second_input_says_otherwise_of_a_slave_is_told() {
+    let input = |interval: &str, tag: &str, fields: &str| {
+        format!(
+            "[[inputs.modbus]]\nname = \"pump\"\nslave_id = 1\ncontroller = \"tcp://10.0.0.5:502\"\n\
+            interval = \"{interval}\"\nholding_registers = [{fields}]\n[inputs.modbus.tags]\nowner = \"{tag}\"\n"
+        )
+    };
+    let field = |name: &str, scale: &str, address: u16, more: &str| {
+        format!(
+            "{{ name = \"{name}\", byte_order = \"AB\", data_type = \"FIXED\", scale = {scale}, address = [{address}]{more} }},"
+        )
+    };
+    let first = [field("level", "0.1", 1, ""), field("flow", "1.0", 2, "")].concat();
+    let second = [
+        field("level", "0.5", 1, ""),
+        field("flow", "1.0", 2, ""),
+        field("door", "1.0", 3, ", measurement = \"m\""),
+    ]
+    .concat();
+    let (out, texts) =
+        carried("telegraf.conf", &format!("{}{}", input("20s", "a", &first), input("5s", "b", &second)));
+    assert_eq!(texts.matches("[[point]]").count(), 3, "{texts}");
+    for wanted in [
+        "polled every 20s: 5s for slave 1 is not carried over",
+        "the tag owner = \"b\" of slave 1 is not carried over",
+        "in another scale or order: the field `level` of slave 1 is not carried over",
+        "`measurement` is not carried over",
+        "; 4 things were not",
+    ] {
+        assert!(out.contains(wanted), "{wanted}: {out}");
+    }
+}

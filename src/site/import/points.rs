@@ -189,12 +189,20 @@ impl Points<'_> {
             },
         };
         let line = self.line(row, draft)?;
+        let every = self.every(row)?;
         let wanted = self.cell(row, "device").unwrap_or_default();
         if let Some(index) =
             draft.devices.iter().position(|device| device.line == line && device.slave == slave)
         {
-            let first = draft.devices.get(index).map_or("", |device| &device.called);
-            if first != wanted {
+            let known = draft.devices.get(index)?;
+            if let Some(every) = every
+                && crate::site::duration(&every) != crate::site::duration(&known.every)
+            {
+                let text = format!("`{}` is polled every {}, as a row above says", known.name, known.every);
+                self.tell(row, "every", &format!("{text}: {every} is not carried over"));
+            }
+            let first = &known.called;
+            if *first != wanted {
                 let span = self.index("device").and_then(|index| row.cells.get(index));
                 let span = span.map_or(row.span, |cell| cell.span);
                 let text = format!(
@@ -204,12 +212,6 @@ impl Points<'_> {
             }
             return Some(index);
         }
-        let every = match self.cell(row, "every").map(str::to_lowercase) {
-            None => EVERY.to_owned(),
-            Some(text) if crate::site::duration(&text).is_some() => text,
-            Some(text) if text.parse::<u32>().is_ok() => format!("{text}s"),
-            Some(text) => return self.refuse(row, "every", format!("`{text}` is no duration")),
-        };
         let name = plain(wanted, &format!("device-{slave}"));
         let name = if name == "gateway" { "gateway-2".to_owned() } else { name };
         let name = free(&name, |name| draft.devices.iter().any(|device| device.name == name));
@@ -229,11 +231,28 @@ impl Points<'_> {
             called: wanted.to_owned(),
             line,
             slave,
-            every,
+            every: every.unwrap_or_else(|| EVERY.to_owned()),
             tags,
             points: Vec::new(),
         });
         Some(draft.devices.len() - 1)
+    }
+
+    /// Says what of a row that is carried over is not.
+    fn tell(&self, row: &Row, key: &str, text: &str) {
+        let cell = self.index(key).and_then(|index| row.cells.get(index));
+        let span = cell.map_or(row.span, |cell| cell.span);
+        self.report.error(&self.document.place(span), "not-carried", text, None);
+    }
+
+    /// The interval of a row; inside `None` where it says none.
+    fn every(&self, row: &Row) -> Option<Option<String>> {
+        match self.cell(row, "every").map(str::to_lowercase) {
+            None => Some(None),
+            Some(text) if crate::site::duration(&text).is_some() => Some(Some(text)),
+            Some(text) if text.parse::<u32>().is_ok() => Some(Some(format!("{text}s"))),
+            Some(text) => self.refuse(row, "every", format!("`{text}` is no duration")),
+        }
     }
 
     fn line(&self, row: &Row, draft: &mut Draft) -> Option<String> {
@@ -247,7 +266,20 @@ impl Points<'_> {
             if serial_format(&speed).is_none() {
                 return self.refuse(row, "speed", format!("`{speed}` is no serial format, such as 9600 8N1"));
             }
-            format!("serial = {{ path = {}, speed = \"{speed}\" }}", super::text(to))
+            let port = format!("serial = {{ path = {}, ", super::text(to));
+            let address = format!("{port}speed = \"{speed}\" }}");
+            // A port has one speed, and many rows leave it to the first.
+            if let Some(known) = draft.lines.iter().find(|line| line.address.starts_with(&port)) {
+                if known.address != address && self.cell(row, "speed").is_some() {
+                    let text = format!(
+                        "the line `{}` has the speed of a row above: {speed} is not carried over",
+                        known.name
+                    );
+                    self.tell(row, "speed", &text);
+                }
+                return Some(known.name.clone());
+            }
+            address
         } else if let Some(to) = super::endpoint(to) {
             format!("tcp = {}", super::text(&to))
         } else {

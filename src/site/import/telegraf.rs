@@ -198,7 +198,6 @@ impl Input<'_> {
             .collect();
         let (kind, order) = (field.text("data_type"), field.text("byte_order"));
         let scale = field.float("scale");
-        field.node("measurement");
         self.told_others(field);
         let Some(address) = addresses.first().copied() else {
             return self.left_out(
@@ -273,9 +272,6 @@ impl Input<'_> {
     fn fields(&self, request: &Section<'_>, points: &mut Vec<PointDraft>) {
         let order = request.text("byte_order").unwrap_or_else(|| "ABCD".to_owned());
         let register = request.text("register").unwrap_or_else(|| "holding".to_owned());
-        for key in ["measurement", "optimization", "optimization_max_register_fill"] {
-            request.node(key);
-        }
         let table = match register.as_str() {
             "coil" => Table::Coil,
             "discrete" => Table::Discrete,
@@ -292,7 +288,6 @@ impl Input<'_> {
             let (name, kind) = (field.text("name").unwrap_or_default(), field.text("type"));
             let (address, scale) = (field.int::<u16>("address", 0, 65535), field.float("scale"));
             let bit = field.int::<u8>("bit", 0, 15);
-            field.node("measurement");
             // Readings here are numbers with a unit, whatever a field becomes there.
             field.node("output");
             let omitted = field.flag("omit") == Some(true);
@@ -336,12 +331,7 @@ impl Input<'_> {
         }
         let same = |other: &&mut DeviceDraft| other.line == device.line && other.slave == device.slave;
         if let Some(other) = draft.devices.iter_mut().find(same) {
-            for point in device.points {
-                if !other.points.iter().any(|known| known.at == point.at && known.kind == point.kind) {
-                    let name = free(&point.name, |name| other.points.iter().any(|known| known.name == name));
-                    other.points.push(PointDraft { name, ..point });
-                }
-            }
+            self.join(other, &device);
             let text = format!(
                 "slave {} of {} stands in two inputs: it is one device, `{}`",
                 device.slave, device.line, other.name
@@ -353,6 +343,42 @@ impl Input<'_> {
         let name = if name == "gateway" { "gateway-2".to_owned() } else { name };
         let name = free(&name, |name| draft.devices.iter().any(|known| known.name == name));
         draft.devices.push(DeviceDraft { name, ..device });
+    }
+
+    /// Adds the points of another input for the same slave; what the device has in another way already is told.
+    fn join(&self, to: &mut DeviceDraft, more: &DeviceDraft) {
+        let (slave, device) = (more.slave, to.name.clone());
+        let tell = |key, what: String| {
+            self.left_out(&self.section.place(key), format!("{what} is not carried over"))
+        };
+        if crate::site::duration(&to.every) != crate::site::duration(&more.every) {
+            tell(
+                "interval",
+                format!("`{device}` is polled every {}: {} for slave {slave}", to.every, more.every),
+            );
+        }
+        for (key, value) in more.tags.iter().filter(|(key, value)| to.tags.get(*key) != Some(*value)) {
+            tell("tags", format!("the tag {key} = {} of slave {slave}", text(value)));
+        }
+        for point in &more.points {
+            let known = to.points.iter().find(|known| known.at == point.at && known.kind == point.kind);
+            match known {
+                Some(known) if (known.scale, &known.order) != (point.scale, &point.order) => {
+                    let same =
+                        format!("`{}` has the same register and type in another scale or order", known.name);
+                    tell("slave_id", format!("{same}: the field `{}` of slave {slave}", point.name));
+                }
+                Some(known) if known.name != point.name => {
+                    let same = format!("`{}` is the same reading", known.name);
+                    tell("slave_id", format!("{same}: the name `{}` of slave {slave}", point.name));
+                }
+                Some(_) => {}
+                None => {
+                    let name = free(&point.name, |name| to.points.iter().any(|known| known.name == name));
+                    to.points.push(PointDraft { name, ..point.clone() });
+                }
+            }
+        }
     }
 }
 
