@@ -12,6 +12,7 @@ use crate::cli::table::Table;
 use crate::clock::Timestamp;
 use crate::console::coverage::{self, CoverageView, PointView, Question, RowView, SensorView};
 use crate::risk::coverage::Rung;
+use crate::site::table::is_formula;
 
 /// What a person wants.
 #[derive(Clone, Debug, Default)]
@@ -167,9 +168,9 @@ fn csv(view: &CoverageView) -> String {
     text
 }
 
-/// A text as a cell: quoted where it must be, and never a formula for a spreadsheet.
+/// A text as a cell: quoted where it must be, and never a formula for a spreadsheet; a number stays one.
 pub(crate) fn cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let formula = is_formula(text) || text.starts_with(['\t', '\r']);
     let safe = if formula { format!("'{text}") } else { text.to_owned() };
     if safe.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", safe.replace('"', "\"\"")) } else { safe }
 }
@@ -180,10 +181,19 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        let cells = ["=HYPERLINK(1)", "-1+2", "@x", "南坪", "a,b", "say \"x\""].map(cell);
-        assert_eq!(
-            cells,
-            ["'=HYPERLINK(1)", "'-1+2", "'@x", "南坪", "\"a,b\"", "\"say \"\"x\"\"\""].map(str::to_owned)
-        );
+        for (text, wanted) in [
+            ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+            ("-1+2", "'-1+2"),
+            ("@x", "'@x"),
+            ("＝A1", "'＝A1"),
+            ("－1＋2", "'－1＋2"),
+            ("-0.1278", "-0.1278"),
+            ("+86", "+86"),
+            ("南坪", "南坪"),
+            ("a,b", "\"a,b\""),
+            ("say \"x\"", "\"say \"\"x\"\"\""),
+        ] {
+            assert_eq!(cell(text), wanted);
+        }
     }
 }

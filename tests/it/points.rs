@@ -118,3 +118,31 @@ fn a_site_that_includes_from_outside_its_folder_takes_a_table() {
     let told = run(folder, &["import", "points.csv"], 0);
     assert!(told.contains("2 points: 2 new"), "{told}");
 }
+
+#[test]
+fn an_asset_the_days_of_needs_and_the_west_come_back() {
+    let (folder, _) = load(DOCUMENTS);
+    let folder = folder.path();
+    std::fs::write(folder.join("site/site.toml"), bare()).unwrap();
+    let heads = format!("{HEADS},asset,segment,chainage_m");
+    let one = P1.replace("*2,", "*2@2025-06-01..2027-01-01|tilt@..2026-01-01,");
+    let rows = [one.replace("106.58", "-0.1278") + ",pipe-7,＝A,12.5", P2.to_owned()];
+    std::fs::write(folder.join("points.csv"), format!("{heads}\n{}\n", rows.join("\n"))).unwrap();
+    let told = run(folder, &["import", "points.csv"], 1);
+    assert!(told.contains("`＝A` would be a formula"), "{told}");
+    let rows = rows.map(|row| row.replace("＝A", "south"));
+    std::fs::write(folder.join("points.csv"), format!("{heads}\n{}\n", rows.join("\n"))).unwrap();
+    run(folder, &["import", "points.csv"], 0);
+    let document = std::fs::read_to_string(folder.join("site/risk-points.toml")).unwrap();
+    for wanted in [
+        "asset = { id = \"pipe-7\", segment = \"south\", chainage_m = 12.5 }",
+        "min = 2, from = 2025-06-01, until = 2027-01-01",
+        "min = 1, until = 2026-01-01",
+        "lon = -0.1278",
+    ] {
+        assert!(document.contains(wanted), "{wanted}: {document}");
+    }
+    run(folder, &["export", "--output", "back.csv"], 0);
+    let told = run(folder, &["import", "back.csv"], 0);
+    assert!(told.contains("2 points: 0 new, 0 changed, 2 as before"), "{told}");
+}

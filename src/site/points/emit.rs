@@ -32,9 +32,18 @@ pub fn document(rows: &[Row], from: &str) -> String {
         for (key, day) in &row.days {
             let _ = writeln!(text, "{key} = {day}");
         }
-        let needs = row.needs.iter().map(|(role, or, min)| {
-            let or = if or.is_empty() { String::new() } else { format!(", or = [{}]", list(or)) };
-            format!("{{ role = {}, min = {min}{or} }}", quoted(role))
+        if let Some(asset) = &row.asset {
+            let segment = asset.segment.as_ref().map(|text| format!(", segment = {}", quoted(text)));
+            let chainage = asset.chainage_m.map(|metres| format!(", chainage_m = {metres:?}"));
+            let more: String = segment.into_iter().chain(chainage).collect();
+            let _ = writeln!(text, "asset = {{ id = {}{more} }}", quoted(&asset.id));
+        }
+        let needs = row.needs.iter().map(|need| {
+            let or = (!need.or.is_empty()).then(|| format!(", or = [{}]", list(&need.or)));
+            let from = need.from.as_ref().map(|day| format!(", from = {day}"));
+            let until = need.until.as_ref().map(|day| format!(", until = {day}"));
+            let more: String = [or, from, until].into_iter().flatten().collect();
+            format!("{{ role = {}, min = {}{more} }}", quoted(&need.role), need.min)
         });
         array(&mut text, "needs", needs.collect());
         let plates = row.plates.iter().map(|(place, state, seen)| {
@@ -74,7 +83,7 @@ pub fn cells(points: &[RiskPoint], sensors: &[Sensor], timezone: &str) -> Vec<Ve
 }
 
 fn value(key: &str, point: &RiskPoint, sensors: &[String], zone: &TimeZone) -> String {
-    let place = point.place.as_ref();
+    let (place, asset) = (point.place.as_ref(), point.asset.as_ref());
     let day = |at: Option<Timestamp>| at.map_or_else(String::new, |at| day(at, zone));
     match key {
         "code" => point.code.clone(),
@@ -95,7 +104,11 @@ fn value(key: &str, point: &RiskPoint, sensors: &[String], zone: &TimeZone) -> S
             let each = point.needs.iter().map(|need| {
                 let roles: Vec<&str> =
                     std::iter::once(&need.role).chain(&need.or).map(String::as_str).collect();
-                format!("{}*{}", roles.join("/"), need.min)
+                let span = match (day(need.span.from), day(need.span.until)) {
+                    (from, until) if from.is_empty() && until.is_empty() => String::new(),
+                    (from, until) => format!("@{from}..{until}"),
+                };
+                format!("{}*{}{span}", roles.join("/"), need.min)
             });
             each.collect::<Vec<_>>().join("|")
         }
@@ -107,6 +120,11 @@ fn value(key: &str, point: &RiskPoint, sensors: &[String], zone: &TimeZone) -> S
         "until" => day(point.span.until),
         "predecessors" => point.predecessors.join("|"),
         "blind_after" => format!("{}s", point.blind_after.as_secs()),
+        "asset" => asset.map_or_else(String::new, |asset| asset.id.clone()),
+        "segment" => asset.and_then(|asset| asset.segment.clone()).unwrap_or_default(),
+        "chainage_m" => {
+            asset.and_then(|asset| asset.chainage_m).map_or_else(String::new, |metres| metres.to_string())
+        }
         _ => String::new(),
     }
 }

@@ -10,11 +10,11 @@ mod read;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::risk::datum::{self, Wgs84};
-use crate::risk::{Place, code};
+use crate::risk::{Asset, Place, code};
 use crate::site::table;
 
 /// The columns, with what Chinese spreadsheets call them. The first seven but `name` must be there.
-pub const COLUMNS: [(&str, &str); 18] = [
+pub const COLUMNS: [(&str, &str); 21] = [
     ("code", "编码"),
     ("name", "名称"),
     ("class", "类别"),
@@ -33,6 +33,9 @@ pub const COLUMNS: [(&str, &str); 18] = [
     ("until", "终止日期"),
     ("predecessors", "原编码"),
     ("blind_after", "失联时限"),
+    ("asset", "资产编码"),
+    ("segment", "管段"),
+    ("chainage_m", "里程"),
 ];
 
 /// The columns that no table can do without.
@@ -64,6 +67,21 @@ impl Finding {
     }
 }
 
+/// A need as a cell says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NeedCell {
+    /// Sensor class.
+    pub role: String,
+    /// Classes that serve as well.
+    pub or: Vec<String>,
+    /// How many.
+    pub min: u32,
+    /// The first day, as `2026-09-01`.
+    pub from: Option<String>,
+    /// The first day on which it is over.
+    pub until: Option<String>,
+}
+
 /// A point as its row says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
@@ -77,8 +95,10 @@ pub struct Row {
     pub grade: u8,
     /// Where.
     pub place: Option<Place>,
-    /// Class, classes that serve as well, how many.
-    pub needs: Vec<(String, Vec<String>, u32)>,
+    /// Required sensors.
+    pub needs: Vec<NeedCell>,
+    /// What a digital twin calls it: id, segment, and how far along that in m.
+    pub asset: Option<Asset>,
     /// Devices that stand there, as the table says.
     pub sensors: Vec<String>,
     /// Place, state, day when it was seen.
@@ -210,14 +230,16 @@ mod tests {
     #[test]
     fn a_row_is_a_point() {
         let (rows, found) = check(
-            "５００１０８-gd-0001-z,老君洞,地灾,4,南山街道,区规划自然资源局,106.61,29.55,CGCS2000,displacement*2|tilt/displacement,tilt-1|crack-1,东门:ok:2026/9/1|西门:damaged,2025-06-01\n",
+            "５００１０８-gd-0001-z,老君洞,地灾,4,南山街道,区规划自然资源局,106.61,29.55,CGCS2000,displacement*2@2025/6/1..|tilt/displacement,tilt-1|crack-1,东门:ok:2026/9/1|西门:damaged,2025-06-01\n",
         );
         assert_eq!(found, []);
         let row = &rows[0];
         assert_eq!((row.code.as_str(), row.grade, row.line), ("500108-GD-0001-Z", 4, 2));
         assert_eq!(row.texts["class"], "landslide");
-        let tilt = ("tilt".to_owned(), vec!["displacement".to_owned()], 1);
-        assert_eq!(row.needs, [("displacement".to_owned(), vec![], 2), tilt]);
+        let need = |role: &str, min| NeedCell { role: role.into(), min, ..NeedCell::default() };
+        let displacement = NeedCell { from: Some("2025-06-01".into()), ..need("displacement", 2) };
+        let tilt = NeedCell { or: vec!["displacement".into()], ..need("tilt", 1) };
+        assert_eq!(row.needs, [displacement, tilt]);
         let plates = [("东门".into(), "ok", Some("2026-09-01".into())), ("西门".into(), "damaged", None)];
         assert_eq!(row.plates, plates);
         assert_eq!((row.sensors.len(), row.days["from"].as_str()), (2, "2025-06-01"));
@@ -239,6 +261,8 @@ mod tests {
             ("P2,,fire,3,t,s,,,,,,,\n", "fire"),
             ("P2,,gas,3,,s,,,,,,,\n", "town"),
             ("P2,,gas,3,t,s,,,,smell*2,,,\n", "smell"),
+            ("P2,,gas,3,t,s,,,,tilt*2@2026-01-01,,,\n", "2026-01-01"),
+            ("P2,,gas,3,t,s,,,,tilt*2@2026-01-01..2025-01-01,,,\n", "no day is left"),
             ("P2,,gas,3,t,s,,,,,,,2026-02-30\n", "2026-02-30"),
             ("P2,,gas,3,t,s,,,,,,东门:gone,\n", "gone"),
             ("P2,,gas,3,t\n", "supervisor"),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 
 use crate::profile::CLASSES;
-use crate::risk::{Place, code};
-use crate::site::points::{Finding, NEEDED, Row, mistyped};
+use crate::risk::{Asset, Place, code};
+use crate::site::points::{Finding, NEEDED, NeedCell, Row, mistyped};
 use crate::site::table;
 
 /// Words of the documents, and those of Chinese spreadsheets.
@@ -105,6 +105,7 @@ impl<'a> Reader<'a> {
             }
         }
         row.place = self.place();
+        row.asset = self.asset();
         row.needs = self.list("needs").iter().filter_map(|text| self.need(text)).collect();
         row.plates = self.list("plates").iter().filter_map(|text| self.plate(text)).collect();
         for key in ["inspection_due", "from", "until"] {
@@ -141,9 +142,24 @@ impl<'a> Reader<'a> {
         Some(Place { lon: lon?, lat: lat?, datum: datum?.to_owned() })
     }
 
-    /// `gas-pressure/gas-concentration*2`.
-    fn need(&mut self, text: &str) -> Option<(String, Vec<String>, u32)> {
-        let (roles, min) = text.rsplit_once('*').unwrap_or((text, "1"));
+    fn asset(&mut self) -> Option<Asset> {
+        let [id, segment, chainage] =
+            ["asset", "segment", "chainage_m"].map(|key| self.cells.get(key).cloned());
+        let chainage_m =
+            chainage.as_ref().map(|text| text.parse().ok().filter(|number: &f64| number.is_finite()));
+        if chainage_m == Some(None) {
+            self.wrong(format!("chainage_m is `{}`; it is a number in m", chainage.unwrap_or_default()));
+        }
+        if id.is_none() && (segment.is_some() || chainage_m.is_some()) {
+            self.wrong("a segment and chainage_m belong to an asset: write its id, too".to_owned());
+        }
+        Some(Asset { id: id?, segment, chainage_m: chainage_m.flatten() })
+    }
+
+    /// `gas-pressure/gas-concentration*2@2025-06-01..2027-01-01`.
+    fn need(&mut self, text: &str) -> Option<NeedCell> {
+        let (what, span) = text.split_once('@').map_or((text, None), |(what, span)| (what, Some(span)));
+        let (roles, min) = what.rsplit_once('*').unwrap_or((what, "1"));
         let mut roles: Vec<String> = roles.split('/').map(|role| role.trim().to_owned()).collect();
         for role in roles.iter().filter(|role| !CLASSES.contains(&role.as_str())).cloned().collect::<Vec<_>>()
         {
@@ -153,7 +169,24 @@ impl<'a> Reader<'a> {
             self.wrong(format!("`{text}` does not say how many; write gas-pressure*2"));
             return None;
         };
-        Some((roles.remove(0), roles, min))
+        let (from, until) = match span.map(|span| span.split_once("..")) {
+            None => (None, None),
+            Some(Some((from, until))) => (self.end(from), self.end(until)),
+            Some(None) => {
+                self.wrong(format!("`{text}` does not say when; write gas-pressure*2@2025-06-01..2027-01-01, or one of the days"));
+                return None;
+            }
+        };
+        if from.as_ref().zip(until.as_ref()).is_some_and(|(from, until)| until <= from) {
+            self.wrong(format!("`{text}` is over before it begins: no day is left"));
+        }
+        Some(NeedCell { role: roles.remove(0), or: roles, min, from, until })
+    }
+
+    /// A day of a need; an empty one is none.
+    fn end(&mut self, text: &str) -> Option<String> {
+        let text = text.trim();
+        if text.is_empty() { None } else { self.day("needs", text) }
     }
 
     /// `东门:ok:2026-09-01`.
