@@ -225,7 +225,7 @@ pub static CODES: &[Code] = &[
         "A folder of documents cannot be read.",
         "Name it with --site or --profiles."),
     code("missing-include",
-        "`include` or `devices_csv` names a file that is not there; paths count from the folder of the document.",
+        "`include` or `devices_csv` names a file that is not there, or `include` one that is no `.toml` document; paths count from the folder of the document.",
         "Mend the path, or leave the key out."),
     code("missing-key",
         "A key that the table needs is missing.",

@@ -114,6 +114,15 @@ impl<'a> Shelf<'a> {
             // What a held document included is held, too, and among the site's documents.
             Self::Held(_) => return Vec::new(),
         };
+        // A journal holds documents by name, and would take another ending for a table.
+        let is_document = pattern.extension().is_some_and(|extension| extension == "toml");
+        if !is_document && !written.contains('*') {
+            let text = format!("`{written}` is no .toml document, and `include` takes no other");
+            let help =
+                "give the file the ending .toml; a table of devices stands in `devices_csv`".to_owned();
+            report.error(place, "missing-include", text, Some(help));
+            return Vec::new();
+        }
         if found.is_empty() {
             let help = Some(format!("it is looked for as {}", pattern.display()));
             report.error(place, "missing-include", format!("no document is called `{written}`"), help);

@@ -121,3 +121,16 @@ fn a_table_and_an_included_document_are_watched() {
     watching.kill().unwrap();
     watching.wait().unwrap();
 }
+
+#[test]
+fn an_include_that_is_no_toml_document_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(at("site")).unwrap();
+    std::fs::copy("tests/many/site/lines/tcp.toml", at("site/lines.conf")).unwrap();
+    std::fs::write(at("site/site.toml"), "include = \"lines.conf\"\n").unwrap();
+    let (site, found, _) =
+        site::load(&site::Options { profiles: Some("tests/many/profiles".into()), ..options(folder.path()) });
+    let told = found.0.iter().find(|one| one.code == "missing-include").unwrap();
+    assert!(site.is_none() && told.message.contains("`lines.conf` is no .toml document"), "{}", told.message);
+}
