@@ -64,7 +64,7 @@ fn large(server: SocketAddr, gigabytes: f64) -> Duration {
     common::write_site(folder.path(), server, 10, 100, "1s");
     let mut rules = std::fs::read_to_string(folder.path().join("site/site.toml")).unwrap();
     for rule in 0..100 {
-        write!(rules, "[[rule]]\nname = \"r{rule}\"\npoint = \"d{}.p{rule}\"\nchange_over = \"30m\"\nabove = {{ red = 1e9 }}\nunit = \"kPa\"\nadvice = \"look\"\n", rule % 10).unwrap();
+        write!(rules, "[[rule]]\nname = \"r{rule}\"\npoint = \"d{}.p{rule}\"\nchange_over = \"30m\"\nabove = {{ red = 1e9 }}\nunit = \"kPa\"\nbasis = \"bench\"\nadvice = \"look\"\n", rule % 10).unwrap();
     }
     std::fs::write(folder.path().join("site/site.toml"), rules).unwrap();
     let gateway = common::Gateway::start(folder.path());
