@@ -78,7 +78,7 @@ async fn proved(
         let down = status.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>().join(", ");
         writeln!(
             out,
-            "no sink confirmed the drill of {rule} within {} s: look at {down} in lifeline status",
+            "no sink that leaves this box confirmed the drill of {rule} within {} s: look at {down} in lifeline status; a file here reaches nobody",
             wait.as_secs()
         )?;
     }

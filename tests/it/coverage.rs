@@ -18,6 +18,7 @@ use lifeline_gateway::risk::work::Task;
 use lifeline_gateway::site::{self, Site};
 
 use crate::recall;
+use crate::reload_sinks::{Store, sinks};
 
 const PROFILE: &str = "[profile]\nname = \"gauge\"\nclass = \"gas-pressure\"\nmaker = \"test\"\nsource = \"test\"\n\
     [[point]]\nname = \"p\"\nat = \"holding 0\"\ntype = \"u16\"\nunit = \"kPa\"\n";
@@ -464,6 +465,15 @@ fn a_drill_that_a_sink_confirms_makes_a_point_effective_and_outlives_a_kill() {
         "[[sink]]\nname = \"files\"\nkind = \"file\"\npath = \"out\"\n",
     );
     let mut child = recall::start(folder);
+    let alone = ["alarms", "test", "--rule", "seen", "--by", "li", "--wait", "2s"];
+    let text = recall::until(folder, &alone, |output| {
+        String::from_utf8_lossy(&output.stdout).contains("a file here reaches nobody")
+    });
+    assert!(text.contains("no sink that leaves this box confirmed the drill of seen"), "{text}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    sinks(folder, &[("store", Store::of("device=d").serve())]);
+    let mut child = recall::start(folder);
     let rung = |want: &'static str| {
         recall::until(folder, &["coverage", "--json"], move |output| {
             let text = String::from_utf8_lossy(&output.stdout);
@@ -476,7 +486,7 @@ fn a_drill_that_a_sink_confirms_makes_a_point_effective_and_outlives_a_kill() {
     let text = recall::until(folder, &["alarms", "test", "--rule", "seen", "--by", "li"], |output| {
         output.status.success()
     });
-    assert!(text.contains("the drill of seen reached the sink files after"), "{text}");
+    assert!(text.contains("the drill of seen reached the sink store after"), "{text}");
     rung("effective");
     child.kill().unwrap();
     child.wait().unwrap();
