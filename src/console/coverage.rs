@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::console::api::{json, refuse};
+use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
 use crate::console::window::moment;
 use crate::journal::{Reader, StoreError};
@@ -177,12 +177,8 @@ pub struct SensorView {
 
 pub(crate) async fn coverage(
     State(console): State<Arc<Console>>,
-    question: Result<Query<Question>, QueryRejection>,
+    Asked(question): Asked<Question>,
 ) -> Response {
-    let question = match question {
-        Ok(Query(question)) => question,
-        Err(rejection) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, rejection.body_text()),
-    };
     let (now, stands) = console.look(|picture| (picture.now, Arc::clone(&picture.stands)));
     let site = console.board.shown().catalog.site.clone();
     if question.at.is_none() && question.known_at.is_none() {
@@ -197,28 +193,6 @@ pub(crate) async fn coverage(
     }
     let read = of_journal(&console, move |reader| past(reader, &question, &site, now)).await;
     read.map_or_else(|refusal| refusal, |view| json(StatusCode::OK, &view))
-}
-
-/// Reads the journal on disk beside the gateway; a reader too many, or one that finds nothing, is an answer of its own.
-pub(crate) async fn of_journal<T: Send + 'static>(
-    console: &Console,
-    work: impl FnOnce(&Reader) -> Result<T, String> + Send + 'static,
-) -> Result<T, Response> {
-    let Ok(place) = Arc::clone(&console.readers).try_acquire_owned() else {
-        let text = "as many people read history as may; try again soon";
-        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, text));
-    };
-    let path = console.board.journal.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        let reader = Reader::open(&path).map_err(|error| error.to_string())?;
-        work(&reader)
-    });
-    match read.await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, error)),
-        Err(error) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
-    }
 }
 
 /// The answer from what the journal recorded.

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
@@ -20,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::clock::Timestamp;
 use crate::console::api::{json, refuse};
+use crate::console::query::Asked;
 use crate::console::rows::Format;
 use crate::console::state::Console;
 use crate::console::view::RefusalView;
@@ -77,12 +77,8 @@ type Pieces = mpsc::Sender<Piece>;
 
 pub(crate) async fn history(
     State(console): State<Arc<Console>>,
-    question: Result<Query<Question>, QueryRejection>,
+    Asked(question): Asked<Question>,
 ) -> Response {
-    let question = match question {
-        Ok(Query(question)) => question,
-        Err(rejection) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, rejection.body_text()),
-    };
     let Ok(place) = Arc::clone(&console.readers).try_acquire_owned() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "as many people read history as may; try again soon");
     };

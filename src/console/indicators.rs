@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -16,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::condition::measure::Measure;
 use crate::alarm::{Condition, Direction, Rule, Severity};
 use crate::clock::Timestamp;
-use crate::console::api::{json, refuse};
-use crate::console::coverage::of_journal;
+use crate::console::api::json;
+use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
 use crate::console::window::moment;
 use crate::journal::Reader;
@@ -107,12 +106,8 @@ pub struct Sources<'a> {
 
 pub(crate) async fn indicators(
     State(console): State<Arc<Console>>,
-    question: Result<Query<Question>, QueryRejection>,
+    Asked(question): Asked<Question>,
 ) -> Response {
-    let question = match question {
-        Ok(Query(question)) => question,
-        Err(rejection) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, rejection.body_text()),
-    };
     let (now, shown) = (console.look(|picture| picture.now), console.board.shown());
     let read = of_journal(&console, move |reader| {
         let sources = Sources { catalog: &shown.catalog, rules: &shown.rules };

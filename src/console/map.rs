@@ -7,8 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State as Shared};
+use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::{Alarm, Base};
 use crate::clock::Timestamp;
 use crate::console::api::refuse;
-use crate::console::coverage::{of_journal, recalled};
+use crate::console::coverage::recalled;
+use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
 use crate::journal::Reader;
 use crate::risk::coverage::Rung;
@@ -170,14 +170,7 @@ impl MapView {
 /// The media type of RFC 7946.
 pub(crate) const MEDIA_TYPE: &str = "application/geo+json";
 
-pub(crate) async fn map(
-    Shared(console): Shared<Arc<Console>>,
-    question: Result<Query<Question>, QueryRejection>,
-) -> Response {
-    let question = match question {
-        Ok(Query(question)) => question,
-        Err(rejection) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, rejection.body_text()),
-    };
+pub(crate) async fn map(Shared(console): Shared<Arc<Console>>, Asked(question): Asked<Question>) -> Response {
     let site = console.board.shown().catalog.site.clone();
     let view = if question.at.is_none() && question.known_at.is_none() {
         let (now, stands, states) =

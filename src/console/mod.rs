@@ -20,6 +20,7 @@ pub mod map;
 mod metrics;
 pub mod month;
 mod page;
+mod query;
 pub mod rates;
 pub mod reload;
 pub mod rows;

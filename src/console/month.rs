@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::civil::Date;
@@ -15,9 +14,9 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::console::api::{json, refuse};
-use crate::console::coverage::of_journal;
+use crate::console::api::json;
 use crate::console::indicators::{self, IndicatorView, Sources};
+use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
 use crate::console::window::moment;
 use crate::journal::Reader;
@@ -86,14 +85,7 @@ pub struct MonthRow {
     pub percent: BTreeMap<String, String>,
 }
 
-pub(crate) async fn month(
-    State(console): State<Arc<Console>>,
-    question: Result<Query<Question>, QueryRejection>,
-) -> Response {
-    let question = match question {
-        Ok(Query(question)) => question,
-        Err(rejection) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, rejection.body_text()),
-    };
+pub(crate) async fn month(State(console): State<Arc<Console>>, Asked(question): Asked<Question>) -> Response {
     let (now, shown) = (console.look(|picture| picture.now), console.board.shown());
     let read = of_journal(&console, move |reader| {
         let sources = Sources { catalog: &shown.catalog, rules: &shown.rules };

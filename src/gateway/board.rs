@@ -24,7 +24,7 @@ use crate::journal::{Figures as Size, Group, Seq, Wear};
 use crate::loss::{Loss, Losses};
 use crate::point::{Catalog, DeviceId, LineId};
 use crate::poll::stats::Figures;
-use crate::reading::{Batch, Reading, Reason};
+use crate::reading::{Reading, Reason};
 use crate::risk::state::State;
 use crate::risk::work::Work;
 use crate::site::Site;
@@ -462,11 +462,4 @@ impl Picture {
             }
         }
     }
-}
-
-/// A fingerprint of a commit's readings, for logs and for comparing what was announced with what is on disk.
-pub fn digest(batches: &[Batch]) -> String {
-    use sha2::{Digest, Sha256};
-    let text = format!("{batches:?}");
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

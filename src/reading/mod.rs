@@ -199,6 +199,13 @@ pub struct Batch {
     pub readings: Vec<Reading>,
 }
 
+/// A fingerprint of a commit's readings, for logs and for comparing what was announced with what is on disk.
+pub fn digest(batches: &[Batch]) -> String {
+    use sha2::{Digest, Sha256};
+    let text = format!("{batches:?}");
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use lifeline_gateway::alarm::engine::replay;
 use lifeline_gateway::clock::{Clock, SystemClock, Timestamp};
-use lifeline_gateway::gateway::board::digest;
 use lifeline_gateway::journal::{Reader, Seq, Span};
+use lifeline_gateway::reading::digest;
 use lifeline_gateway::reading::{Doubt, Sample};
 use tokio_modbus::prelude::*;
 use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
@@ -160,10 +160,10 @@ fn killed_again_and_again_it_keeps_what_it_announced() {
             announced.insert(seq, digest);
         }
         let disk = on_disk(folder.path());
-        for (seq, digest) in &announced {
-            let empty = digest == &lifeline_gateway::gateway::board::digest(&[]);
+        for (seq, told) in &announced {
+            let empty = told == &digest(&[]);
             assert!(
-                empty || disk.get(seq) == Some(digest),
+                empty || disk.get(seq) == Some(told),
                 "kill {kill}: commit {seq} was announced and is not there as it was"
             );
         }

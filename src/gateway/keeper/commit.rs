@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::gateway::board::digest;
 use crate::gateway::keeper::{DISK_PATIENCE, Keeper, RETRY};
 use crate::gateway::pending::Job;
 use crate::gateway::seam::Seam;
@@ -15,6 +14,7 @@ use crate::gateway::writer::Written;
 use crate::journal::date::put_right;
 use crate::journal::{Audit, Deed};
 use crate::loss::Loss;
+use crate::reading::digest;
 use crate::site::Site;
 
 impl Keeper {
