@@ -105,25 +105,24 @@ fn fill(path: &Path, gigabytes: f64) {
     // A reading whose value is no short decimal takes 9 bytes and its time and point about one more.
     let seconds = (gigabytes * 1e9 / 9.1 / 1000.0) as i64;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
-    for second in 0..seconds {
+    let again = |batch: &&Batch, second: i64| {
         let at = Timestamp::from_millis(now - (seconds - second) * 1000);
-        let again = |batch: &&Batch| Batch {
-            device: batch.device,
-            start: at,
-            end: at,
-            readings: batch
-                .readings
-                .iter()
-                .map(|one| Reading {
-                    at,
-                    sample: Sample::Good(((second + i64::from(one.point.0)) as f64).sqrt()),
-                    ..one.clone()
-                })
-                .collect(),
-        };
-        let batches = devices.iter().map(again).collect();
+        let value = |point: u32| Sample::Good(((second + i64::from(point)) as f64).sqrt());
+        let reading = |one: &Reading| Reading { at, sample: value(one.point.0), ..one.clone() };
+        let readings = batch.readings.iter().map(reading).collect();
+        Batch { device: batch.device, start: at, end: at, readings }
+    };
+    // Of the last two hours each second is a commit, as the gateway makes them; before that a minute is one, for each is synced to the disk.
+    let mut second = 0;
+    while second < seconds {
+        let of = if seconds - second > 7200 { 60 } else { 1 };
+        let batches = (second..second + of)
+            .flat_map(|second| devices.iter().map(move |batch| again(batch, second)))
+            .collect();
+        let now = Timestamp::from_millis(now - (seconds - second - of + 1) * 1000);
         journal
-            .commit(&Group { now: at, version: catalog.version.clone(), batches, ..Group::default() })
+            .commit(&Group { now, version: catalog.version.clone(), batches, ..Group::default() })
             .unwrap();
+        second += of;
     }
 }

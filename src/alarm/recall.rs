@@ -18,8 +18,10 @@ use crate::reading::Reading;
 /// How far back the readings of a point must be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recall {
-    /// So far.
+    /// So far, all of them.
     pub span: Duration,
+    /// And so far, if that is farther, the newest ones.
+    pub reach: Duration,
     /// In order with those of other points.
     pub together: bool,
 }
@@ -27,7 +29,11 @@ pub struct Recall {
 impl Recall {
     /// What both need.
     pub fn and(self, other: Self) -> Self {
-        Self { span: self.span.max(other.span), together: self.together || other.together }
+        Self {
+            span: self.span.max(other.span),
+            reach: self.reach.max(other.reach),
+            together: self.together || other.together,
+        }
     }
 }
 
@@ -38,7 +44,7 @@ impl Engine {
         for watch in &self.watches {
             let points = watch.rule.points();
             let together = points.len() > 1 && !matches!(watch.gauge, Gauge::Stale(_));
-            let recall = Recall { span: watch.recalls(), together };
+            let recall = Recall { span: watch.recalls(), reach: Duration::ZERO, together };
             for point in points {
                 let known = spans.entry(*point).or_default();
                 *known = known.and(recall);

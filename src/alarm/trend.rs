@@ -29,14 +29,17 @@ impl Trend {
     /// Unit per minute.
     pub(crate) fn per_minute(&self) -> Option<f64> {
         let held = self.samples.get(..usize::from(self.held)).filter(|held| held.len() >= 3)?;
-        let first = held.iter().map(|(at, _)| *at).min()?;
+        // Oldest first, so that the sum rounds the same wherever in the ring the numbers came to stand.
+        let (newer, older) = held.split_at_checked(usize::from(self.next))?;
+        let held = || older.iter().chain(newer);
+        let first = held().map(|(at, _)| *at).min()?;
         #[expect(clippy::cast_precision_loss, reason = "milliseconds between a few readings")]
         let minutes = |at: i64| at.saturating_sub(first) as f64 / 60_000.0;
         let count = f64::from(self.held);
-        let (time, value) = held.iter().fold((0.0, 0.0), |sum, (at, v)| (sum.0 + minutes(*at), sum.1 + v));
+        let (time, value) = held().fold((0.0, 0.0), |sum, (at, v)| (sum.0 + minutes(*at), sum.1 + v));
         let (time, value) = (time / count, value / count);
         let (mut square, mut product) = (0.0, 0.0);
-        for (at, v) in held {
+        for (at, v) in held() {
             let dt = minutes(*at) - time;
             square += dt * dt;
             product += dt * (v - value);

@@ -207,6 +207,12 @@ impl Vigil {
         }
     }
 
+    /// The newest poll of a device that is known here; `None` when no sensor is that device.
+    pub fn seen_until(&self, device: DeviceId) -> Option<Timestamp> {
+        let member = self.members.get(&device)?;
+        Some(member.seen.last.unwrap_or(Timestamp::from_millis(i64::MIN)))
+    }
+
     /// Takes a poll of an earlier run, unless it is in what that run kept.
     pub fn recall(&mut self, batch: &Batch) {
         let Some(member) = self.members.get(&batch.device) else { return };

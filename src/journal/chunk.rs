@@ -13,7 +13,8 @@
 //! Version 1 has no form, and floats. `pco` (lossless) finds what steps and patterns there are.
 
 use crate::clock::Timestamp;
-use crate::journal::blob::{DOUBLE, FORMS, Input, doubt_code, doubt_of, number_of, put, whole_of, wide};
+use crate::journal::blob::{doubt_code, doubt_of};
+use crate::journal::numbers::{DOUBLE, FORMS, Input, number_of, put, whole_of, wide};
 use crate::point::PointId;
 use crate::reading::{Reading, Reason, Sample};
 

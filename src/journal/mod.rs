@@ -18,6 +18,7 @@
 
 // The file and its bytes.
 mod blob;
+mod numbers;
 pub mod mend;
 mod store;
 mod wal;

@@ -18,12 +18,16 @@ use crate::journal::store::{bytes, id, last, open_alone, open_read, text_sum};
 use crate::journal::{
     Audit, Content, Kept, OpenError, Progress, Reader, Seq, Span, StoreError, Stored, blob,
 };
-use crate::point::Catalog;
+use crate::point::{Catalog, DeviceId};
+use crate::reading::Reading;
 
 /// Commits that one call of `groups` looks at, at most.
 const COMMITS_MAX: usize = 10_000;
 /// Transitions read in one statement at most.
 const PAGE: usize = 1000;
+
+/// Which readings of a group are wanted, of those that [`Reader::sifted`] comes by.
+pub(crate) type Sift<'a> = dyn FnMut(&Catalog, DeviceId, Timestamp, Reading) -> Option<Reading> + 'a;
 
 /// The connection and what it has learned.
 pub(crate) struct Inner {
@@ -127,6 +131,19 @@ impl Reader {
     /// # Errors
     /// The disk refuses.
     pub fn groups(&self, span: Span, readings_max: usize) -> Result<(Vec<Stored>, Seq, u64), StoreError> {
+        self.sifted(span, readings_max, &mut |_, _, _, reading| Some(reading))
+    }
+
+    /// The same, but of the readings only what `sift` gives back. In order, it is given the names, the device, the end of its poll, and the reading.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn sifted(
+        &self,
+        span: Span,
+        readings_max: usize,
+        sift: &mut Sift<'_>,
+    ) -> Result<(Vec<Stored>, Seq, u64), StoreError> {
         let mut inner = self.inner();
         let before = inner.damaged;
         let to = i64::try_from(span.to.0).unwrap_or(i64::MAX);
@@ -141,7 +158,7 @@ impl Reader {
                 Ok(None) => break true,
                 Ok(Some(row)) => {
                     next = row.key.seq.saturating_add(1);
-                    if let Some(stored) = inner.stored(row)? {
+                    if let Some(stored) = inner.sifted(row, sift)? {
                         readings =
                             stored.batches.iter().fold(readings, |sum, batch| sum + batch.readings.len());
                         groups.push(stored);
@@ -324,8 +341,18 @@ impl Inner {
 
     /// The group in `commit`; `None`, and counted, when it or its names are damaged.
     pub(crate) fn stored(&mut self, commit: Commit) -> rusqlite::Result<Option<Stored>> {
+        self.sifted(commit, &mut |_, _, _, reading| Some(reading))
+    }
+
+    fn sifted(&mut self, commit: Commit, sift: &mut Sift<'_>) -> rusqlite::Result<Option<Stored>> {
         let Commit { key, bytes } = commit;
-        let (Some(batches), Some(catalog)) = (blob::parse(key, &bytes), self.catalog(key.site)?) else {
+        let catalog = self.catalog(key.site)?;
+        let found = catalog.and_then(|catalog| {
+            let mut keep = |device, end, reading| sift(&catalog, device, end, reading);
+            let batches = blob::sift(key, &bytes, &mut keep)?;
+            Some((batches, catalog))
+        });
+        let Some((batches, catalog)) = found else {
             self.damaged = self.damaged.saturating_add(1);
             return Ok(None);
         };

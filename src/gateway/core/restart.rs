@@ -10,7 +10,7 @@ use crate::alarm::recall::Recall;
 use crate::alarm::{Alarm, RuleState, Transition, load};
 use crate::clock::Timestamp;
 use crate::gateway::core::Core;
-use crate::point::PointId;
+use crate::point::{DeviceId, PointId};
 use crate::reading::{Batch, Reading};
 
 /// The last number of an input that is no device's counts for so long after a restart.
@@ -32,11 +32,16 @@ impl Core {
         for (point, span) in self.derived.recalls() {
             let silent = self.catalog.point(point).and_then(|point| self.devices.get(&point.device));
             // The last number of an input counts for as long as its device may be silent; a counter's first step needs the number before.
-            let span = span + silent.map_or(LATEST, |device| (device.spec.every * 4).max(LATEST));
+            let reach = span + silent.map_or(LATEST, |device| (device.spec.every * 4).max(LATEST));
             let known = spans.entry(point).or_default();
-            *known = known.and(Recall { span, together: false });
+            *known = known.and(Recall { span, reach, together: false });
         }
         spans
+    }
+
+    /// The end of the last poll of a device that need not be recalled; `None`: none of its polls need.
+    pub fn watched_since(&self, device: DeviceId) -> Option<Timestamp> {
+        self.vigil.seen_until(device)
     }
 
     /// Takes a reading of an earlier run, in the order of that run, after [`Self::restore`]. Nothing follows from it.
