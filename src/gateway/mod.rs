@@ -24,6 +24,7 @@ mod own;
 mod pending;
 mod pipe;
 mod polling;
+mod picture;
 pub mod proof;
 pub mod recall;
 mod seal;

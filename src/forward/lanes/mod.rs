@@ -5,6 +5,8 @@
 //! delivered; after an outage the newest commit is asked for before any older one.
 //! Source: DESIGN promises 2, 3, 4 and section 9.
 
+mod job;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use crate::forward::gaps::{add, remove};
 use crate::forward::sink::{Doubt, Refusal};
 use crate::forward::trouble::Kind;
 use crate::journal::{Progress, Seq, Span};
+
+pub use job::{Job, Lane, Outcome};
 
 /// Commits that the live lane may be behind before it leaves them to the backlog.
 const LAG_MAX: u64 = 30;
@@ -31,85 +35,6 @@ const GROW_FROM: u32 = 4;
 /// Failures of one lane in a row, and for how long, while another lane's requests are taken, after which a record of its is the cause.
 const SUSPECT_FROM: u32 = 10;
 const SUSPECT_AFTER: Duration = Duration::from_secs(600);
-
-/// One of the three.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// Transitions, first.
-    Alarms,
-    /// The newest readings.
-    Live,
-    /// What was missed.
-    Backlog,
-}
-
-impl Lane {
-    /// All lanes, the first one first.
-    pub const ALL: [Self; 3] = [Self::Alarms, Self::Live, Self::Backlog];
-
-    /// The name in texts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Alarms => "alarms",
-            Self::Live => "live",
-            Self::Backlog => "backlog",
-        }
-    }
-
-    /// Its place in [`Lane::ALL`].
-    pub const fn place(self) -> usize {
-        match self {
-            Self::Alarms => 0,
-            Self::Live => 1,
-            Self::Backlog => 2,
-        }
-    }
-}
-
-/// What to read and deliver now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Job {
-    /// Transitions numbered above `after`.
-    Alarms {
-        /// The last one confirmed.
-        after: u64,
-    },
-    /// Readings of these commits, as fresh ones.
-    Live(Span),
-    /// Readings of these commits, as late ones.
-    Backlog(Span),
-}
-
-impl Job {
-    /// The lane that it belongs to.
-    pub const fn lane(self) -> Lane {
-        match self {
-            Self::Alarms { .. } => Lane::Alarms,
-            Self::Live(_) => Lane::Live,
-            Self::Backlog(_) => Lane::Backlog,
-        }
-    }
-}
-
-/// How a job ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The server has acknowledged everything, or there was nothing to send.
-    Done {
-        /// The last transition, or one past the last commit.
-        reached: u64,
-        /// There may be more of it in the journal.
-        more: bool,
-        /// Records sent, refused ones included.
-        records: u64,
-        /// Records that the sink refused for good.
-        refused: u64,
-        /// There was more than was sent: the sink does not get it.
-        passed: bool,
-    },
-    /// Nothing may be taken for delivered.
-    Failed(Refusal),
-}
 
 /// State of one lane.
 #[derive(Clone, Debug, Default)]
