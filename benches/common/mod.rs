@@ -91,7 +91,7 @@ pub fn write_site(folder: &Path, server: SocketAddr, devices: usize, points: usi
     std::fs::write(folder.join("site/site.toml"), site).unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let settings = format!(
-        "[site]\nname = \"bench\"\n[journal]\npath = \"{0}/journal\"\ncommit_every = \"{commit_every}\"\n[console]\nlisten = \"{free}\"\n[profiles]\npath = \"{0}/profiles\"\n",
+        "[site]\nname = \"bench\"\n[journal]\npath = \"{0}/journal\"\ncommit_every = \"{commit_every}\"\nmax_size = \"40 GB\"\n[console]\nlisten = \"{free}\"\n[profiles]\npath = \"{0}/profiles\"\n",
         folder.display()
     );
     std::fs::write(folder.join("gateway.toml"), settings).unwrap();

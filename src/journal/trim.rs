@@ -20,10 +20,12 @@ use crate::journal::{Journal, Progress, Seq, Span, StoreError, chunks, mend};
 
 /// Rows that one transaction removes at most.
 const SLICE: i64 = 1000;
+/// And bytes of commits, but for the last one: each page of them has to be found.
+const SLICE_BYTES: u64 = 1 << 20;
 /// Transactions of one call at most.
 const SLICES_MAX: u32 = 16;
 /// Pages that one transaction gives back to the file system at most.
-const VACUUM: u32 = 256;
+const VACUUM: u32 = 2048;
 
 /// What is sealed and delivered stays this long: the newest history is read from one place.
 const SEALED_KEEP: Duration = Duration::from_secs(6 * 3600);
@@ -42,7 +44,7 @@ struct Sinks(Vec<(String, Progress)>);
 
 impl Journal {
     /// Removes what is over age or size: delivered telemetry first, then undelivered (returned as losses by sink, in readings),
-    /// alarms only when every sink has them, over age or after all telemetry. At most 16 slices of 1000 commits a call: call it again and again.
+    /// alarms only when every sink has them, over age or after all telemetry. At most 16 slices of 1000 commits or 1 MiB a call: call it again and again.
     ///
     /// Age counts only while the clock runs evenly: nothing is over age in the first hour after it moved by more than an hour
     /// between two commits, nor when `now` is more than an hour from the last commit.
@@ -280,7 +282,16 @@ impl Journal {
             let bytes = number(row.get::<_, Option<i64>>(3)?.unwrap_or(0)).saturating_add(ROW_BYTES);
             Ok(Row { seq: row.get(0)?, now: row.get(1)?, readings: number(row.get(2)?), bytes })
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let (mut oldest, mut sum): (Vec<Row>, u64) = (Vec::new(), 0);
+        for row in rows {
+            let row = row?;
+            sum = sum.saturating_add(row.bytes);
+            oldest.push(row);
+            if sum >= SLICE_BYTES {
+                break;
+            }
+        }
+        Ok(oldest)
     }
 
     /// Bytes in use above the limit, the write-ahead log's share set aside.

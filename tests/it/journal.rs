@@ -544,6 +544,27 @@ fn size_removes_what_every_sink_has_first() {
 }
 
 #[test]
+fn one_call_removes_a_bounded_number_of_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    let name: std::sync::Arc<str> = "x".repeat(1 << 20).into();
+    for n in 0..40 {
+        let mut group = group(START + n, 1);
+        group.batches[0].readings[0].sample = Sample::Bad(Reason::SensorFault(std::sync::Arc::clone(&name)));
+        journal.commit(&group).unwrap();
+    }
+    drop(journal);
+    let mut journal = Journal::open(&Settings { max_bytes: 4096, ..settings(folder.path()) }).unwrap();
+    let mut left = vec![seqs(folder.path()).len()];
+    while left.last() != Some(&1) {
+        journal.trim(at(START + 40)).unwrap();
+        left.push(seqs(folder.path()).len());
+    }
+    // At most 16 slices of a megabyte, for a commit with an alarm may wait behind them.
+    assert!(left.windows(2).all(|two| two[0] - two[1] <= 16), "{left:?}");
+}
+
+#[test]
 fn the_write_ahead_log_stays_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = open(folder.path());
