@@ -41,6 +41,9 @@ pub const COLUMNS: [(&str, &str); 21] = [
 /// The columns that no table can do without.
 const NEEDED: [&str; 5] = ["code", "class", "grade", "town", "supervisor"];
 
+/// What parts a cell with several texts, and a plate; a backslash before one makes it a letter.
+const PARTS: [char; 5] = ['|', '；', '、', ':', '：'];
+
 /// A place farther from the middle of all others than this was mistyped.
 const FAR_M: f64 = 50_000.0;
 
