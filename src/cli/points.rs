@@ -88,6 +88,19 @@ pub fn import(options: &Options, wanted: &Import, out: &mut dyn Write) -> anyhow
     if code != GOOD {
         return Ok(code);
     }
+    let (fresh, changed, same) = counted(&rows, &old, &new);
+    let counts = format!("{all} points: {fresh} new, {changed} changed, {same} as before");
+    if wanted.check {
+        writeln!(out, "{counts}; only checked, nothing was written")?;
+        return Ok(GOOD);
+    }
+    whole::write(&target, &document)?;
+    writeln!(out, "{counts}; written to {}; `lifeline reload` takes it", target.display())?;
+    Ok(GOOD)
+}
+
+/// How many points are new, changed and as before.
+fn counted(rows: &[Row], old: &Site, new: &Site) -> (usize, usize, usize) {
     let known: BTreeMap<&str, &RiskPoint> =
         old.risk_points.iter().map(|point| (point.code.as_str(), point)).collect();
     let taken = new.risk_points.iter().filter(|point| rows.iter().any(|row| row.code == point.code));
@@ -99,14 +112,7 @@ pub fn import(options: &Options, wanted: &Import, out: &mut dyn Write) -> anyhow
             Some(_) => changed += 1,
         }
     }
-    let counts = format!("{all} points: {fresh} new, {changed} changed, {same} as before");
-    if wanted.check {
-        writeln!(out, "{counts}; only checked, nothing was written")?;
-        return Ok(GOOD);
-    }
-    whole::write(&target, &document)?;
-    writeln!(out, "{counts}; written to {}; `lifeline reload` takes it", target.display())?;
-    Ok(GOOD)
+    (fresh, changed, same)
 }
 
 fn load(options: &Options) -> (Option<Site>, String) {

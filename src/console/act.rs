@@ -171,8 +171,8 @@ fn remedy(refused: &str, alarm: Option<&Alarm>) -> String {
             let severity = format!("{:?}", alarm.severity).to_lowercase();
             format!(": {} is {severity} now; look at it again, then say that severity", alarm.rule)
         }
-        Some(Alarm { acknowledged: Some((by, at)), .. }) if is(Refusal::AlreadyAcknowledged) => {
-            format!(" by {by} at {at}")
+        Some(Alarm { acknowledged: Some((by, _)), .. }) if is(Refusal::AlreadyAcknowledged) => {
+            format!(" by {by}")
         }
         _ if is(Refusal::RedStays) => "; a permit takes its rule out of service (out-of-service)".to_owned(),
         _ if is(Refusal::StillActive) => "; it can be reset once its condition is gone".to_owned(),

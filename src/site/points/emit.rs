@@ -138,7 +138,7 @@ fn value(key: &str, point: &RiskPoint, sensors: &[String], zone: &TimeZone) -> S
 fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let units = [("d", 86_400), ("h", 3600), ("m", 60)];
-    let unit = units.into_iter().find(|(_, of)| seconds > 0 && seconds % of == 0);
+    let unit = units.into_iter().find(|(_, of)| seconds > 0 && seconds.is_multiple_of(*of));
     let (unit, of) = unit.unwrap_or(("s", 1));
     format!("{}{unit}", seconds / of)
 }

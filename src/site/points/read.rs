@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
-
 use crate::profile::CLASSES;
 use crate::risk::{Asset, Place, code};
+use crate::site::columns;
 use crate::site::points::{Finding, NEEDED, NeedCell, PARTS, Row, mistyped};
 use crate::site::table;
 
@@ -199,20 +198,11 @@ impl<'a> Reader<'a> {
 
     /// `2026-09-01`, `2026/9/1`, `2026年9月1日`.
     fn day(&mut self, key: &str, text: &str) -> Option<String> {
-        let parts: Vec<&str> =
-            text.split(['-', '/', '.', '年', '月', '日']).filter(|part| !part.is_empty()).collect();
-        let date = match parts.as_slice() {
-            [year, month, day] if year.len() == 4 => {
-                let number = |text: &str| text.parse::<i8>().ok();
-                let year = year.parse::<i16>().ok();
-                year.zip(number(month)).zip(number(day)).and_then(|((y, m), d)| Date::new(y, m, d).ok())
-            }
-            _ => None,
-        };
+        let date = columns::day(text);
         if date.is_none() {
             self.wrong(format!("{key} is `{text}`; write a day like 2026-09-01"));
         }
-        date.map(|date| date.to_string())
+        date
     }
 }
 
