@@ -190,8 +190,7 @@ fn sinks(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// A journal on disk.
-pub(crate) fn disk(view: &DiskView, out: &mut dyn Write) -> anyhow::Result<()> {
-    let zone = Zone::of_box();
+pub(crate) fn disk(view: &DiskView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
     let last = view
         .now
         .as_deref()
@@ -294,7 +293,7 @@ pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> an
         }
     }
     if table.is_empty() {
-        return Ok(writeln!(out, "nothing is hidden")?);
+        return Ok(writeln!(out, "no rule is shelved, out of service or suppressed")?);
     }
     Ok(table.emit(out)?)
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::alarm::Severity;
+use crate::alarm::tell::OverlayView;
 use crate::cli::answers::{self, Zone};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
@@ -127,7 +128,10 @@ impl Ask {
                 Ok(Source::Disk(disk))
             }
             Err(error) => {
-                let text = format!("no gateway answers at {}, and {error:#}", client.url());
+                let text = format!(
+                    "no gateway answers at {} (--url names another one), and {error:#}",
+                    client.url()
+                );
                 Err(Refusal::new(UNREACHABLE, text).into())
             }
         }
@@ -204,7 +208,7 @@ async fn status_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
             if args.json {
                 line(out, &view)?;
             } else {
-                answers::disk(&view, out)?;
+                answers::disk(&view, &disk.site().1, out)?;
             }
             Ok(GOOD)
         }
@@ -226,7 +230,7 @@ async fn alarms_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
             let zone = if args.json { Zone::of_box() } else { zone_of(&client).await?.0 };
             (alarms, zone)
         }
-        Source::Disk(disk) => (view::alarms(disk.alarms()?.into_iter()), Zone::of_box()),
+        Source::Disk(disk) => (view::alarms(disk.alarms()?.into_iter()), disk.site().1),
     };
     if args.json {
         alarms.iter().try_for_each(|alarm| line(out, alarm))?;
@@ -261,8 +265,16 @@ async fn rates_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
 /// # Errors
 /// The answer cannot be read or written.
 pub async fn ack(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u8> {
+    settle(ack_of(args, ack, out).await)
+}
+
+/// A rule's name stands for its open alarm; the gateway itself knows ids.
+async fn ack_of(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u8> {
     let body = AckView { severity: ack.severity, by: ack.by.clone(), note: ack.note.clone() };
-    settle(act(args, &ack.id, "ack", &body, out).await)
+    let open: Vec<AlarmView> = args.gateway().await?.get(&["api", "v1", "alarms"]).await?;
+    let of_rule = open.into_iter().find(|alarm| alarm.rule == ack.id);
+    let id = of_rule.map_or_else(|| ack.id.clone(), |alarm| alarm.id);
+    act(args, &id, "ack", &body, out).await
 }
 
 /// Any other act on an alarm or a rule. Exit code 1 when the gateway refuses.
@@ -321,6 +333,9 @@ async fn act(
     match done {
         done if args.json => line(out, &done)?,
         Done::Alarm(alarm) => answers::acted(&alarm, &zone_of(&client).await?.0, out)?,
+        Done::Rule(rule) if rule.overlay == OverlayView::default() => {
+            writeln!(out, "{target}: in service; nothing shelves or suppresses it any more")?;
+        }
         Done::Rule(rule) => answers::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
     }
     Ok(GOOD)
@@ -382,7 +397,7 @@ async fn history_of_gateway(
 fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Write) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
     let window = window_of(question.since.as_deref(), question.until.as_deref(), now, "24h")?;
-    let zone = Zone::of_box();
+    let zone = disk.site().1;
     let mut left = question.limit.unwrap_or(u64::MAX);
     let mut any = false;
     let mut written = Ok(());

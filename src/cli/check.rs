@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::alarm::Kind;
 use crate::cli::watch::Watch;
 use crate::cli::{Documents, Purpose, differ, one_thread, options, own_gateway};
 use crate::clock::SystemClock;
@@ -120,6 +121,13 @@ fn summary(site: &Site, out: &mut dyn Write) -> anyhow::Result<()> {
         site.risk_points.len(),
         site.sinks.len()
     )?;
+    let written = site.rules.iter().filter(|rule| rule.kind == Kind::Process).count();
+    if written > 0 && site.sinks.is_empty() {
+        writeln!(
+            out,
+            "note: {written} rules and no sink: alarms are on the status page and in `lifeline alarms`, and nobody is told; a [[sink]] in gateway.toml tells people"
+        )?;
+    }
     Ok(())
 }
 

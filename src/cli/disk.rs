@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::alarm::Alarm;
+use crate::cli::answers::Zone;
 use crate::cli::ask::{NO, Refusal, UNREACHABLE};
 use crate::clock::Timestamp;
 use crate::console::window::nearest;
@@ -52,7 +53,10 @@ impl Disk {
         match Reader::open(path) {
             Ok(reader) => Ok(Self { path: path.to_owned(), reader }),
             Err(error) => {
-                let text = format!("{:#}", anyhow::Error::new(error));
+                let text = format!(
+                    "{:#}; `lifeline run` makes one: name its folder with --journal DIR, or its settings with --config FILE",
+                    anyhow::Error::new(error)
+                );
                 Err(Refusal::new(UNREACHABLE, text).into())
             }
         }
@@ -61,6 +65,20 @@ impl Disk {
     /// Version and texts of the documents that held last.
     pub(crate) fn documents(&self) -> anyhow::Result<Option<Kept>> {
         self.reader.documents().context("cannot read the documents")
+    }
+
+    /// Name and time zone of the site whose journal it is, as its documents say; what settings leave out is what the gateway takes then.
+    pub(crate) fn site(&self) -> (String, Zone) {
+        let kept = self.reader.documents().ok().flatten();
+        let said = |key: &str| {
+            let mut texts = kept.iter().flat_map(|kept| &kept.documents);
+            texts.find_map(|(_, text)| {
+                let table: toml::Table = toml::from_str(text).ok()?;
+                Some(table.get("site")?.get(key)?.as_str()?.to_owned())
+            })
+        };
+        let zone = Zone::named(&said("timezone").unwrap_or_else(|| "UTC".to_owned()));
+        (said("name").unwrap_or_else(|| "journal".to_owned()), zone)
     }
 
     pub(crate) fn status(&self) -> anyhow::Result<DiskView> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use crate::cli::whole;
+use crate::cli::{Documents, whole};
 use crate::clock::{Clock, SystemClock};
 use crate::diagnostic::{self, Severity};
 use crate::profile::CLASSES;
@@ -33,18 +33,18 @@ pub struct ImportArgs {
     force: bool,
 }
 
-/// Carries a file over; `lines` say where a line leads that the file only names.
+/// Carries a file over; the lines of `documents` say where a line leads that the file only names.
 ///
 /// # Errors
 /// The file cannot be read, nothing in it can be carried over, or a document is there already.
-pub fn carry(args: &ImportArgs, lines: &[(String, String)], out: &mut dyn Write) -> anyhow::Result<u8> {
+pub fn carry(args: &ImportArgs, documents: &Documents, out: &mut dyn Write) -> anyhow::Result<u8> {
     if let Some(class) = args.class.as_deref().filter(|class| !CLASSES.contains(class)) {
         anyhow::bail!("there is no class `{class}`; one of {}", CLASSES.join(", "));
     }
     let name = args.file.display().to_string();
     let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {name}"))?;
     let text = decode(&bytes).with_context(|| format!("{name} is neither UTF-8 nor GBK"))?;
-    let wishes = Wishes { lines: lines.to_vec(), class: args.class.clone() };
+    let wishes = Wishes { lines: documents.lines.clone(), class: args.class.clone() };
     let found = import(&name, text, &wishes);
     for remark in &found.remarks.0 {
         let place = &remark.place;
@@ -60,7 +60,10 @@ pub fn carry(args: &ImportArgs, lines: &[(String, String)], out: &mut dyn Write)
     write(&found, args, out)?;
     let left = found.remarks.errors();
     writeln!(out, "{} devices, {} points carried over; {left} things were not", found.devices, found.points)?;
-    writeln!(out, "next: lifeline check --site {}", args.out.display())?;
+    let named = [("config", &documents.config), ("profiles", &documents.profiles)];
+    let named =
+        named.into_iter().filter_map(|(key, path)| Some(format!(" --{key} {}", path.as_ref()?.display())));
+    writeln!(out, "next: lifeline check --site {}{}", args.out.display(), named.collect::<String>())?;
     Ok(u8::from(left > 0))
 }
 

@@ -52,7 +52,7 @@ async fn answer(args: &Ask, wanted: &Wanted, options: &Options, out: &mut dyn Wr
             let site = differ::compile(&disk.documents()?.ok_or_else(none)?.documents, options)?;
             let sources = Sources { catalog: &site.catalog, rules: &site.rules };
             let view = indicators::of(&disk.reader, question, &sources, last);
-            (view.map_err(|why| Refusal::new(USAGE, why))?, Zone::of_box())
+            (view.map_err(|why| Refusal::new(USAGE, why))?, disk.site().1)
         }
     };
     if args.json {

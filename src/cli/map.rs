@@ -44,9 +44,10 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
             (view, ask::zone_of(&client).await?.0)
         }
         Source::Disk(disk) => {
+            let (site, zone) = disk.site();
             let last = disk.reader.last()?.map_or_else(Timestamp::default, |(_, at)| at);
-            let view = map::past(&disk.reader, question, "journal", last);
-            (view.map_err(|why| Refusal::new(USAGE, why))?, Zone::of_box())
+            let view = map::past(&disk.reader, question, &site, last);
+            (view.map_err(|why| Refusal::new(USAGE, why))?, zone)
         }
     };
     let calm = view.features.iter().all(|feature| feature.properties.colour == "none");

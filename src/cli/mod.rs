@@ -253,7 +253,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             writeln!(out, "{:#}", site::schema::schema(kind))?;
             Ok(0)
         }
-        Command::Import(args) => import::carry(&args, &documents.lines, out),
+        Command::Import(args) => import::carry(&args, &documents, out),
         Command::New(what) => new::new(&options(&documents, Purpose::Run), &what, out),
         Command::Run(args) => runtime()?.block_on(run::run(&documents, &args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&documents, &args)),

@@ -24,7 +24,7 @@ const NEAREST: usize = 3;
 /// What is made.
 #[derive(Debug, Subcommand)]
 pub enum New {
-    /// A `[[device]]` entry for the line of `--line NAME`; `--line NAME=ADDRESS` makes the line, too.
+    /// A `[[device]]` entry for the line of `--line NAME`; `--line NAME=ADDRESS` makes the line, too (`dial-in:PORT,ID` for a DTU).
     Device(Device),
 }
 
@@ -59,12 +59,19 @@ pub fn new(options: &Options, what: &New, out: &mut dyn Write) -> anyhow::Result
     let New::Device(wanted) = what;
     let [(line, to)] = options.lines.as_slice() else {
         anyhow::bail!(
-            "name the line that it hangs on: --line rs485-1, or --line rs485-1=/dev/ttyUSB0 for a new one"
+            "name the line that it hangs on: --line rs485-1, or --line rs485-1=/dev/ttyUSB0 for a new one, or --line dtu-17=dial-in:5020,LOGIN:1001 for a DTU that dials in"
         );
     };
     // Lines lead nowhere else here.
     let options = Options { lines: Vec::new(), ..options.clone() };
     let kit = kit(&options);
+    let plain = site::plain_name(&wanted.name);
+    anyhow::ensure!(
+        plain == wanted.name && !plain.is_empty(),
+        "`{}` is no name of a device: small letters, digits and `-`{}",
+        wanted.name,
+        if plain.is_empty() { String::new() } else { format!(", such as --name {plain}") }
+    );
     let found = kit.profiles.iter().zip(&kit.firmware).find(|(profile, _)| profile.name == wanted.profile);
     let (profile, firmware) = found.with_context(|| unknown(&wanted.profile, &kit))?;
     let entry = entry(wanted, line, to, profile, firmware, &kit)?;
@@ -175,6 +182,17 @@ fn line_entry(line: &str, to: &str, profile: &Profile, kit: &Kit) -> anyhow::Res
         (None, "") => anyhow::bail!("there is no line `{line}`; the site has {}", names.join(", ")),
         (None, to) => {
             let speed = profile.serial.map_or_else(|| "9600 8N1".to_owned(), |format| format.to_string());
+            let dial_in = to.strip_prefix("dial-in:").and_then(|rest| rest.split_once(','));
+            if let Some((port, id)) = dial_in {
+                let listen = quoted(&format!("0.0.0.0:{port}"));
+                let address = format!("dial_in = {{ listen = {listen}, id = {} }}", quoted(id));
+                let _ = writeln!(text, "[[line]]\nname = {}\n{address}\n", quoted(line));
+                return Ok(text);
+            }
+            anyhow::ensure!(
+                !to.starts_with("dial-in"),
+                "a DTU's line is dial-in:PORT,ID: the port that it dials and what it says of itself"
+            );
             let address = match (to.starts_with('/'), profile.text.is_some()) {
                 (true, _) => format!("serial = {{ path = {}, speed = \"{speed}\" }}", quoted(to)),
                 (false, true) => format!("text_over_tcp = {}", quoted(to)),

@@ -61,8 +61,17 @@ pub fn import(options: &Options, wanted: &Import, out: &mut dyn Write) -> anyhow
     if unread.errors() > 0 {
         return refuse(&crate::diagnostic::render(&unread, &held), out);
     }
-    let document = emit::document(&rows, &name);
     let written = std::fs::read_to_string(options.site.join(DOCUMENT)).unwrap_or_default();
+    let all = rows.len();
+    let rows = without_same(rows, &old, &written);
+    if rows.len() < all {
+        let text = format!(
+            "{} points stand in other documents just as they do here: they stay there",
+            all - rows.len()
+        );
+        found.push(Finding::note(0, text));
+    }
+    let document = emit::document(&rows, &name);
     found.extend(by_hand(&rows, &old, &written));
     found.extend(lost(&rows, &old, &written));
     if found.iter().any(|one| one.is_error) {
@@ -79,6 +88,19 @@ pub fn import(options: &Options, wanted: &Import, out: &mut dyn Write) -> anyhow
     if code != GOOD {
         return Ok(code);
     }
+    let (fresh, changed, same) = counted(&rows, &old, &new);
+    let counts = format!("{all} points: {fresh} new, {changed} changed, {same} as before");
+    if wanted.check {
+        writeln!(out, "{counts}; only checked, nothing was written")?;
+        return Ok(GOOD);
+    }
+    whole::write(&target, &document)?;
+    writeln!(out, "{counts}; written to {}; `lifeline reload` takes it", target.display())?;
+    Ok(GOOD)
+}
+
+/// How many points are new, changed and as before.
+fn counted(rows: &[Row], old: &Site, new: &Site) -> (usize, usize, usize) {
     let known: BTreeMap<&str, &RiskPoint> =
         old.risk_points.iter().map(|point| (point.code.as_str(), point)).collect();
     let taken = new.risk_points.iter().filter(|point| rows.iter().any(|row| row.code == point.code));
@@ -90,14 +112,7 @@ pub fn import(options: &Options, wanted: &Import, out: &mut dyn Write) -> anyhow
             Some(_) => changed += 1,
         }
     }
-    let counts = format!("{} points: {fresh} new, {changed} changed, {same} as before", rows.len());
-    if wanted.check {
-        writeln!(out, "{counts}; only checked, nothing was written")?;
-        return Ok(GOOD);
-    }
-    whole::write(&target, &document)?;
-    writeln!(out, "{counts}; written to {}; `lifeline reload` takes it", target.display())?;
-    Ok(GOOD)
+    (fresh, changed, same)
 }
 
 fn load(options: &Options) -> (Option<Site>, String) {
@@ -128,6 +143,19 @@ fn tell(name: &str, found: &[Finding], out: &mut dyn Write) -> anyhow::Result<u8
         writeln!(out, "{errors} errors: nothing was taken")?;
     }
     Ok(if errors > 0 { NO } else { GOOD })
+}
+
+/// The rows but those of points that another document has, and says the same of: an export comes back whole.
+fn without_same(mut rows: Vec<Row>, old: &Site, written: &str) -> Vec<Row> {
+    let imported = imported(written);
+    let cells = emit::cells(&old.risk_points, &old.sensors, &old.timezone);
+    let text: Vec<String> =
+        cells.iter().map(|row| row.iter().map(|text| cell(text)).collect::<Vec<_>>().join(",")).collect();
+    let (known, _) = points::rows(&text.join("\n"), None);
+    rows.retain(|row| {
+        imported.contains(&row.code) || !known.iter().any(|one| Row { line: row.line, ..one.clone() } == *row)
+    });
+    rows
 }
 
 /// Rows of points that another document has: one of the two must go.

@@ -19,7 +19,7 @@ use crate::sim::server;
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]
 pub struct Simulate {
-    /// Script of signals and faults (default: the site's `sim/story.toml`).
+    /// Script of signals and faults (default: the site's `sim/story.toml`, and without one all devices stand still).
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// End by itself after this long.
@@ -33,8 +33,9 @@ pub struct Simulate {
 /// Faulty documents or script, no pty or port.
 pub async fn simulate(documents: &Documents, args: &Simulate) -> anyhow::Result<u8> {
     let options = options(documents, Purpose::Example);
-    let path = args.script.clone().unwrap_or_else(|| options.site.join("sim/story.toml"));
-    let script = Script::load(&path)?;
+    let own = options.site.join("sim/story.toml");
+    let path = args.script.clone().or_else(|| own.exists().then_some(own));
+    let script = path.as_deref().map(Script::load).transpose()?.unwrap_or_default();
     let control = Arc::new(Control::new());
     let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
     let started = server::start(&load(&options)?, &script, &control, &Vec::new(), &mut tasks).await;

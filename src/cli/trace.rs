@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::cli::answers::Zone;
-use crate::cli::ask::{Ask, GOOD, Refusal, UNREACHABLE, settle};
+use crate::cli::ask::{Ask, GOOD, Refusal, UNREACHABLE, settle, zone_of};
 use crate::cli::pcap::{self, Pcap};
 use crate::cli::run::Signals;
 use crate::cli::table::plain;
@@ -50,8 +50,8 @@ pub(crate) async fn trace(ask: &Ask, args: &Trace, out: &mut dyn Write) -> anyho
 async fn trace_of(ask: &Ask, args: &Trace, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = ask.gateway().await?;
     let mut signals = Signals::new()?;
-    let mut shown =
-        Shown { json: ask.json, zone: Zone::of_box(), file: Captured::open(args)?, rest: Vec::new() };
+    let zone = if ask.json { Zone::of_box() } else { zone_of(&client).await?.0 };
+    let mut shown = Shown { json: ask.json, zone, file: Captured::open(args)?, rest: Vec::new() };
     let path = ["api", "v1", "lines", &args.line, "trace"];
     let mut each = |piece: &[u8]| shown.take(piece, out);
     let until = args.until.unwrap_or(Duration::MAX);

@@ -14,6 +14,7 @@ use axum::response::Response;
 use tokio::sync::oneshot;
 
 use crate::alarm::desk::Act;
+use crate::alarm::lifecycle::Refusal;
 use crate::alarm::overlay::{Overlay, Permit};
 use crate::alarm::{Alarm, Base};
 use crate::clock::Timestamp;
@@ -154,10 +155,31 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
                 }
             }
         }
-        Ok(Ok(Some(refused))) => refuse(StatusCode::CONFLICT, refused),
+        Ok(Ok(Some(refused))) => refuse(StatusCode::CONFLICT, remedy(&refused, alarm().as_ref())),
         Ok(Err(_)) | Err(_) => {
             let error = "the gateway did not confirm it; look at the alarm's state before you try again";
             refuse(StatusCode::GATEWAY_TIMEOUT, error)
         }
     }
+}
+
+/// A refusal with what a person can do about it, and what the alarm is now.
+fn remedy(refused: &str, alarm: Option<&Alarm>) -> String {
+    let is = |refusal: Refusal| refused == refusal.to_string();
+    let more = match alarm {
+        Some(alarm) if is(Refusal::Changed) => {
+            let severity = format!("{:?}", alarm.severity).to_lowercase();
+            format!(": {} is {severity} now; look at it again, then say that severity", alarm.rule)
+        }
+        Some(Alarm { acknowledged: Some((by, _)), .. }) if is(Refusal::AlreadyAcknowledged) => {
+            format!(" by {by}")
+        }
+        _ if is(Refusal::RedStays) => "; a permit takes its rule out of service (out-of-service)".to_owned(),
+        _ if is(Refusal::StillActive) => "; it can be reset once its condition is gone".to_owned(),
+        _ if is(Refusal::NoSuchAlarm) => "; the list of alarms has the ids".to_owned(),
+        _ if is(Refusal::NotShelved) || is(Refusal::InService) => ": nothing had to be done".to_owned(),
+        _ if is(Refusal::UnderPermit) => "; end that one first (return)".to_owned(),
+        _ => String::new(),
+    };
+    format!("{refused}{more}")
 }

@@ -229,6 +229,10 @@ pub(crate) fn recalled(
     let at = time("at", at)?.unwrap_or(now);
     let known_at = time("known_at", known_at)?;
     let said = |error: StoreError| error.to_string();
+    let oldest = reader.content().map_err(said)?.oldest;
+    if let Some(oldest) = oldest.filter(|oldest| at < *oldest) {
+        return Err(format!("nothing was recorded at {at}: the first record is of {oldest}"));
+    }
     let (documents, points) = registry::known(&reader.memories().map_err(said)?, known_at)?;
     let mut recorded = recorded(reader, at).map_err(said)?;
     let stands = points

@@ -125,7 +125,7 @@ fn by_day(lines: &Lines) -> (Days, u64) {
 const fn head(ending: &str) -> &'static str {
     match ending.as_bytes() {
         b"csv" => "time,device,point,value,unit,quality,reason\n",
-        b"alarms.csv" => "time,rule,point,severity,state,value,threshold,unit,seq\n",
+        b"alarms.csv" => "time,rule,point,severity,state,value,threshold,unit,seq,id\n",
         _ => "",
     }
 }
@@ -183,7 +183,7 @@ fn rows(group: &Stored, days: &mut Days) -> u64 {
 fn alarm_row(told: &Told) -> String {
     let alarm = &told.transition.alarm;
     let severity = format!("{:?}", alarm.severity).to_lowercase();
-    let state = format!("{:?}", alarm.state);
+    let state = alarm.state.name();
     let seq = if told.number == 0 { String::new() } else { told.number.to_string() };
     let unit = alarm.unit.as_deref().unwrap_or_default();
     let (reached, threshold) = (value(alarm.value), value(alarm.threshold));
@@ -192,11 +192,12 @@ fn alarm_row(told: &Told) -> String {
         &alarm.rule,
         &alarm.point,
         &severity,
-        &state,
+        state,
         &reached,
         &threshold,
         unit,
         &seq,
+        &alarm.id,
     ])
 }
 

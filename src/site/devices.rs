@@ -300,7 +300,13 @@ fn model(
     wanted: &str,
     models: &BTreeMap<String, Model>,
 ) -> Option<(Profile, Firmware)> {
+    // Without any profile their folder is the mistake, and that has been told.
+    if models.is_empty() && !section.report.is_quiet() {
+        keys_of_a_profile(section);
+        return None;
+    }
     let Some(model) = models.get(wanted) else {
+        keys_of_a_profile(section);
         let help = nearest(wanted, models.keys().map(String::as_str)).or_else(|| {
             let known: Vec<&str> = models.keys().map(String::as_str).collect();
             Some(format!("known profiles: {}", known.join(", ")))
@@ -309,12 +315,35 @@ fn model(
         return None;
     };
     match model.of(section.text("firmware").as_deref()) {
-        Ok(found) => Some(found),
+        Ok(found) => {
+            unknown_firmware(section, &found.1);
+            Some(found)
+        }
         Err(why) => {
+            keys_of_a_profile(section);
             section.error("firmware", "bad-firmware", why, None);
             None
         }
     }
+}
+
+/// Keys that only a profile asks for are none of the mistakes of a device without one.
+fn keys_of_a_profile(section: &Section<'_>) {
+    for key in ["firmware", "points", "allow"] {
+        section.node(key);
+    }
+}
+
+/// Versions change the registers, the device tells none, and the site names none.
+fn unknown_firmware(section: &Section<'_>, firmware: &Firmware) {
+    if firmware.overlays.is_empty() || firmware.telling.is_some() || firmware.named.is_some() {
+        return;
+    }
+    let versions: Vec<&str> = firmware.overlays.iter().map(|overlay| overlay.versions.as_str()).collect();
+    let help =
+        format!("firmware = \"...\" as its type plate says; the map differs in {}", versions.join("; "));
+    let text = "the registers of this model depend on its firmware, and none is given";
+    section.warning("profile", "firmware-not-given", text, Some(help));
 }
 
 /// The triggers that `allow = [...]` names, and the fields that are not polled for want of one.

@@ -1,12 +1,14 @@
 //! Many devices from few lines: templates, ranges of slaves, tables from a spreadsheet.
 //!
 //! In: [`Sources`]. Out: the same documents with one `[[device]]` for each device, every value still at the place where a person wrote it.
-//! Invariant: what comes out is read by the same reader as a device that is written out; this file knows no key of a device but `name`, `slave` and what it
-//! removes: `template`, `slaves`.
+//! Invariant: what comes out is read by the same reader as a device that is written out; a table whose heads are wrong gives one finding, and
+//! its devices stay known by name alone.
 
 use std::collections::BTreeMap;
 
 use crate::diagnostic::Place;
+use crate::site::columns::{self, DAYS, DEVICE};
+use crate::site::each;
 use crate::site::section::{Section, nearest};
 use crate::site::shelf::{Sources, beside};
 use crate::site::table::{Cell, Row, is_formula, rows};
@@ -42,6 +44,7 @@ pub(crate) fn expand(sources: &mut Sources, report: &Report) {
     for (root, devices) in roots.iter_mut().zip(added) {
         replace(root, devices);
     }
+    each::expand(sources, &mut roots, report);
     sources.roots = roots;
 }
 
@@ -113,15 +116,22 @@ impl<'s> Expansion<'s> {
             let file = node.entry("file").unwrap_or(node);
             let Value::Text(name) = &file.value else { continue };
             let Some((table, offset)) = self.sources.tables.get(&beside(document, name)) else { continue };
-            for (device, n) in self.rows(table, *offset, node.entry("template")).into_iter().zip(1..) {
-                found.extend(self.device(device, Some(n), used));
+            match self.rows(table, *offset, node.entry("template")) {
+                Ok(rows) => {
+                    let devices = rows.into_iter().zip(1..);
+                    found.extend(devices.flat_map(|(device, n)| self.device(device, Some(n), used)));
+                }
+                Err(named) => found.extend(named),
             }
         }
         found
     }
 
     /// The rows of a table as devices.
-    fn rows(&self, table: &Document, offset: usize, template: Option<&Node>) -> Vec<Node> {
+    ///
+    /// # Errors
+    /// Heads that are told: the devices with their names alone, and a `template` that keeps the reader from the rest.
+    fn rows(&self, table: &Document, offset: usize, template: Option<&Node>) -> Result<Vec<Node>, Vec<Node>> {
         let at = |span: (usize, usize)| (span.0 + offset, span.1 + offset);
         let (rows, wrong) = rows(&table.text);
         for (span, why) in wrong {
@@ -131,8 +141,13 @@ impl<'s> Expansion<'s> {
             let place = Place { file: table.name.clone(), ..Place::default() };
             let help = Some("its first row names keys of a device: name,line,slave,profile,every".to_owned());
             self.report.error(&place, "bad-table", "this table has no row", help);
-            return Vec::new();
+            return Ok(Vec::new());
         };
+        if let Some(text) = columns::wrong(header.cells.iter().map(|cell| cell.text.as_str()), &DEVICE) {
+            let help = format!("its first row names columns: {}, tags.ANY", columns::all(&DEVICE));
+            self.error(at(header.span), "bad-table", text, Some(&help));
+            return Err(named(header, rows, at));
+        }
         for (index, cell) in header.cells.iter().enumerate() {
             let before = header.cells.iter().take(index);
             if !cell.text.is_empty() && before.clone().any(|other| other.text == cell.text) {
@@ -140,7 +155,7 @@ impl<'s> Expansion<'s> {
                 self.error(at(cell.span), "bad-table", text, Some("leave one of them out"));
             }
         }
-        rows.iter().filter_map(|row| self.row(header, row, at, template)).collect()
+        Ok(rows.iter().filter_map(|row| self.row(header, row, at, template)).collect())
     }
 
     /// One row as a device, unless a cell is refused; the table's template counts where the row names none.
@@ -171,7 +186,8 @@ impl<'s> Expansion<'s> {
                 refused = true;
                 continue;
             }
-            let (of, name) = key.text.split_once('.').unwrap_or(("", &key.text));
+            let ours = columns::key(&key.text, &DEVICE).unwrap_or_default();
+            let (of, name) = ours.split_once('.').unwrap_or(("", &ours));
             let value = Node { span: at(cell.span), value: value(name, cell, &at) };
             let entry = (name.to_owned(), at(key.span), value);
             if of.is_empty() {
@@ -198,12 +214,14 @@ impl<'s> Expansion<'s> {
         let Value::Table(entries) = &mut node.value else { return vec![node] };
         let template = take(entries, "template");
         let has_template = template.is_some();
+        let mark = template.as_ref().map(|name| (each::MARK.to_owned(), name.span, name.clone()));
         if let Some(template) = template
             && !self.lay_under(entries, &template, used)
         {
             entries.push(("template".to_owned(), template.span, template));
             return vec![node];
         }
+        entries.extend(mark);
         let slaves = take(entries, "slaves");
         match slaves {
             Some(slaves) => self.range(node, &slaves),
@@ -337,6 +355,22 @@ impl<'s> Expansion<'s> {
     }
 }
 
+/// What a table with wrong heads tells of its devices.
+fn named(header: &Row, rows: &[Row], at: impl Fn((usize, usize)) -> (usize, usize)) -> Vec<Node> {
+    let is_name = |cell: &Cell| columns::key(&cell.text, &DEVICE).is_some_and(|key| key == "name");
+    // Most tables begin with it, also those that call it otherwise.
+    let column = header.cells.iter().position(is_name).unwrap_or_default();
+    let cells = rows.iter().filter_map(|row| row.cells.get(column)).filter(|cell| !cell.text.is_empty());
+    let entry = |key: &str, cell: &Cell| {
+        (key.to_owned(), at(cell.span), Node { span: at(cell.span), value: Value::Text(cell.text.clone()) })
+    };
+    let device = |cell: &Cell| {
+        let entries = vec![entry("name", cell), entry("template", cell)];
+        Node { span: at(cell.span), value: Value::Table(entries) }
+    };
+    cells.map(device).collect()
+}
+
 fn take(entries: &mut Vec<Entry>, key: &str) -> Option<Node> {
     let at = entries.iter().position(|(known, ..)| known == key)?;
     Some(entries.remove(at).2)
@@ -352,6 +386,9 @@ fn value(key: &str, cell: &Cell, at: &impl Fn((usize, usize)) -> (usize, usize))
         let items = cell.text.split(';').map(str::trim).filter(|item| !item.is_empty());
         let item = |item: &str| Node { span: at(cell.span), value: Value::Text(item.to_owned()) };
         return Value::List(items.map(item).collect());
+    }
+    if let Some(day) = columns::day(&cell.text).filter(|_| DAYS.contains(&key)) {
+        return Value::Text(day);
     }
     text()
 }

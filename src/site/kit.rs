@@ -3,8 +3,6 @@
 //! In: [`Options`]. Out: the lines that can be read, and all profiles.
 //! Invariant: mistakes elsewhere in the documents don't matter here; `check` names them.
 
-use std::path::PathBuf;
-
 use crate::bus::LineSettings;
 use crate::profile::Profile;
 use crate::profile::firmware::Firmware;
@@ -30,9 +28,7 @@ pub fn kit(options: &Options) -> Kit {
     let shelf = Shelf::of(options);
     let gateway = shelf.gateway(&report);
     let settings = settings::read(&gateway, &options.env, &report);
-    let folder = options.profiles.clone().or(settings.profiles);
-    let folder = folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
-    let (models, _) = shelf.profiles(&folder, &report);
+    let (models, _) = shelf.profiles(options.profiles.clone().or(settings.profiles), &report);
     let models = models.iter().filter_map(|document| profiles::read(document, &report));
     let mut models: Vec<(Profile, Firmware)> =
         models.map(|model| model.of(None).unwrap_or((model.profile, model.firmware))).collect();

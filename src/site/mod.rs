@@ -4,10 +4,12 @@
 //! Invariant: what loads is whole; no stage checks it again.
 
 mod budget;
+mod columns;
 mod compile;
 mod derived;
 mod devices;
 pub mod encoding;
+mod each;
 mod expand;
 pub mod diff;
 pub mod health;
@@ -216,6 +218,11 @@ fn leniently(options: &Options) -> Result<settings::Settings, String> {
         return Err(format!("{}:{}: {}", first.place.file, first.place.line, first.message));
     }
     Ok(settings)
+}
+
+/// The kebab-case name (a-z, 0-9, -) that is nearest to a text; empty when no letter or digit of it is one of these.
+pub fn plain_name(text: &str) -> String {
+    section::kebab(text)
 }
 
 /// A duration as documents write it: a number and `ms`, `s`, `m`, `h` or `d`; at most ten years.

@@ -24,6 +24,9 @@ pub(crate) struct Sources {
     pub(crate) whole: Document,
 }
 
+/// Where the package puts the profiles.
+const LIBRARY: &str = "/usr/share/lifeline/firmware-profiles";
+
 /// Where documents come from.
 pub(crate) enum Shelf<'a> {
     /// Files.
@@ -50,13 +53,18 @@ impl<'a> Shelf<'a> {
         }
     }
 
-    /// Profiles, and how many of them are the library's; the others are the site's own.
-    pub(crate) fn profiles(&self, folder: &Path, report: &Report) -> (Vec<Document>, usize) {
+    /// Profiles, and how many of them are the library's; the others are the site's own. Nobody misses the library of the package
+    /// who named none and has profiles of their own.
+    pub(crate) fn profiles(&self, named: Option<PathBuf>, report: &Report) -> (Vec<Document>, usize) {
         match self {
             Self::Disk(options) => {
-                let mut found = folder_documents(folder, "profiles", report);
+                let folder = named.clone().unwrap_or_else(|| PathBuf::from(LIBRARY));
+                let own = own_profiles(&options.site, &folder, report);
+                let missed = named.is_some() || folder.exists() || own.is_empty();
+                let mut found =
+                    if missed { folder_documents(&folder, "profiles", report) } else { Vec::new() };
                 let shipped = found.len();
-                found.extend(own_profiles(&options.site, folder, report));
+                found.extend(own);
                 (found, shipped)
             }
             Self::Held(held) => {

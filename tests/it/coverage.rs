@@ -327,7 +327,9 @@ fn another_day_as_known_then_and_as_known_now() {
     assert_eq!(asked(Some(then), Some(then)), Some(Rung::Installed), "as known then: two were needed");
     assert_eq!(asked(Some(then), None), Some(Rung::Calibrated), "as known now: one was enough");
     let before = Timestamp::parse("2026-12-31T11:00:00+08:00").unwrap();
-    assert_eq!(asked(Some(before), None), None, "the gateway was not there");
+    let question = Question { at: Some(before.to_string()), ..Question::default() };
+    let told = coverage::past(&reader, &question, "test", world.now).unwrap_err();
+    assert!(told.contains("nothing was recorded at 2026-12-31T03:00"), "the gateway was not there: {told}");
     let question = Question { known_at: Some(before.to_string()), ..Question::default() };
     assert!(coverage::past(&reader, &question, "test", world.now).unwrap_err().contains("no documents"));
 }

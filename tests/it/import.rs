@@ -121,11 +121,17 @@ fn a_table_of_points_in_gbk_becomes_a_site_that_polls() {
     assert_eq!(code, Some(1), "something was left out: {out}");
     remarks(&out, Path::new("tests/import"), "tests/import/points.expected");
     checked(site, "1 lines, 2 devices");
-    let pressures = polled(site, "line", "1", "points-1");
+    assert!(out.contains(&format!("next: lifeline check --site {site}")), "{out}");
+    let mut done = Command::new(env!("CARGO_BIN_EXE_lifeline"));
+    let done = done.args(["check", "--site", site]).current_dir(folder.path()).output().unwrap();
+    assert!(done.status.success(), "as printed, without the library: {done:?}");
+    let document = std::fs::read_to_string(to.join("site.toml")).unwrap();
+    assert!(document.contains("# 一号总线\n[[line]]\nname = \"line-1\""), "{document}");
+    let pressures = polled(site, "line-1", "1", "points-1");
     shows(&pressures, "outlet-pressure", " 3.14");
     shows(&pressures, "input-0x0004", " 3.14");
     shows(&pressures, "temperature", "-10.0");
-    let door = polled(site, "line", "2", "points-2");
+    let door = polled(site, "line-1", "2", "points-2");
     shows(&door, "door", "1");
     shows(&door, "count", "2056");
 
@@ -196,6 +202,22 @@ fn carried(name: &str, text: &str) -> (String, String) {
         texts += &std::fs::read_to_string(entry.unwrap().path()).unwrap();
     }
     (out, texts)
+}
+
+#[test]
+fn names_without_plain_letters_become_places() {
+    let rows = "1号泵;一号线;10.0.0.5;2;40001;u16;1号温度\n2号泵;一号线;10.0.0.5;3;40001;u16;2#\n";
+    let (out, texts) = carried("points.csv", &format!("device;line;host;slave;register;type;name\n{rows}"));
+    for wanted in [
+        "name = \"line-1-slave-2\"",
+        "name = \"line-1-slave-3\"",
+        "{ name = \"1号泵\" }",
+        "name = \"holding-0x0000\"",
+        "note = \"1号温度\"",
+    ] {
+        assert!(texts.contains(wanted), "{wanted}: {out}{texts}");
+    }
+    assert!(out.contains("the line `一号线` is called `line-1`"), "{out}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod faults;
 mod foreign;
 mod import;
 mod installer;
+mod guide;
 mod history;
 mod care;
 mod firmware;

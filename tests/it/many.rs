@@ -134,3 +134,82 @@ fn an_include_that_is_no_toml_document_is_refused() {
     let told = found.0.iter().find(|one| one.code == "missing-include").unwrap();
     assert!(site.is_none() && told.message.contains("`lines.conf` is no .toml document"), "{}", told.message);
 }
+
+/// A site of one table and a rule on its first device.
+fn tabled(folder: &Path, table: &str) -> (Option<Site>, Vec<String>) {
+    let site = "devices_csv = { file = \"meters.csv\" }\nline = [{ name = \"l\", tcp = \"10.0.0.1:502\" }]\n\
+        [[rule]]\nname = \"r\"\npoint = \"m1.value\"\nabove = { red = 1 }\nbasis = \"b\"\nadvice = \"a\"\n";
+    std::fs::create_dir_all(folder.join("site")).unwrap();
+    std::fs::write(folder.join("site/site.toml"), site).unwrap();
+    std::fs::write(folder.join("site/meters.csv"), table).unwrap();
+    let options = site::Options { profiles: Some("tests/many/profiles".into()), ..options(folder) };
+    let (site, found, _) = site::load(&options);
+    (site, found.0.into_iter().map(|one| format!("{} {}", one.code, one.message)).collect())
+}
+
+#[test]
+fn wrong_heads_are_one_mistake_and_chinese_ones_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: String = (1..=30).map(|n| format!("m{n},{n},l,probe,5s\n")).collect();
+    let (_, told) = tabled(folder.path(), &format!("naam,slaave,line,profile,every\n{rows}"));
+    assert_eq!(told, ["bad-table there are no columns `naam`, `slaave` (did you mean `slave`?)"]);
+    let rows: String = (1..=30).map(|n| format!("m{n},{n},l,probe,5s,2028年3月1日,南坪\n")).collect();
+    let heads = "名称,站号,线路,型号,采集周期,校准有效期至,标签.place";
+    let (site, told) = tabled(folder.path(), &format!("{heads}\n{rows}"));
+    assert!(
+        told.iter().all(|one| one.starts_with("unknown-point") || one.starts_with("missing")),
+        "{told:?}"
+    );
+    let told: Vec<_> = told.iter().filter(|one| !one.contains("m1.value")).collect();
+    assert!(told.is_empty(), "{told:?}");
+    assert!(site.is_none_or(|site| site.devices.len() == 30));
+}
+
+#[test]
+fn a_library_that_is_not_there_is_one_mistake() {
+    let mut options = options(Path::new("."));
+    (options.site, options.profiles) = ("devices".into(), Some("nowhere".into()));
+    let (_, found, texts) = site::load(&options);
+    assert_eq!(found.0.len(), 1, "{}", diagnostic::render(&found, &texts));
+    assert_eq!(found.0[0].code, "missing-folder");
+}
+
+#[test]
+fn one_rule_stands_for_each_device_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("site")).unwrap();
+    let tried = |each: &str, name: &str| {
+        let rule = format!(
+            "[[rule]]\nname = \"{name}\"\npoint = \"{{device}}.power\"\neach = {each}\nunit = \"W\"\nabove = {{ red = 9 }}\nbasis = \"b\"\nadvice = \"look at {{device}}\"\n"
+        );
+        std::fs::write(folder.path().join("site/site.toml"), written_out() + &rule).unwrap();
+        let options =
+            site::Options { profiles: Some("tests/many/profiles".into()), ..options(folder.path()) };
+        let (site, found, texts) = site::load(&options);
+        let rules = site.map_or(0, |site| {
+            let own = site.rules.iter().filter(|rule| rule.name.ends_with("-power"));
+            own.inspect(|rule| assert!(rule.advice.starts_with("look at "))).count()
+        });
+        (rules, diagnostic::render(&found, &texts))
+    };
+    for (each, count) in [
+        ("{ device = \"meter-*\" }", 200),
+        ("{ device = \"pump-*\" }", 12),
+        ("{ tags = { owner = \"city\" } }", 1),
+        ("{ device = \"*-1\", tags = { owner = \"water works\" } }", 2),
+    ] {
+        let (rules, told) = tried(each, "{device}-power");
+        assert_eq!(rules, count, "{each}: {told}");
+    }
+    for (each, name, want) in [
+        ("{ device = \"motor-*\" }", "{device}-power", "no device is among"),
+        ("{ model = \"probe\" }", "{device}-power", "and not by `model`"),
+        ("{ device = \"*\" }", "power", "would have one name"),
+        ("3", "{device}-power", "must be a table"),
+    ] {
+        let (_, told) = tried(each, name);
+        assert!(told.contains(want) && told.matches("error[").count() == 1, "{want}: {told}");
+    }
+    let few = std::fs::read_to_string("tests/many/site/site.toml").unwrap();
+    assert!(few.contains("[template."), "{few}");
+}

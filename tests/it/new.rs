@@ -143,3 +143,17 @@ fn what_cannot_be_written_whole_leaves_the_document_as_it_was() {
     assert_eq!(new(&site, &args("2", "two")).0, Some(0));
     assert_eq!(std::fs::read_dir(&site).unwrap().count(), 1, "no part is left behind");
 }
+
+#[test]
+fn a_device_behind_a_dtu_gets_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("site");
+    let base =
+        ["--profile", "eastron-sdm120", "--slave", "3", "--line", "dtu-17=dial-in:5020,LOGIN:1001", "--name"];
+    let (code, out, error) = new(&site, &[&base[..], &["pump", "--write"]].concat());
+    let line = "dial_in = { listen = \"0.0.0.0:5020\", id = \"LOGIN:1001\" }";
+    assert!(code == Some(0) && out.contains(line), "{out}{error}");
+    assert!(check(&site).contains("1 lines, 1 devices"));
+    let (code, _, error) = new(&site, &[&base[..], &["Pump 1"]].concat());
+    assert!(code == Some(1) && error.contains("such as --name pump-1") && !error.contains("-->"), "{error}");
+}

@@ -105,6 +105,44 @@ fn a_point_that_another_document_has_is_not_taken_over() {
 }
 
 #[test]
+fn an_export_of_points_written_by_hand_comes_back() {
+    let (folder, _) = load(DOCUMENTS);
+    let folder = folder.path();
+    run(folder, &["export", "--output", "back.csv"], 0);
+    let text = std::fs::read_to_string(folder.join("back.csv")).unwrap();
+    assert!(text.contains(",10m,") && text.contains(",4h,"), "{text}");
+    let told = run(folder, &["import", "back.csv"], 0);
+    assert!(
+        told.contains("2 points stand in other documents just as they do here: they stay there"),
+        "{told}"
+    );
+    // Another name is another text: the document has to say it.
+    std::fs::write(folder.join("back.csv"), text.replace(",10m,", ",40m,")).unwrap();
+    let told = run(folder, &["import", "back.csv"], 1);
+    assert!(told.contains("stands in a document already"), "{told}");
+}
+
+#[test]
+fn names_with_separators_come_back() {
+    let (folder, _) = load(DOCUMENTS);
+    let folder = folder.path();
+    std::fs::write(folder.join("site/site.toml"), bare()).unwrap();
+    let plate = r"东门\:二\|三\\:ok:2026-09-01";
+    let heads = format!("{HEADS},原编码");
+    std::fs::write(
+        folder.join("points.csv"),
+        format!("{heads}\n{},P\\|0\n{P2},\n", P1.replace("东门:完好:2026/9/1", plate)),
+    )
+    .unwrap();
+    run(folder, &["import", "points.csv"], 0);
+    let document = std::fs::read_to_string(folder.join("site/risk-points.toml")).unwrap();
+    assert!(document.contains(r#"place = '东门:二|三\'"#), "{document}");
+    run(folder, &["export", "--output", "back.csv"], 0);
+    let told = run(folder, &["import", "back.csv"], 0);
+    assert!(told.contains("2 points: 0 new, 0 changed, 2 as before"), "{told}");
+}
+
+#[test]
 fn a_site_that_includes_from_outside_its_folder_takes_a_table() {
     let (folder, _) = load(DOCUMENTS);
     let folder = folder.path();

@@ -34,9 +34,8 @@ pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String
     let shelf = Shelf::of(options);
     let gateway = shelf.gateway(&report);
     let settings = settings::read(&gateway, &options.env, &report);
-    let profile_folder = options.profiles.clone().or_else(|| settings.profiles.clone());
-    let folder = profile_folder.unwrap_or_else(|| PathBuf::from("/usr/share/lifeline/firmware-profiles"));
-    let (profile_documents, shipped) = shelf.profiles(&folder, &report);
+    let named = options.profiles.clone().or_else(|| settings.profiles.clone());
+    let (profile_documents, shipped) = shelf.profiles(named, &report);
     let mut models: BTreeMap<String, Model> = BTreeMap::new();
     for document in &profile_documents {
         let Some(model) = profiles::read(document, &report) else { continue };

@@ -70,6 +70,8 @@ struct Draft {
 #[derive(Clone, Debug, PartialEq)]
 struct LineDraft {
     name: String,
+    /// Its name as it was.
+    called: String,
     /// `tcp = "10.0.0.5:502"`.
     address: String,
     timeout: Option<String>,
@@ -107,8 +109,10 @@ impl Draft {
         if let Some(line) = self.lines.iter().find(|line| line.address == address) {
             return line.name.clone();
         }
-        let name = free(&plain(wanted, "line"), |name| self.lines.iter().any(|line| line.name == name));
-        self.lines.push(LineDraft { name: name.clone(), address: address.to_owned(), timeout });
+        let otherwise = format!("line-{}", self.lines.len() + 1);
+        let name = free(&plain(wanted, &otherwise), |name| self.lines.iter().any(|line| line.name == name));
+        let called = wanted.to_owned();
+        self.lines.push(LineDraft { name: name.clone(), called, address: address.to_owned(), timeout });
         name
     }
 
@@ -122,7 +126,12 @@ impl Draft {
         let mut site = format!("# Carried over from {}; compare it with the type plates.\n", one_line(file));
         let used = |line: &&LineDraft| self.devices.iter().any(|device| device.line == line.name);
         for line in self.lines.iter().filter(used) {
-            let _ = write!(site, "\n[[line]]\nname = {}\n{}\n", text(&line.name), line.address);
+            let called = if line.called.is_ascii() {
+                String::new()
+            } else {
+                format!("# {}\n", one_line(&line.called))
+            };
+            let _ = write!(site, "\n{called}[[line]]\nname = {}\n{}\n", text(&line.name), line.address);
             if let Some(timeout) = &line.timeout {
                 let _ = writeln!(site, "timeout = {}", text(timeout));
             }
@@ -206,10 +215,11 @@ fn one_line(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
-/// A kebab-case name near the wanted one.
+/// A kebab-case name near the wanted one. The digits that are left of `1号泵` name nothing.
 fn plain(wanted: &str, otherwise: &str) -> String {
     let name = kebab(wanted);
-    if name.is_empty() { otherwise.to_owned() } else { name }
+    let says = wanted.is_ascii() || name.bytes().any(|byte| byte.is_ascii_lowercase());
+    if name.is_empty() || !says { otherwise.to_owned() } else { name }
 }
 
 /// The name, or the first of `name-2`, `name-3` that is not taken.

@@ -212,7 +212,7 @@ impl Points<'_> {
             }
             return Some(index);
         }
-        let name = plain(wanted, &format!("device-{slave}"));
+        let name = plain(wanted, &format!("{line}-slave-{slave}"));
         let name = if name == "gateway" { "gateway-2".to_owned() } else { name };
         let name = free(&name, |name| draft.devices.iter().any(|device| device.name == name));
         if !wanted.is_empty() && !wanted.is_ascii() {
@@ -286,7 +286,17 @@ impl Points<'_> {
             return self.refuse(row, "line", format!("nothing says where `{to}` leads: give --line {to}=10.0.0.5:502 or --line {to}=/dev/ttyUSB0"));
         };
         let wanted = named.filter(|name| *name != to).map_or_else(|| super::line_name(to), str::to_owned);
-        Some(draft.line(&wanted, &address, None))
+        let known = draft.lines.len();
+        let name = draft.line(&wanted, &address, None);
+        if draft.lines.len() > known && !wanted.is_ascii() {
+            let span =
+                self.index("line").and_then(|index| row.cells.get(index)).map_or(row.span, |cell| cell.span);
+            let text = format!(
+                "names have letters a-z: the line `{wanted}` is called `{name}`, and has the name above it"
+            );
+            self.report.warning(&self.document.place(span), "assumed", text, None);
+        }
+        Some(name)
     }
 }
 

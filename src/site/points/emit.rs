@@ -4,12 +4,13 @@
 //! Invariant: what is written is read back as the same points.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use crate::clock::Timestamp;
 use crate::risk::{Kind, Plate, PlateState, RiskPoint, Sensor};
-use crate::site::points::{COLUMNS, Row};
+use crate::site::points::{COLUMNS, PARTS, Row};
 
 /// The document; `from`: the name of the table.
 pub fn document(rows: &[Row], from: &str) -> String {
@@ -82,6 +83,10 @@ pub fn cells(points: &[RiskPoint], sensors: &[Sensor], timezone: &str) -> Vec<Ve
     rows
 }
 
+fn joined(texts: &[String]) -> String {
+    texts.iter().map(|text| inner(text)).collect::<Vec<_>>().join("|")
+}
+
 fn value(key: &str, point: &RiskPoint, sensors: &[String], zone: &TimeZone) -> String {
     let (place, asset) = (point.place.as_ref(), point.asset.as_ref());
     let day = |at: Option<Timestamp>| at.map_or_else(String::new, |at| day(at, zone));
@@ -112,14 +117,14 @@ fn value(key: &str, point: &RiskPoint, sensors: &[String], zone: &TimeZone) -> S
             });
             each.collect::<Vec<_>>().join("|")
         }
-        "sensors" => sensors.join("|"),
+        "sensors" => joined(sensors),
         "plates" => point.plates.iter().map(|one| plate(one, zone)).collect::<Vec<_>>().join("|"),
         // It holds until the end of its day.
         "inspection_due" => day(point.inspection_due.map(|due| Timestamp::from_millis(due.as_millis() - 1))),
         "from" => day(point.span.from),
         "until" => day(point.span.until),
-        "predecessors" => point.predecessors.join("|"),
-        "blind_after" => format!("{}s", point.blind_after.as_secs()),
+        "predecessors" => joined(&point.predecessors),
+        "blind_after" => span(point.blind_after),
         "asset" => asset.map_or_else(String::new, |asset| asset.id.clone()),
         "segment" => asset.and_then(|asset| asset.segment.clone()).unwrap_or_default(),
         "chainage_m" => {
@@ -129,6 +134,21 @@ fn value(key: &str, point: &RiskPoint, sensors: &[String], zone: &TimeZone) -> S
     }
 }
 
+/// A duration in the largest unit that it is a whole number of: `30m`, `2h`, `90s`.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
+    let unit = units.into_iter().find(|(_, of)| seconds > 0 && seconds.is_multiple_of(*of));
+    let (unit, of) = unit.unwrap_or(("s", 1));
+    format!("{}{unit}", seconds / of)
+}
+
+/// A text inside a cell with several: what would part it there gets a backslash.
+fn inner(text: &str) -> String {
+    let parts = |letter: char| PARTS.contains(&letter) || letter == '\\';
+    text.chars().flat_map(|letter| parts(letter).then_some('\\').into_iter().chain([letter])).collect()
+}
+
 fn plate(plate: &Plate, zone: &TimeZone) -> String {
     let state = match plate.state {
         PlateState::Ok => "ok",
@@ -136,7 +156,7 @@ fn plate(plate: &Plate, zone: &TimeZone) -> String {
         PlateState::Missing => "missing",
     };
     let seen = plate.seen.map_or_else(String::new, |seen| format!(":{}", day(seen, zone)));
-    format!("{}:{state}{seen}", plate.place)
+    format!("{}:{state}{seen}", inner(&plate.place))
 }
 
 fn day(at: Timestamp, zone: &TimeZone) -> String {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::risk::datum::{self, Wgs84};
 use crate::risk::{Asset, Place, code};
-use crate::site::table;
+use crate::site::{columns, table};
 
 /// The columns, with what Chinese spreadsheets call them. The first seven but `name` must be there.
 pub const COLUMNS: [(&str, &str); 21] = [
@@ -40,6 +40,9 @@ pub const COLUMNS: [(&str, &str); 21] = [
 
 /// The columns that no table can do without.
 const NEEDED: [&str; 5] = ["code", "class", "grade", "town", "supervisor"];
+
+/// What parts a cell with several texts, and a plate; a backslash before one makes it a letter.
+const PARTS: [char; 5] = ['|', '；', '、', ':', '：'];
 
 /// A place farther from the middle of all others than this was mistyped.
 const FAR_M: f64 = 50_000.0;
@@ -123,6 +126,9 @@ pub fn rows(text: &str, district: Option<District>) -> (Vec<Row>, Vec<Finding>) 
         return (Vec::new(), found);
     };
     let columns = columns(heads, line(heads.span.0), &mut found);
+    if columns.is_empty() {
+        return (Vec::new(), found);
+    }
     let mut rows = Vec::new();
     for cells in body {
         let mut reader = read::Reader::new(line(cells.span.0), &columns, cells, &mut found);
@@ -137,27 +143,28 @@ pub fn rows(text: &str, district: Option<District>) -> (Vec<Row>, Vec<Finding>) 
     (rows, found)
 }
 
-/// The key of each column.
+/// The key of each column; nothing when the heads are wrong, which is told once.
 fn columns(heads: &table::Row, line: usize, found: &mut Vec<Finding>) -> Vec<Option<&'static str>> {
-    let mut known = Vec::new();
-    for cell in &heads.cells {
-        let name = cell.text.to_lowercase();
-        let column = COLUMNS.iter().find(|(key, chinese)| name == *key || name == *chinese);
-        let key = column.map(|(key, _)| *key);
-        if key.is_none() && !name.is_empty() {
-            let all: Vec<&str> = COLUMNS.iter().map(|(key, _)| *key).collect();
-            let text = format!("there is no column `{}`; there are {}", cell.text, all.join(", "));
-            found.push(Finding::error(line, text));
-        }
-        if key.is_some() && known.contains(&key) {
-            found.push(Finding::error(line, format!("the column `{}` stands twice", cell.text)));
-        }
-        known.push(key);
+    let of = |cell: &table::Cell| {
+        let ours = columns::key(&cell.text, &COLUMNS)?;
+        COLUMNS.iter().find(|(key, _)| *key == ours).map(|(key, _)| *key)
+    };
+    let known: Vec<Option<&str>> = heads.cells.iter().map(of).collect();
+    let mut told: Vec<String> =
+        columns::wrong(heads.cells.iter().map(|cell| cell.text.as_str()), &COLUMNS).into_iter().collect();
+    let twice = known.iter().enumerate().filter(|(at, key)| key.is_some() && known[..*at].contains(key));
+    told.extend(twice.filter_map(|(_, key)| Some(format!("the column `{}` stands twice", (*key)?))));
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|key| !known.contains(&Some(key))).collect();
+    if !missing.is_empty() {
+        told.push(format!("without {}", missing.join(", ")));
     }
-    for needed in NEEDED.into_iter().filter(|needed| !known.contains(&Some(*needed))) {
-        found.push(Finding::error(line, format!("the column `{needed}` is missing")));
+    if told.is_empty() {
+        return known;
     }
-    known
+    let text =
+        format!("its first row names columns: {}; they are {}", told.join("; "), columns::all(&COLUMNS));
+    found.push(Finding::error(line, text));
+    Vec::new()
 }
 
 /// A code, and a sensor at one point, stand once.
@@ -273,9 +280,9 @@ mod tests {
         }
         assert_eq!(check(good).1, []);
         let (_, found) = rows("code,colour\nP,red\n", None);
-        let texts: Vec<_> = found.iter().map(|one| one.text.as_str()).collect();
-        assert!(texts.iter().any(|text| text.starts_with("there is no column `colour`")), "{texts:?}");
-        assert!(texts.contains(&"the column `grade` is missing"), "{texts:?}");
+        assert_eq!((found.len(), found[0].line), (1, 1), "{found:?}");
+        let want = "its first row names columns: there is no column `colour`; without class, grade, town, supervisor; they are code 编码,";
+        assert!(found[0].text.starts_with(want), "{found:?}");
         assert!(rows("", None).1[0].is_error);
     }
 }

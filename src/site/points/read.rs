@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
-
 use crate::profile::CLASSES;
 use crate::risk::{Asset, Place, code};
-use crate::site::points::{Finding, NEEDED, NeedCell, Row, mistyped};
+use crate::site::columns;
+use crate::site::points::{Finding, NEEDED, NeedCell, PARTS, Row, mistyped};
 use crate::site::table;
 
 /// Words of the documents, and those of Chinese spreadsheets.
@@ -74,8 +73,7 @@ impl<'a> Reader<'a> {
 
     fn list(&self, key: &str) -> Vec<String> {
         let text = self.cells.get(key).map_or("", String::as_str);
-        let parts = text.split(['|', '；', '、']).map(str::trim).filter(|part| !part.is_empty());
-        parts.map(str::to_owned).collect()
+        pieces(text, &PARTS[..3], usize::MAX).into_iter().filter(|part| !part.is_empty()).collect()
     }
 
     /// The point; `None`, and told why, when something is wrong with it.
@@ -116,8 +114,8 @@ impl<'a> Reader<'a> {
         if row.days.get("until").zip(row.days.get("from")).is_some_and(|(until, from)| until <= from) {
             self.wrong("until is not after from: no day is left".to_owned());
         }
-        row.sensors = self.list("sensors");
-        row.predecessors = self.list("predecessors").iter().map(|code| code::normal(code)).collect();
+        row.sensors = self.list("sensors").iter().map(|text| whole(text)).collect();
+        row.predecessors = self.list("predecessors").iter().map(|code| code::normal(&whole(code))).collect();
         self.good.then_some(row)
     }
 
@@ -191,28 +189,43 @@ impl<'a> Reader<'a> {
 
     /// `东门:ok:2026-09-01`.
     fn plate(&mut self, text: &str) -> Option<(String, &'static str, Option<String>)> {
-        let mut parts = text.splitn(3, [':', '：']).map(str::trim);
-        let place = parts.next().unwrap_or_default().to_owned();
-        let state = parts.next().map_or(Some("ok"), |state| self.word("plate", state, &STATES));
-        let seen = parts.next().and_then(|day| self.day("plate", day));
+        let mut parts = pieces(text, &PARTS[3..], 3).into_iter();
+        let place = whole(&parts.next().unwrap_or_default());
+        let state = parts.next().map_or(Some("ok"), |state| self.word("plate", &state, &STATES));
+        let seen = parts.next().and_then(|day| self.day("plate", &day));
         Some((place, state?, seen))
     }
 
     /// `2026-09-01`, `2026/9/1`, `2026年9月1日`.
     fn day(&mut self, key: &str, text: &str) -> Option<String> {
-        let parts: Vec<&str> =
-            text.split(['-', '/', '.', '年', '月', '日']).filter(|part| !part.is_empty()).collect();
-        let date = match parts.as_slice() {
-            [year, month, day] if year.len() == 4 => {
-                let number = |text: &str| text.parse::<i8>().ok();
-                let year = year.parse::<i16>().ok();
-                year.zip(number(month)).zip(number(day)).and_then(|((y, m), d)| Date::new(y, m, d).ok())
-            }
-            _ => None,
-        };
+        let date = columns::day(text);
         if date.is_none() {
             self.wrong(format!("{key} is `{text}`; write a day like 2026-09-01"));
         }
-        date.map(|date| date.to_string())
+        date
     }
+}
+
+/// The parts of a text, `most` at most, without blanks around them; a separator behind a backslash parts nothing, and keeps the backslash.
+fn pieces(text: &str, separators: &[char], most: usize) -> Vec<String> {
+    let mut found = vec![String::new()];
+    let mut escaped = false;
+    for letter in text.chars() {
+        if separators.contains(&letter) && !escaped && found.len() < most {
+            found.push(String::new());
+        } else if let Some(last) = found.last_mut() {
+            last.push(letter);
+        }
+        escaped = letter == '\\' && !escaped;
+    }
+    found.into_iter().map(|part| part.trim().to_owned()).collect()
+}
+
+/// A part without the backslashes.
+fn whole(part: &str) -> String {
+    let (mut text, mut letters) = (String::new(), part.chars());
+    while let Some(letter) = letters.next() {
+        text.push(if letter == '\\' { letters.next().unwrap_or(letter) } else { letter });
+    }
+    text
 }
