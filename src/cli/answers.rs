@@ -322,16 +322,18 @@ fn state(alarm: &AlarmView) -> String {
     let marks = [
         (tell.drill, "演练 drill"),
         (over.out_of_service, "out of service"),
-        (over.suppressed, "suppressed"),
         (over.shelved, "shelved"),
         (over.lifted.is_some(), "raised by hand"),
         (alarm.unverified, "unverified"),
         (tell.chattering, "chattering"),
         (tell.fleeting, "fleeting"),
+        (over.suppressed, "suppressed"),
     ];
     let marks: String =
         marks.into_iter().filter(|(is, _)| *is).map(|(_, word)| format!(", {word}")).collect();
-    format!("{state}{by}{marks}")
+    let below = over.cause.as_ref().filter(|_| over.suppressed);
+    let below = below.map(|cause| format!(" below {}", cause.by)).unwrap_or_default();
+    format!("{state}{by}{marks}{below}")
 }
 
 /// One reading as a line of columns that are the same for every line, so that history can be written as it comes.

@@ -202,26 +202,31 @@ function drawReadings(readings) {
 // Cards stay in place as long as their alarm does not change, so that a button never moves from under a finger without need.
 function drawAlarms(alarms) {
   const told = [];
-  const nodes = alarms.map((alarm) => {
-    const known = cards.get(alarm.id), text = JSON.stringify(alarm);
+  // What another open alarm explains stands below that one.
+  const open = new Map(alarms.map((alarm) => [alarm.id, alarm]));
+  const above = (alarm) => alarm.suppressed ? open.get(alarm.cause?.alarm) : undefined;
+  const root = (alarm, steps = 8) => above(alarm) && steps ? root(above(alarm), steps - 1) : alarm;
+  const own = alarms.filter((alarm) => root(alarm) === alarm);
+  const nodes = own.map((alarm) => {
+    const children = alarms.filter((child) => child !== alarm && root(child) === alarm);
+    const known = cards.get(alarm.id), text = JSON.stringify([alarm, children]);
     if (known?.text === text) return known.node;
     const rank = `${alarm.severity} ${alarm.state}`;
     if (grades.get(alarm.id) !== rank && alarm.state === "active-unacknowledged") told.push(`${GRADES[alarm.severity][1]} ${alarm.point} ${alarm.advice}`);
     grades.set(alarm.id, rank);
-    const node = alarmCard(alarm);
+    const node = alarmCard(alarm, children, known?.node.querySelector("details")?.open);
     cards.set(alarm.id, { text, node });
     return node;
   });
-  const open = new Set(alarms.map((alarm) => alarm.id));
   for (const id of [...cards.keys()]) if (!open.has(id)) { cards.delete(id); grades.delete(id); }
   const list = $("alarms");
   if (list.children.length !== nodes.length || nodes.some((node, index) => list.children[index] !== node)) list.replaceChildren(...nodes);
   $("calm").hidden = alarms.length > 0;
-  put($("alarms-count"), alarms.length ? String(alarms.length) : "");
-  document.title = `${alarms.length ? `(${alarms.length}) ` : ""}${status.site} · lifeline`;
+  put($("alarms-count"), own.length ? String(own.length) : "");
+  document.title = `${own.length ? `(${own.length}) ` : ""}${status.site} · lifeline`;
   if (told.length) put($("said"), `报警 ${told.slice(0, 5).join("；")}`);
 }
-function alarmCard(alarm) {
+function alarmCard(alarm, children, unfolded) {
   const [sign, zh, en] = GRADES[alarm.severity];
   const [state, words] = STATES[alarm.state] || [alarm.state, ""];
   const active = alarm.state.startsWith("active");
@@ -242,6 +247,12 @@ function alarmCard(alarm) {
   const line = make("p", "state", make("span", unseen ? "new" : "", `${state} ${words}`), by, doubt, ...over, ` · 始于 since ${clock(alarm.since)}`);
   const body = make("div", "body", what, make("p", "advice", alarm.advice), ...(plan ? [make("p", "where", plan)] : []), line, make("p", "where", where));
   const node = make("li", `alarm ${alarm.severity}${active ? "" : " over"}`, make("div", "grade", `${sign} ${zh} `, english(en)), body);
+  if (children.length) {
+    const says = (child) => `${child.point} · ${child.rule} · ${(STATES[child.state] || [child.state])[0]} · ${clock(child.since)}`;
+    const list = make("details", "below", make("summary", "", `由此引起 ${children.length} 条 `, english("alarms that it explains")), make("ul", "", ...children.map((child) => make("li", "", says(child)))));
+    list.open = Boolean(unfolded);
+    body.append(list);
+  }
   const acts = [];
   if (unseen) acts.push("ack");
   if (alarm.state === "latched-acknowledged") acts.push("reset");
