@@ -236,7 +236,7 @@ fn table_of(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> anyhow::R
         let number = |number: Option<f64>| number.map(brief).unwrap_or_default();
         table.row(vec![
             alarm.id.clone(),
-            severity(alarm.severity).to_owned(),
+            now(alarm),
             state(alarm),
             zone.show(&alarm.since),
             alarm.rule.clone(),
@@ -306,6 +306,12 @@ fn severity(severity: Severity) -> &'static str {
         Severity::Yellow => "黄 yellow",
         Severity::Blue => "蓝 blue",
     }
+}
+
+/// The severity that waits to be seen, and the one that is measured now where that is lower.
+fn now(alarm: &AlarmView) -> String {
+    let present = alarm.tell.present.map(|present| format!(", now {}", severity(present)));
+    format!("{}{}", severity(alarm.severity), present.unwrap_or_default())
 }
 
 fn state(alarm: &AlarmView) -> String {

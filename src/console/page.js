@@ -238,6 +238,8 @@ function alarmCard(alarm, children, unfolded) {
     if (alarm.threshold !== undefined) what.append(make("span", "sub", `  阈值 limit ${alarm.threshold} ${alarm.unit || ""}`));
   }
   const plan = [alarm.word, alarm.plan && `预案 ${alarm.plan}`, alarm.phase && `阶段 ${alarm.phase}`, alarm.layer && `层级 ${alarm.layer}`].filter(Boolean).join(" · ");
+  const present = alarm.present && GRADES[alarm.present];
+  const now = present ? make("p", "present", `现 ${present[0]} ${present[1]} `, english(`now ${present[2]}`)) : "";
   const where = [alarm.town, alarm.risk_point, alarm.rule].filter(Boolean).join(" · ");
   const by = alarm.acknowledged_by ? ` · ${alarm.acknowledged_by} ${clock(alarm.acknowledged_at)}` : "";
   const doubt = alarm.unverified ? make("span", "new", " · 无法核实 cannot be verified now") : "";
@@ -246,7 +248,7 @@ function alarmCard(alarm, children, unfolded) {
     alarm.suppressed ? make("span", "", " · 已抑制 suppressed") : "", alarm.drill ? make("span", "new", " · 演练 drill") : ""];
   const line = make("p", "state", make("span", unseen ? "new" : "", `${state} ${words}`), by, doubt, ...over, ` · 始于 since ${clock(alarm.since)}`);
   const body = make("div", "body", what, make("p", "advice", alarm.advice), ...(plan ? [make("p", "where", plan)] : []), line, make("p", "where", where));
-  const node = make("li", `alarm ${alarm.severity}${active ? "" : " over"}`, make("div", "grade", `${sign} ${zh} `, english(en)), body);
+  const node = make("li", `alarm ${alarm.severity}${active ? "" : " over"}`, make("div", "grade", `${sign} ${zh} `, english(en), now), body);
   if (children.length) {
     const says = (child) => `${child.point} · ${child.rule} · ${(STATES[child.state] || [child.state])[0]} · ${clock(child.since)}`;
     const list = make("details", "below", make("summary", "", `由此引起 ${children.length} 条 `, english("alarms that it explains")), make("ul", "", ...children.map((child) => make("li", "", says(child)))));

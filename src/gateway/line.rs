@@ -312,8 +312,8 @@ impl LineTask {
     /// What is wrong with the line: it is down, or it is open and none of its devices answers. Of one device alone nobody can say which of the two is it.
     fn trouble(&self) -> Option<String> {
         let dead = (0..self.devices.len()).filter(|&device| self.turns.is_dead(device)).count();
-        let silent = (1 < dead && dead == self.devices.len())
-            .then(|| format!("none of its {dead} devices answers"));
+        let silent =
+            (1 < dead && dead == self.devices.len()).then(|| format!("none of its {dead} devices answers"));
         self.master.trouble().map(str::to_owned).or(silent)
     }
 
