@@ -112,8 +112,14 @@ pub struct Properties {
     pub severity: u8,
     /// The colour is kept, and no sensor behind it can be believed right now.
     pub unverified: bool,
-    /// An alarm waits for an acknowledgement.
+    /// An alarm that makes the colour waits for an acknowledgement.
     pub unseen: bool,
+    /// An alarm of whatever colour holds and cannot be verified.
+    #[serde(default)]
+    pub any_unverified: bool,
+    /// An alarm of whatever colour, or back to normal, waits for an acknowledgement.
+    #[serde(default)]
+    pub any_unseen: bool,
     /// Since when; absent without a colour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -264,6 +270,8 @@ fn feature(point: &RiskPoint, standing: &Standing, state: &State) -> Feature {
         severity: state.ordinal(),
         unverified: state.unverified,
         unseen: state.unseen,
+        any_unverified: state.any_unverified,
+        any_unseen: state.any_unseen,
         since: state.since.map(|since| since.to_string()),
         rules: state.rules.clone(),
         votes: state.votes.0,

@@ -62,6 +62,28 @@ fn a_colour_outlives_its_sensor_and_says_so() {
 }
 
 #[test]
+fn a_colour_is_unseen_by_its_own_alarm_and_not_by_another() {
+    let low = "[[rule]]\nname = \"low\"\npoint = \"one.p\"\nunit = \"kPa\"\nabove = { yellow = 20 }\ndeadband = 1\nbasis = \"test\"\nadvice = \"none\"\n";
+    let (_folder, site) = load(&(DOCUMENTS.replace("red = 900", "red = 40") + low));
+    let mut world = World::new(&site, START);
+    let (_, state) = states(&mut world, 60);
+    assert_eq!((state["P1"].rules.clone(), state["P1"].unseen), (vec!["high".to_owned()], true));
+    world.acknowledge("high");
+    let (_, state) = states(&mut world, 10);
+    assert_eq!(
+        (state["P1"].unseen, state["P1"].any_unseen),
+        (false, true),
+        "the yellow one waits, not the red"
+    );
+    world.acknowledge("low");
+    let (_, state) = states(&mut world, 10);
+    assert_eq!(
+        (state["P1"].unseen, state["P1"].any_unseen, state["P1"].any_unverified),
+        (false, false, false)
+    );
+}
+
+#[test]
 fn sensor_trouble_alone_has_no_colour_and_blindness_is_grey() {
     let (_folder, site) = load(DOCUMENTS);
     let mut world = World::new(&site, START);
