@@ -51,6 +51,7 @@ mod running;
 mod schema;
 mod serial;
 mod shared;
+mod shelf;
 mod short;
 mod traffic;
 mod text;
