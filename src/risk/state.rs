@@ -90,11 +90,17 @@ pub fn states<'a>(
         };
         let speaking = found.iter().filter(speaks).map(|alarm| Heat::of(states.len(), point, alarm));
         heats.extend(speaking);
-        states.push(state(point, standing, &found));
+        let mut state = state(point, standing, &found);
+        if !point.joint.is_empty() {
+            let here: Vec<&Heat> = heats.iter().filter(|heat| heat.index == states.len()).collect();
+            joint::propose(point, &here, &mut state.proposal);
+        }
+        states.push(state);
     }
     for (index, proposal) in joint::proposals(&heats, joint) {
         if let Some(state) = states.get_mut(index) {
-            state.proposal = Some(proposal);
+            let own = state.proposal.take();
+            state.proposal = Some(proposal.with(own));
         }
     }
     states
