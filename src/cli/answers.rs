@@ -8,6 +8,7 @@ use std::io::Write;
 use jiff::tz::TimeZone;
 
 use crate::alarm::{Base, Severity};
+use crate::cli::coverage;
 use crate::cli::disk::DiskView;
 use crate::cli::rates;
 use crate::cli::table::{Table, count, plain};
@@ -110,7 +111,8 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
     for loss in &view.losses {
         losses.row(vec![loss.reason.clone(), loss.place.clone(), count(loss.count)]);
     }
-    section(&losses, out)
+    section(&losses, out)?;
+    coverage::work(&view.work, &|time| zone.show(time), out)
 }
 
 /// The firmware of devices where it makes a difference, and reads that had to be asked again.

@@ -10,7 +10,7 @@ use crate::cli::answers::Zone;
 use crate::cli::ask::{self, Ask, GOOD, NO, Refusal, Source, USAGE};
 use crate::cli::table::Table;
 use crate::clock::Timestamp;
-use crate::console::coverage::{self, CoverageView, PointView, Question, RowView, SensorView};
+use crate::console::coverage::{self, CoverageView, PointView, Question, RowView, SensorView, WorkView};
 use crate::risk::coverage::Rung;
 use crate::site::table::is_formula;
 
@@ -104,8 +104,17 @@ fn table(view: &CoverageView, zone: &Zone, out: &mut dyn Write) -> anyhow::Resul
         writeln!(out)?;
         gaps.emit(out)?;
     }
+    work(&view.work, &time, out)
+}
+
+/// What somebody has to do by a date; nothing when there is none.
+pub(crate) fn work(
+    items: &[WorkView],
+    time: &dyn Fn(&str) -> String,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let mut work = Table::new(&["to do", "by", "what"]);
-    for item in &view.work {
+    for item in items {
         let what = if item.overdue { format!("{} (overdue)", item.text) } else { item.text.clone() };
         let by = item.due.as_deref().map_or_else(|| "now".to_owned(), time);
         let task = format!("{:?} {}", item.task, item.of).to_lowercase().trim().to_owned();

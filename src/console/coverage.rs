@@ -83,7 +83,8 @@ pub struct WorkView {
 }
 
 impl WorkView {
-    fn new(work: &Work) -> Self {
+    /// The shape of an item.
+    pub fn new(work: &Work) -> Self {
         Self {
             task: work.task,
             of: work.of.clone(),

@@ -340,6 +340,10 @@ function drawInner() {
     ["", `已传 ${count(sink.readings)} · 积压 backlog ${count(sink.backlog)}${sink.quarantined ? ` · 隔离 set aside ${count(sink.quarantined)}` : ""}`, "none", true],
     ...(sink.trouble ? [["", sink.trouble, "bad", true]] : []),
   ]));
+  const tasks = { test: "报警通道测试", calibrate: "检定", inspect: "检验", maintain: "维护中" };
+  const work = status.work || [];
+  pairs("work", work.length === 0 ? [["无 none", "✓", "good"]] : work.slice(0, 20).map((item) => [`${tasks[item.task] || item.task} ${item.of || ""}`.trim(),
+    `${item.overdue ? "! 逾期 overdue " : ""}${item.due ? clock(item.due) : "现在 now"}`, item.overdue ? "bad" : ""]));
   pairs("losses", status.losses.length === 0 ? [["无 none", "✓", "good"]] : status.losses.map((loss) => [`${loss.reason} · ${loss.place}`, count(loss.count)]));
   put($("foot"), `lifeline ${status.version} · 配置 documents ${status.documents.slice(0, 8)} · 启动 started ${clock(status.started)} · ${status.timezone}`);
 }
