@@ -135,8 +135,8 @@ function drawShape() {
   put($("site"), status.site);
   cells.clear();
   const towns = new Map();
-  // What the gateway tells of its own work stands in the tables of lines and sinks.
-  for (const device of status.devices.filter((device) => !device.class.endsWith("-health"))) {
+  // What the gateway tells of its own work stands in the tables of lines and sinks; a limit never changes, and stands in its alarm.
+  for (const device of status.devices.filter((device) => !device.class.endsWith("-health") && device.class !== "rule-limit")) {
     const town = device.town || (device.line ? "未登记街镇 No town" : "网关与计算 Gateway and derived");
     if (!towns.has(town)) towns.set(town, []);
     towns.get(town).push(device);
