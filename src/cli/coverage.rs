@@ -34,7 +34,7 @@ pub async fn coverage(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyho
 async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Result<u8> {
     let (view, zone) = match args.source().await? {
         Source::Gateway(client) => {
-            let pairs = pairs(&wanted.question);
+            let pairs = wanted.question.pairs();
             let pairs: Vec<(&str, &str)> = pairs.iter().map(|(key, value)| (*key, value.as_str())).collect();
             let view: CoverageView = client.query(&["api", "v1", "coverage"], &pairs).await?;
             (view, ask::zone_of(&client).await?.0)
@@ -57,19 +57,6 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
     let whole = view.rows.first();
     let all = whole.is_some_and(|row| row.reached.get("effective") == Some(&row.points));
     Ok(if all { GOOD } else { NO })
-}
-
-/// The question as pairs for an address.
-fn pairs(question: &Question) -> Vec<(&'static str, String)> {
-    let grade = question.grade.map(|grade| grade.to_string());
-    let all = [
-        ("by", question.by.clone()),
-        ("class", question.class.clone()),
-        ("grade", grade),
-        ("at", question.at.clone()),
-        ("known_at", question.known_at.clone()),
-    ];
-    all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
 fn table(view: &CoverageView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
