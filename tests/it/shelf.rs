@@ -1,5 +1,7 @@
 //! Shelves over a kill of the real gateway: who, why and until when stay, and an end that passed meanwhile is kept at the next start.
 
+#![expect(clippy::disallowed_methods, reason = "processes live in real time")]
+
 use std::time::{Duration, Instant};
 
 use lifeline_gateway::alarm::Change;
