@@ -237,14 +237,15 @@ fn serve(switch: Switch) -> std::net::SocketAddr {
     from.recv().unwrap()
 }
 
-/// A register changes at moments that have nothing to do with the polls; the journal is watched for the transition.
+/// A register changes at moments that have nothing to do with the polls; the journal is watched for the transition. The alarm stays active and goes up and
+/// down in colour: one that comes and goes so often would be held as chattering, and tell nothing.
 fn wire() {
     let folder = tempfile::tempdir().unwrap();
     let value = Arc::new(AtomicU16::new(0));
     common::write_site(folder.path(), serve(Switch(Arc::clone(&value))), 1, 100, "1s");
     let site = folder.path().join("site/site.toml");
     let text = std::fs::read_to_string(&site).unwrap().replace("every = \"1s\"", "every = \"100ms\"");
-    let rule = "[[rule]]\nname = \"high\"\npoint = \"d0.p0\"\nabove = { red = 50 }\nunit = \"kPa\"\nbasis = \"bench\"\nadvice = \"none\"\n";
+    let rule = "[[rule]]\nname = \"high\"\npoint = \"d0.p0\"\nabove = { blue = 1, red = 500 }\nunit = \"kPa\"\nbasis = \"bench\"\nadvice = \"none\"\n";
     std::fs::write(&site, text + rule).unwrap();
     let gateway = common::Gateway::start(folder.path());
     gateway.first_reading();
@@ -253,7 +254,7 @@ fn wire() {
     for flip in 0..FLIPS {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         std::thread::sleep(Duration::from_millis(110 + (seed >> 33) % 100));
-        value.store(if flip % 2 == 0 { 1000 } else { 0 }, Ordering::SeqCst);
+        value.store(if flip % 2 == 0 { 10_000 } else { 1_000 }, Ordering::SeqCst);
         let begun = Instant::now();
         loop {
             let page = reader.transitions(after, 100).unwrap();

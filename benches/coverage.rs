@@ -56,6 +56,7 @@ fn city() -> City {
             inspection_due: None,
             predecessors: vec![],
             asset: None,
+            joint: Vec::new(),
         });
         for (place, role) in ["gas-pressure", "gas-concentration"].into_iter().enumerate() {
             let mut seen = Seen::default();

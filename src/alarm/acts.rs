@@ -120,10 +120,13 @@ impl Watch {
             return Err(Refusal::TooLong);
         }
         let (by, reason) = words(cause);
+        // What nobody has seen, or waits for a reset, comes back into sight after it.
+        let before = (alarm.acknowledged.is_none() || alarm.marks.latching).then_some(alarm.severity);
         self.uncover(severity, cause, out);
-        self.overlay.hand = Some(Hand { severity, by, reason, until });
+        self.overlay.hand = Some(Hand { severity, by, reason, until, before });
         if let Some(alarm) = &mut self.alarm {
-            (alarm.state, alarm.severity, alarm.acknowledged) = (Base::ActiveUnacknowledged, severity, None);
+            (alarm.state, alarm.acknowledged) = (Base::ActiveUnacknowledged, None);
+            (alarm.severity, alarm.present) = (severity, None);
         }
         self.note(Change::Lifted, cause, out);
         Ok(())
@@ -288,7 +291,7 @@ impl Watch {
 
     /// The severity raised by hand is over.
     fn lower(&mut self, cause: Cause<'_>, out: &mut Vec<Transition>) {
-        self.overlay.hand = None;
+        let before = self.overlay.hand.take().and_then(|hand| hand.before);
         self.changed = true;
         let measured = self.reached();
         let Some(alarm) = self.alarm.as_mut().filter(|alarm| alarm.state.is_active()) else {
@@ -296,7 +299,10 @@ impl Watch {
             return;
         };
         if let Some((severity, threshold)) = measured {
-            (alarm.severity, alarm.threshold) = (severity, threshold);
+            // What was measured before the hand came, and is still to be seen, is in sight again.
+            alarm.severity = before.unwrap_or(severity);
+            alarm.measures(severity);
+            alarm.threshold = threshold;
         }
         self.note(Change::Lowered, cause, out);
     }

@@ -45,7 +45,8 @@ impl Drills {
         (alarm.rule, alarm.severity, alarm.state) = (name.clone(), severity, Base::ActiveUnacknowledged);
         alarm.marks = Marks { drill: true, ..Marks::default() };
         alarm.overlay = Default::default();
-        alarm.overlay.hand = Some(Hand { severity, by: words(cause.by), reason: words(cause.note), until });
+        alarm.overlay.hand =
+            Some(Hand { severity, by: words(cause.by), reason: words(cause.note), until, before: None });
         self.open.insert(name.clone(), alarm);
         self.log(&name, Change::Raised, cause, out);
         Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::alarm::condition::Entry;
 use crate::alarm::condition::measure::READINGS;
 use crate::alarm::watch::{Gauge, Watch};
-use crate::alarm::{Base, Condition, RuleState, Transition};
+use crate::alarm::{Alarm, Base, Condition, RuleState, Transition};
 use crate::clock::Timestamp;
 use crate::reading::Sample;
 
@@ -36,7 +36,7 @@ impl Watch {
         if moved {
             self.close("the rule looks at another point", now, out);
         }
-        let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active()).map(|alarm| alarm.severity);
+        let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active()).map(Alarm::present);
         match &mut self.gauge {
             Gauge::Threshold(gauge) => gauge.restore(&state, active, same && !moved, last, now),
             Gauge::Measured(gauge) => gauge.restore(&state, active, same && !moved, last, now),
@@ -75,7 +75,7 @@ impl Watch {
 
     /// The gateway was off from `last` to `now`, and this watch knows what it knew: as [`Self::restore`] and [`Self::recall`] of all readings before.
     pub(crate) fn restarted(&mut self, last: Timestamp, now: Timestamp) {
-        let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active()).map(|alarm| alarm.severity);
+        let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active()).map(Alarm::present);
         self.release(now);
         match &mut self.gauge {
             Gauge::Threshold(gauge) => gauge.restarted(active, last, now),

@@ -298,6 +298,7 @@ const BELOW: &str = "
 - The condition is true for `raise` and false for `clear` only after the level's delay, counted on the readings' own times.
 - `raise, late` is a return of the condition more than 10 minutes after it went: the open occurrence is closed and a new one is raised.
 - A rise in severity voids the acknowledgement; an acknowledgement names the severity that was seen and is refused when it has risen since.
+- Shown, acknowledged and sent is the highest severity since the alarm was raised or last acknowledged; of one that latches until its reset. `present` beside it is what is measured now, while that is lower.
 - The same person may acknowledge twice; the second one changes nothing.
 - `input bad` and `input good` set and remove the mark `unverified`.
 - An alarm in `normal` is over. `closed` is written when its rule was removed, when its rule looks at another point, and before a late raise.

@@ -192,8 +192,11 @@ pub struct Alarm {
     pub risk_point: Option<String>,
     /// Its town.
     pub town: Option<String>,
-    /// Severity now (the highest level reached that has not cleared); keeps its last value after the return.
+    /// What people see and acknowledge: the highest severity since it was raised or last acknowledged, of one that latches until it is reset.
     pub severity: Severity,
+    /// The severity that is measured now, while that is lower; see [`Alarm::present`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<Severity>,
     /// Base state.
     pub state: Base,
     /// The input is bad or silent: the state is kept and cannot be verified.
@@ -247,6 +250,22 @@ impl Marks {
 }
 
 impl Alarm {
+    /// The severity that is measured now; of one whose condition is gone the last that is shown.
+    pub fn present(&self) -> Severity {
+        self.present.unwrap_or(self.severity)
+    }
+
+    /// Takes the severity that is measured now. A higher one that nobody has acknowledged yet stays in sight, and of one that latches until the reset.
+    pub(crate) fn measures(&mut self, present: Severity) {
+        let unseen = matches!(
+            self.state,
+            Base::ActiveUnacknowledged | Base::ReturnedUnacknowledged | Base::LatchedUnacknowledged
+        );
+        let keeps = unseen || self.marks.latching;
+        self.severity = if keeps { self.severity.max(present) } else { present };
+        self.present = (present < self.severity).then_some(present);
+    }
+
     /// What hides it from the list of those that need a person.
     pub fn hidden(&self) -> Option<Hidden> {
         self.overlay.hides(self.severity)

@@ -102,6 +102,9 @@ pub struct Hand {
     pub reason: String,
     /// When it ends by itself.
     pub until: Timestamp,
+    /// The severity that was shown before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Severity>,
 }
 
 /// Everything that lies over one rule's alarm.

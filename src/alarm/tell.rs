@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::overlay::{Overlay, Permit, Suppression};
-use crate::alarm::{Alarm, Base};
+use crate::alarm::{Alarm, Base, Severity};
 
 /// A shelf for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +102,9 @@ pub struct OverlayView {
 pub struct Tell {
     /// 1 to 4, 4 the highest: what programs compare.
     pub ordinal: u8,
+    /// The severity that is measured now, while a higher one waits for an acknowledgement or a reset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub present: Option<Severity>,
     /// 蓝 黄 橙 红.
     pub colour: String,
     /// `Ⅰ级 特别重大`.
@@ -206,6 +209,7 @@ impl Tell {
         let word = alarm.severity.word(&guide.class).filter(|_| open);
         Self {
             ordinal: if open { alarm.severity.ordinal() } else { 0 },
+            present: alarm.present,
             colour: alarm.severity.colour().0.to_owned(),
             grade: alarm.severity.grade().0.to_owned(),
             word: word.map(|(chinese, _)| chinese.to_owned()),

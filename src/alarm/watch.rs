@@ -136,7 +136,7 @@ impl Watch {
     /// Brings the alarm to where the gauge is.
     pub(crate) fn follow(&mut self, cause: Cause<'_>, out: &mut Vec<Transition>) {
         let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active());
-        let event = match (active.map(|alarm| alarm.severity), self.target()) {
+        let event = match (active.map(Alarm::present), self.target()) {
             (None, None) => return,
             (None, Some(_)) => Event::Raise { recent: self.returned_recently(cause.at) },
             (Some(was), None) => {
@@ -348,6 +348,7 @@ impl Watch {
             risk_point: self.risk_point.clone(),
             town: self.town.clone(),
             severity: self.highest(),
+            present: None,
             state: Base::Normal,
             unverified: false,
             since: cause.now,
@@ -372,11 +373,12 @@ impl Watch {
         alarm.state = state;
         match change {
             Change::Reraised | Change::Rose | Change::Fell => {
+                alarm.marks.latching |= latching;
                 if let Some((severity, threshold)) = target {
-                    (alarm.severity, alarm.threshold) = (severity, threshold);
+                    alarm.measures(severity);
+                    alarm.threshold = threshold;
                 }
                 (alarm.value, alarm.trend) = (cause.value, trend);
-                alarm.marks.latching |= latching;
                 alarm.rule_version.clone_from(&self.rule.version);
                 alarm.guide.clone_from(&self.rule.guide);
                 if change != Change::Fell {
@@ -388,12 +390,15 @@ impl Watch {
                 self.returned = None;
             }
             Change::Cleared => {
-                (alarm.value, alarm.trend) = (cause.value, trend);
+                (alarm.value, alarm.trend, alarm.present) = (cause.value, trend, None);
                 alarm.marks.fleeting = fleeting && alarm.acknowledged.is_none();
                 self.returned = Some(cause.at);
             }
             Change::Acknowledged => {
                 alarm.acknowledged = cause.by.map(|by| (by.to_owned(), cause.now));
+                if state.is_active() {
+                    alarm.measures(alarm.present());
+                }
             }
             Change::Unverified => alarm.unverified = true,
             Change::Verified => (alarm.unverified, alarm.marks.unverifiable) = (false, false),

@@ -8,6 +8,7 @@ use std::io::Write;
 use jiff::tz::TimeZone;
 
 use crate::alarm::{Base, Severity};
+use crate::cli::coverage;
 use crate::cli::disk::DiskView;
 use crate::cli::rates;
 use crate::cli::table::{Table, count, plain};
@@ -110,7 +111,8 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
     for loss in &view.losses {
         losses.row(vec![loss.reason.clone(), loss.place.clone(), count(loss.count)]);
     }
-    section(&losses, out)
+    section(&losses, out)?;
+    coverage::work(&view.work, &|time| zone.show(time), out)
 }
 
 /// The firmware of devices where it makes a difference, and reads that had to be asked again.
@@ -235,7 +237,7 @@ fn table_of(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> anyhow::R
         let number = |number: Option<f64>| number.map(brief).unwrap_or_default();
         table.row(vec![
             alarm.id.clone(),
-            severity(alarm.severity).to_owned(),
+            now(alarm),
             state(alarm),
             zone.show(&alarm.since),
             alarm.rule.clone(),
@@ -307,6 +309,12 @@ fn severity(severity: Severity) -> &'static str {
     }
 }
 
+/// The severity that waits to be seen, and the one that is measured now where that is lower.
+fn now(alarm: &AlarmView) -> String {
+    let present = alarm.tell.present.map(|present| format!(", now {}", severity(present)));
+    format!("{}{}", severity(alarm.severity), present.unwrap_or_default())
+}
+
 fn state(alarm: &AlarmView) -> String {
     let state = match alarm.state {
         Base::Normal => "normal",
@@ -321,16 +329,18 @@ fn state(alarm: &AlarmView) -> String {
     let marks = [
         (tell.drill, "演练 drill"),
         (over.out_of_service, "out of service"),
-        (over.suppressed, "suppressed"),
         (over.shelved, "shelved"),
         (over.lifted.is_some(), "raised by hand"),
         (alarm.unverified, "unverified"),
         (tell.chattering, "chattering"),
         (tell.fleeting, "fleeting"),
+        (over.suppressed, "suppressed"),
     ];
     let marks: String =
         marks.into_iter().filter(|(is, _)| *is).map(|(_, word)| format!(", {word}")).collect();
-    format!("{state}{by}{marks}")
+    let below = over.cause.as_ref().filter(|_| over.suppressed);
+    let below = below.map(|cause| format!(" below {}", cause.by)).unwrap_or_default();
+    format!("{state}{by}{marks}{below}")
 }
 
 /// One reading as a line of columns that are the same for every line, so that history can be written as it comes.

@@ -10,7 +10,7 @@ use crate::cli::answers::Zone;
 use crate::cli::ask::{self, Ask, GOOD, NO, Refusal, Source, USAGE};
 use crate::cli::table::Table;
 use crate::clock::Timestamp;
-use crate::console::coverage::{self, CoverageView, PointView, Question, RowView, SensorView};
+use crate::console::coverage::{self, CoverageView, PointView, Question, RowView, SensorView, WorkView};
 use crate::risk::coverage::Rung;
 use crate::site::table::is_formula;
 
@@ -34,7 +34,7 @@ pub async fn coverage(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyho
 async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Result<u8> {
     let (view, zone) = match args.source().await? {
         Source::Gateway(client) => {
-            let pairs = pairs(&wanted.question);
+            let pairs = wanted.question.pairs();
             let pairs: Vec<(&str, &str)> = pairs.iter().map(|(key, value)| (*key, value.as_str())).collect();
             let view: CoverageView = client.query(&["api", "v1", "coverage"], &pairs).await?;
             (view, ask::zone_of(&client).await?.0)
@@ -58,19 +58,6 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
     let whole = view.rows.first();
     let all = whole.is_some_and(|row| row.reached.get("effective") == Some(&row.points));
     Ok(if all { GOOD } else { NO })
-}
-
-/// The question as pairs for an address.
-fn pairs(question: &Question) -> Vec<(&'static str, String)> {
-    let grade = question.grade.map(|grade| grade.to_string());
-    let all = [
-        ("by", question.by.clone()),
-        ("class", question.class.clone()),
-        ("grade", grade),
-        ("at", question.at.clone()),
-        ("known_at", question.known_at.clone()),
-    ];
-    all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
 fn table(view: &CoverageView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -105,8 +92,17 @@ fn table(view: &CoverageView, zone: &Zone, out: &mut dyn Write) -> anyhow::Resul
         writeln!(out)?;
         gaps.emit(out)?;
     }
+    work(&view.work, &time, out)
+}
+
+/// What somebody has to do by a date; nothing when there is none.
+pub(crate) fn work(
+    items: &[WorkView],
+    time: &dyn Fn(&str) -> String,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let mut work = Table::new(&["to do", "by", "what"]);
-    for item in &view.work {
+    for item in items {
         let what = if item.overdue { format!("{} (overdue)", item.text) } else { item.text.clone() };
         let by = item.due.as_deref().map_or_else(|| "now".to_owned(), time);
         let task = format!("{:?} {}", item.task, item.of).to_lowercase().trim().to_owned();

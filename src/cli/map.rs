@@ -9,7 +9,8 @@ use crate::cli::answers::Zone;
 use crate::cli::ask::{self, Ask, GOOD, NO, Refusal, Source, USAGE};
 use crate::cli::table::Table;
 use crate::clock::Timestamp;
-use crate::console::map::{self, MapView, Properties, Question};
+use crate::console::coverage::Question;
+use crate::console::map::{self, MapView, Properties};
 
 /// What a person wants.
 #[derive(Clone, Debug, Default)]
@@ -32,14 +33,8 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
     let question = &wanted.question;
     let (mut view, zone) = match args.source().await? {
         Source::Gateway(client) => {
-            let grade = question.grade.map(|grade| grade.to_string());
-            let all = [
-                ("class", question.class.as_deref()),
-                ("grade", grade.as_deref()),
-                ("at", question.at.as_deref()),
-                ("known_at", question.known_at.as_deref()),
-            ];
-            let pairs: Vec<_> = all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+            let pairs = question.pairs();
+            let pairs: Vec<_> = pairs.iter().map(|(key, value)| (*key, value.as_str())).collect();
             let view: MapView = client.query(&["api", "v1", "map"], &pairs).await?;
             (view, ask::zone_of(&client).await?.0)
         }

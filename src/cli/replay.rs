@@ -121,7 +121,7 @@ fn tell(
             let unit = alarm.unit.as_deref().unwrap_or_default();
             let value = alarm.value.map(|value| format!(" {value:.3} {unit}")).unwrap_or_default();
             let note = transition.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
-            let severity = format!("{:?}", alarm.severity).to_lowercase();
+            let severity = format!("{:?}", alarm.tell.present.unwrap_or(alarm.severity)).to_lowercase();
             writeln!(
                 out,
                 "{} {:<10} {severity:<6} {}{value}{note}",

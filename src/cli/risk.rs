@@ -12,15 +12,12 @@ use crate::cli::{
     Documents, Purpose, Where, asked, coverage, indicators, map, month, one_thread, options, points,
 };
 use crate::console;
+use crate::console::coverage::Question;
 use crate::site::points::District;
 
+/// Which risk points, and of what time.
 #[derive(Debug, Args)]
-pub(crate) struct CoverageArgs {
-    #[command(flatten)]
-    place: Where,
-    /// Rows by town, class, grade, supervisor or grade-and-class.
-    #[arg(long, value_name = "GROUP")]
-    by: Option<String>,
+struct Which {
     /// Only this hazard class: gas, waterlogging, landslide or elevator.
     #[arg(long)]
     class: Option<String>,
@@ -33,6 +30,24 @@ pub(crate) struct CoverageArgs {
     /// With what the documents said at this time; the newest ones when left out.
     #[arg(long, value_name = "TIME")]
     known_at: Option<String>,
+}
+
+impl Which {
+    fn question(self, by: Option<String>) -> Question {
+        let Self { class, grade, at, known_at } = self;
+        Question { by, class, grade, at, known_at }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CoverageArgs {
+    #[command(flatten)]
+    place: Where,
+    /// Rows by town, class, grade, supervisor or grade-and-class.
+    #[arg(long, value_name = "GROUP")]
+    by: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Comma separated instead of a table.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -105,18 +120,8 @@ struct ReportArgs {
 pub(crate) struct MapArgs {
     #[command(flatten)]
     place: Where,
-    /// Only this hazard class: gas, waterlogging, landslide or elevator.
-    #[arg(long)]
-    class: Option<String>,
-    /// Only points of at least this grade, 1 to 4.
-    #[arg(long)]
-    grade: Option<u8>,
-    /// Another time than now: RFC 3339, or how long ago (`2h`).
-    #[arg(long, value_name = "TIME")]
-    at: Option<String>,
-    /// With what the documents said at this time; the newest ones when left out.
-    #[arg(long, value_name = "TIME")]
-    known_at: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// A FeatureCollection (RFC 7946, WGS-84) instead of a table.
     #[arg(long, conflicts_with = "json")]
     geojson: bool,
@@ -150,8 +155,8 @@ pub(crate) fn coverage(documents: &Documents, args: CoverageArgs, out: &mut dyn 
         None => {}
     }
     let place = asked(documents, &args.place)?;
-    let CoverageArgs { by, class, grade, at, known_at, csv, .. } = args;
-    let question = console::coverage::Question { by, class, grade, at, known_at };
+    let CoverageArgs { by, which, csv, .. } = args;
+    let question = which.question(by);
     one_thread()?.block_on(coverage::coverage(&place, &coverage::Wanted { question, csv }, out))
 }
 
@@ -169,8 +174,8 @@ fn report(documents: &Documents, args: ReportArgs, out: &mut dyn Write) -> anyho
 
 pub(crate) fn map(documents: &Documents, args: MapArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let place = asked(documents, &args.place)?;
-    let MapArgs { class, grade, at, known_at, geojson, .. } = args;
-    let question = console::map::Question { class, grade, at, known_at };
+    let MapArgs { which, geojson, .. } = args;
+    let question = which.question(None);
     one_thread()?.block_on(map::map(&place, &map::Wanted { question, geojson }, out))
 }
 

@@ -206,6 +206,9 @@ fn change(before: Option<&Alarm>, alarm: &Alarm) -> Option<String> {
         let rose = if before.severity < alarm.severity { "rose from" } else { "fell from" };
         return Some(format!("{rose} {},", words::severity(before.severity)));
     }
+    if before.present() != alarm.present() && alarm.state.is_active() {
+        return Some(format!("is measured {} now,", words::severity(alarm.present())));
+    }
     if before.state != alarm.state || before.unverified != alarm.unverified {
         return Some(format!("is {},", words::state(alarm)));
     }

@@ -49,6 +49,27 @@ pub struct Question {
     pub known_at: Option<String>,
 }
 
+impl Question {
+    /// Whether it is about this point.
+    pub fn asks(&self, point: &RiskPoint) -> bool {
+        self.class.as_ref().is_none_or(|class| *class == point.class)
+            && self.grade.is_none_or(|grade| point.grade >= grade)
+    }
+
+    /// Its keys and values, as they stand in an address.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let grade = self.grade.map(|grade| grade.to_string());
+        let all = [
+            ("by", self.by.clone()),
+            ("class", self.class.clone()),
+            ("grade", grade),
+            ("at", self.at.clone()),
+            ("known_at", self.known_at.clone()),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CoverageView {
@@ -83,7 +104,8 @@ pub struct WorkView {
 }
 
 impl WorkView {
-    fn new(work: &Work) -> Self {
+    /// The shape of an item.
+    pub fn new(work: &Work) -> Self {
         Self {
             task: work.task,
             of: work.of.clone(),
@@ -310,12 +332,11 @@ pub fn view(
             Some(By::parse(name).ok_or_else(unknown)?)
         }
     };
-    let asked = |point: &RiskPoint| {
-        question.class.as_ref().is_none_or(|class| *class == point.class)
-            && question.grade.is_none_or(|grade| point.grade >= grade)
-    };
-    let pairs: Vec<(&RiskPoint, &Standing)> =
-        stands.iter().filter(|(point, _)| asked(point)).map(|(point, standing)| (point, standing)).collect();
+    let pairs: Vec<(&RiskPoint, &Standing)> = stands
+        .iter()
+        .filter(|(point, _)| question.asks(point))
+        .map(|(point, standing)| (point, standing))
+        .collect();
     let row = |scope: &str, name: String, coverage: Coverage| row(question, scope, name, coverage);
     let whole = Coverage::of(pairs.iter().map(|(_, standing)| *standing));
     let mut rows = vec![row("site", site.to_owned(), whole)];

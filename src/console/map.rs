@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::{Alarm, Base};
 use crate::clock::Timestamp;
 use crate::console::api::refuse;
-use crate::console::coverage::recalled;
+use crate::console::coverage::{Question, recalled};
 use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
 use crate::journal::Reader;
@@ -27,24 +27,6 @@ use crate::risk::{Asset, Kind, RiskPoint, datum};
 
 /// Transitions read at once.
 const PAGE: usize = 10_000;
-
-/// What is asked.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Question {
-    /// Only this hazard class.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub class: Option<String>,
-    /// Only points of at least this grade.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grade: Option<u8>,
-    /// Another time than now: RFC 3339, or how long ago.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<String>,
-    /// With the documents of this time; the newest when left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub known_at: Option<String>,
-}
 
 /// A FeatureCollection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,8 +94,14 @@ pub struct Properties {
     pub severity: u8,
     /// The colour is kept, and no sensor behind it can be believed right now.
     pub unverified: bool,
-    /// An alarm waits for an acknowledgement.
+    /// An alarm that makes the colour waits for an acknowledgement.
     pub unseen: bool,
+    /// An alarm of whatever colour holds and cannot be verified.
+    #[serde(default)]
+    pub any_unverified: bool,
+    /// An alarm of whatever colour, or back to normal, waits for an acknowledgement.
+    #[serde(default)]
+    pub any_unseen: bool,
     /// Since when; absent without a colour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -172,11 +160,14 @@ pub(crate) const MEDIA_TYPE: &str = "application/geo+json";
 
 pub(crate) async fn map(Shared(console): Shared<Arc<Console>>, Asked(question): Asked<Question>) -> Response {
     let site = console.board.shown().catalog.site.clone();
+    if question.by.is_some() {
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "a map has no groups: leave `by` out");
+    }
     let view = if question.at.is_none() && question.known_at.is_none() {
         let (now, stands, states) =
             console.look(|picture| (picture.now, Arc::clone(&picture.stands), Arc::clone(&picture.states)));
         let documents = console.board.shown().catalog.version.clone();
-        let points = stands.iter().zip(states.iter()).filter(|((point, _), _)| asked(&question, point));
+        let points = stands.iter().zip(states.iter()).filter(|((point, _), _)| question.asks(point));
         let points = points
             .map(|((point, standing), state)| (point.as_ref().clone(), standing.clone(), state.clone()));
         MapView::new(&site, &documents, now, points)
@@ -193,11 +184,6 @@ pub(crate) async fn map(Shared(console): Shared<Arc<Console>>, Asked(question): 
     }
 }
 
-fn asked(question: &Question, point: &RiskPoint) -> bool {
-    question.class.as_ref().is_none_or(|class| *class == point.class)
-        && question.grade.is_none_or(|grade| point.grade >= grade)
-}
-
 /// The map from what the journal recorded.
 ///
 /// # Errors
@@ -206,7 +192,7 @@ pub fn past(reader: &Reader, question: &Question, site: &str, now: Timestamp) ->
     let past = recalled(reader, (question.at.as_deref(), question.known_at.as_deref()), now)?;
     let alarms = open_at(reader, past.at)?;
     let stands: Vec<(RiskPoint, Standing)> =
-        past.stands.into_iter().filter(|(point, _)| asked(question, point)).collect();
+        past.stands.into_iter().filter(|(point, _)| question.asks(point)).collect();
     let pairs = stands.iter().map(|(point, standing)| (point, standing));
     let states = states(pairs, alarms.values(), &Joint::default());
     let points = stands.into_iter().zip(states).map(|((point, standing), state)| (point, standing, state));
@@ -264,6 +250,8 @@ fn feature(point: &RiskPoint, standing: &Standing, state: &State) -> Feature {
         severity: state.ordinal(),
         unverified: state.unverified,
         unseen: state.unseen,
+        any_unverified: state.any_unverified,
+        any_unseen: state.any_unseen,
         since: state.since.map(|since| since.to_string()),
         rules: state.rules.clone(),
         votes: state.votes.0,

@@ -135,8 +135,8 @@ function drawShape() {
   put($("site"), status.site);
   cells.clear();
   const towns = new Map();
-  // What the gateway tells of its own work stands in the tables of lines and sinks.
-  for (const device of status.devices.filter((device) => !device.class.endsWith("-health"))) {
+  // What the gateway tells of its own work stands in the tables of lines and sinks; a limit never changes, and stands in its alarm.
+  for (const device of status.devices.filter((device) => !device.class.endsWith("-health") && device.class !== "rule-limit")) {
     const town = device.town || (device.line ? "未登记街镇 No town" : "网关与计算 Gateway and derived");
     if (!towns.has(town)) towns.set(town, []);
     towns.get(town).push(device);
@@ -202,26 +202,31 @@ function drawReadings(readings) {
 // Cards stay in place as long as their alarm does not change, so that a button never moves from under a finger without need.
 function drawAlarms(alarms) {
   const told = [];
-  const nodes = alarms.map((alarm) => {
-    const known = cards.get(alarm.id), text = JSON.stringify(alarm);
+  // What another open alarm explains stands below that one.
+  const open = new Map(alarms.map((alarm) => [alarm.id, alarm]));
+  const above = (alarm) => alarm.suppressed ? open.get(alarm.cause?.alarm) : undefined;
+  const root = (alarm, steps = 8) => above(alarm) && steps ? root(above(alarm), steps - 1) : alarm;
+  const own = alarms.filter((alarm) => root(alarm) === alarm);
+  const nodes = own.map((alarm) => {
+    const children = alarms.filter((child) => child !== alarm && root(child) === alarm);
+    const known = cards.get(alarm.id), text = JSON.stringify([alarm, children]);
     if (known?.text === text) return known.node;
     const rank = `${alarm.severity} ${alarm.state}`;
     if (grades.get(alarm.id) !== rank && alarm.state === "active-unacknowledged") told.push(`${GRADES[alarm.severity][1]} ${alarm.point} ${alarm.advice}`);
     grades.set(alarm.id, rank);
-    const node = alarmCard(alarm);
+    const node = alarmCard(alarm, children, known?.node.querySelector("details")?.open);
     cards.set(alarm.id, { text, node });
     return node;
   });
-  const open = new Set(alarms.map((alarm) => alarm.id));
   for (const id of [...cards.keys()]) if (!open.has(id)) { cards.delete(id); grades.delete(id); }
   const list = $("alarms");
   if (list.children.length !== nodes.length || nodes.some((node, index) => list.children[index] !== node)) list.replaceChildren(...nodes);
   $("calm").hidden = alarms.length > 0;
-  put($("alarms-count"), alarms.length ? String(alarms.length) : "");
-  document.title = `${alarms.length ? `(${alarms.length}) ` : ""}${status.site} · lifeline`;
+  put($("alarms-count"), own.length ? String(own.length) : "");
+  document.title = `${own.length ? `(${own.length}) ` : ""}${status.site} · lifeline`;
   if (told.length) put($("said"), `报警 ${told.slice(0, 5).join("；")}`);
 }
-function alarmCard(alarm) {
+function alarmCard(alarm, children, unfolded) {
   const [sign, zh, en] = GRADES[alarm.severity];
   const [state, words] = STATES[alarm.state] || [alarm.state, ""];
   const active = alarm.state.startsWith("active");
@@ -233,6 +238,8 @@ function alarmCard(alarm) {
     if (alarm.threshold !== undefined) what.append(make("span", "sub", `  阈值 limit ${alarm.threshold} ${alarm.unit || ""}`));
   }
   const plan = [alarm.word, alarm.plan && `预案 ${alarm.plan}`, alarm.phase && `阶段 ${alarm.phase}`, alarm.layer && `层级 ${alarm.layer}`].filter(Boolean).join(" · ");
+  const present = alarm.present && GRADES[alarm.present];
+  const now = present ? make("p", "present", `现 ${present[0]} ${present[1]} `, english(`now ${present[2]}`)) : "";
   const where = [alarm.town, alarm.risk_point, alarm.rule].filter(Boolean).join(" · ");
   const by = alarm.acknowledged_by ? ` · ${alarm.acknowledged_by} ${clock(alarm.acknowledged_at)}` : "";
   const doubt = alarm.unverified ? make("span", "new", " · 无法核实 cannot be verified now") : "";
@@ -241,7 +248,13 @@ function alarmCard(alarm) {
     alarm.suppressed ? make("span", "", " · 已抑制 suppressed") : "", alarm.drill ? make("span", "new", " · 演练 drill") : ""];
   const line = make("p", "state", make("span", unseen ? "new" : "", `${state} ${words}`), by, doubt, ...over, ` · 始于 since ${clock(alarm.since)}`);
   const body = make("div", "body", what, make("p", "advice", alarm.advice), ...(plan ? [make("p", "where", plan)] : []), line, make("p", "where", where));
-  const node = make("li", `alarm ${alarm.severity}${active ? "" : " over"}`, make("div", "grade", `${sign} ${zh} `, english(en)), body);
+  const node = make("li", `alarm ${alarm.severity}${active ? "" : " over"}`, make("div", "grade", `${sign} ${zh} `, english(en), now), body);
+  if (children.length) {
+    const says = (child) => `${child.point} · ${child.rule} · ${(STATES[child.state] || [child.state])[0]} · ${clock(child.since)}`;
+    const list = make("details", "below", make("summary", "", `由此引起 ${children.length} 条 `, english("alarms that it explains")), make("ul", "", ...children.map((child) => make("li", "", says(child)))));
+    list.open = Boolean(unfolded);
+    body.append(list);
+  }
   const acts = [];
   if (unseen) acts.push("ack");
   if (alarm.state === "latched-acknowledged") acts.push("reset");
@@ -327,6 +340,10 @@ function drawInner() {
     ["", `已传 ${count(sink.readings)} · 积压 backlog ${count(sink.backlog)}${sink.quarantined ? ` · 隔离 set aside ${count(sink.quarantined)}` : ""}`, "none", true],
     ...(sink.trouble ? [["", sink.trouble, "bad", true]] : []),
   ]));
+  const tasks = { test: "报警通道测试", calibrate: "检定", inspect: "检验", maintain: "维护中" };
+  const work = status.work || [];
+  pairs("work", work.length === 0 ? [["无 none", "✓", "good"]] : work.slice(0, 20).map((item) => [`${tasks[item.task] || item.task} ${item.of || ""}`.trim(),
+    `${item.overdue ? "! 逾期 overdue " : ""}${item.due ? clock(item.due) : "现在 now"}`, item.overdue ? "bad" : ""]));
   pairs("losses", status.losses.length === 0 ? [["无 none", "✓", "good"]] : status.losses.map((loss) => [`${loss.reason} · ${loss.place}`, count(loss.count)]));
   put($("foot"), `lifeline ${status.version} · 配置 documents ${status.documents.slice(0, 8)} · 启动 started ${clock(status.started)} · ${status.timezone}`);
 }

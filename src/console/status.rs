@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::{Base, Kind};
+use crate::console::coverage::WorkView;
 use crate::console::rates::RatesView;
 use crate::console::traffic::TrafficView;
 use crate::forward;
@@ -63,6 +64,9 @@ pub struct StatusView {
     pub sinks: Vec<SinkView>,
     /// Losses since start.
     pub losses: Vec<LossView>,
+    /// What somebody has to do by a date: calibrations, inspections, tests, maintenance; the most urgent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work: Vec<WorkView>,
 }
 
 /// A rule.
@@ -294,6 +298,7 @@ impl StatusView {
             journal: journal_view(picture),
             sinks: shown.sinks.iter().map(|(name, status)| sink_view(name, &lock(status))).collect(),
             losses: losses.collect(),
+            work: picture.work.iter().map(WorkView::new).collect(),
         }
     }
 }

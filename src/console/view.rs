@@ -84,7 +84,7 @@ pub struct AlarmView {
     /// Its town.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub town: Option<String>,
-    /// Severity now.
+    /// The highest severity since it was raised or last acknowledged, of one that latches until the reset; `present` is what is measured now.
     pub severity: Severity,
     /// State of the lifecycle.
     pub state: Base,

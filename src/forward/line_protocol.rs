@@ -118,7 +118,8 @@ impl Lines {
         tag(&mut self.text, "town", alarm.town.as_deref().unwrap_or_default());
         let state = state(alarm.state);
         let severity = if alarm.state == Base::Normal { 0 } else { grade(alarm.severity) };
-        let _ = write!(self.text, " severity={severity}i,state={state}i");
+        let present = if alarm.state == Base::Normal { 0 } else { grade(alarm.present()) };
+        let _ = write!(self.text, " present={present}i,severity={severity}i,state={state}i");
         let hidden = alarm.overlay.suppresses(alarm.severity);
         let flags = [
             ("drill", alarm.marks.drill),
@@ -317,6 +318,7 @@ mod tests {
             risk_point: None,
             town: Some("南坪 街道".into()),
             severity: Severity::Red,
+            present: None,
             state,
             unverified: false,
             since: at,
@@ -349,10 +351,10 @@ mod tests {
         assert_eq!(times, [0, 0, 1, 2, -3_600_000]);
         let lines = Lines::new(&Parcel::Alarms(told(log)), "nanan-01");
         let first = "alarm,kind=process,point=regulator-3.pressure,rule=high,site=nanan-01,town=南坪\\ 街道 \
-                     severity=4i,state=1i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unjournaled=0i,unverified=0i,threshold=3.2,value=3.31 1795420800000\n";
+                     present=4i,severity=4i,state=1i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unjournaled=0i,unverified=0i,threshold=3.2,value=3.31 1795420800000\n";
         assert_eq!(lines.slice(0, 1), first);
         let third = "alarm,kind=process,point=regulator-3.pressure,rule=high,site=nanan-01,town=南坪\\ 街道 \
-                     severity=0i,state=0i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unjournaled=0i,unverified=0i,threshold=3.2,value=3.31 1795420800001\n";
+                     present=0i,severity=0i,state=0i,drill=0i,out_of_service=0i,shelved=0i,suppressed=0i,unjournaled=0i,unverified=0i,threshold=3.2,value=3.31 1795420800001\n";
         assert_eq!(lines.slice(2, 3), third);
     }
 

@@ -97,7 +97,8 @@ pub struct LineTask {
     stats: Stats,
     /// Whether anybody answered since the line was last down.
     was_up: bool,
-    trouble: Option<String>,
+    /// The line's trouble as it was last reported.
+    told: Option<String>,
     denser: BTreeSet<DeviceId>,
     /// Polls that go on later.
     paused: Vec<(Instant, Asked)>,
@@ -131,7 +132,7 @@ impl LineTask {
             ports,
             losses: Losses::default(),
             was_up: false,
-            trouble: None,
+            told: None,
             denser: BTreeSet::new(),
             paused: Vec::new(),
             stop: None,
@@ -308,6 +309,14 @@ impl LineTask {
         self.denser = wanted;
     }
 
+    /// What is wrong with the line: it is down, or it is open and none of its devices answers. Of one device alone nobody can say which of the two is it.
+    fn trouble(&self) -> Option<String> {
+        let dead = (0..self.devices.len()).filter(|&device| self.turns.is_dead(device)).count();
+        let silent =
+            (1 < dead && dead == self.devices.len()).then(|| format!("none of its {dead} devices answers"));
+        self.master.trouble().map(str::to_owned).or(silent)
+    }
+
     async fn poll(&mut self, asked: Asked) -> Result<(), mpsc::error::SendError<Polled>> {
         let Some(device) = self.devices.get_mut(asked.device) else { return Ok(()) };
         self.losses.record(Loss::MissedPoll, &device.name, asked.missed);
@@ -341,16 +350,17 @@ impl LineTask {
         let was_dead = self.turns.is_dead(asked.device);
         self.turns.ended(asked.device, outcome, asked.at, clock.instant());
         self.turns.costs(asked.device, device.costs());
+        let (advice, firmware) = (device.advice(), device.identity.known());
         if was_dead != self.turns.is_dead(asked.device) {
             tracing::info!(line = %self.name, device = %device.name, dead = !was_dead, "a device's health changed");
         }
-        let trouble = self.master.trouble().map(str::to_owned);
+        let trouble = self.trouble();
         // Probes between two periods of a dead device tell nothing new; the journal is spared.
-        let news = said.answered || asked.due || trouble != self.trouble || !said.audits.is_empty();
+        let news = said.answered || asked.due || trouble != self.told || !said.audits.is_empty();
         if !news {
             return Ok(());
         }
-        self.trouble.clone_from(&trouble);
+        self.told.clone_from(&trouble);
         let (now, tap) = (clock.instant(), &self.master.tap);
         let (bytes_sent, bytes_received) = (tap.bytes_sent, tap.bytes_received);
         let line = Figures { bytes_sent, bytes_received, ..self.stats.line(now) };
@@ -360,8 +370,8 @@ impl LineTask {
             failure: said.failure,
             line: self.id,
             trouble,
-            advice: device.advice(),
-            firmware: device.identity.known(),
+            advice,
+            firmware,
             woken: said.woken,
             audits: said.audits,
             losses: self.losses.drain(),

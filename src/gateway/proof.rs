@@ -88,6 +88,7 @@ mod tests {
             risk_point: None,
             town: None,
             severity: Severity::Blue,
+            present: None,
             state: Base::ActiveUnacknowledged,
             unverified: false,
             since: Timestamp::default(),

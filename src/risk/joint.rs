@@ -87,6 +87,17 @@ pub struct Proposal {
     pub with: Vec<String>,
 }
 
+impl Proposal {
+    /// Both in one: the higher severity, and the alarms of both.
+    #[must_use]
+    pub fn with(self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        let with: BTreeSet<String> = self.with.into_iter().chain(other.with).collect();
+        let severity = self.severity.max(other.severity);
+        Self { severity, with: with.into_iter().take(NAMED_MAX).collect() }
+    }
+}
+
 /// Hazard class of slopes.
 const SLOPE: &str = "landslide";
 
@@ -153,6 +164,22 @@ pub fn proposals(heats: &[Heat], joint: &Joint) -> BTreeMap<usize, Proposal> {
         Proposal { severity: draft.severity, with: with.into_iter().collect() }
     };
     found.into_iter().map(|(index, draft)| (index, named(draft))).collect()
+}
+
+/// Adds what the rules of a point itself propose: `heats` are the alarms that hold at it.
+pub fn propose(point: &RiskPoint, heats: &[&Heat], proposal: &mut Option<Proposal>) {
+    for rule in &point.joint {
+        let speaks = |class: &String| -> Vec<&&Heat> {
+            heats.iter().filter(|heat| heat.class == *class && rule.from <= heat.severity).collect()
+        };
+        let found: Vec<Vec<&&Heat>> = rule.of.iter().map(speaks).collect();
+        if found.is_empty() || found.iter().any(Vec::is_empty) {
+            continue;
+        }
+        let names = found.iter().flatten().map(|heat| format!("{} {}", heat.code, heat.rule));
+        let own = Proposal { severity: rule.propose, with: names.collect() };
+        *proposal = Some(own.with(proposal.take()));
+    }
 }
 
 /// Those that can speak for a proposal, from south to north, so that only those of nearly the same latitude are compared.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::Severity;
 use crate::clock::Timestamp;
 
 /// From one moment to another, the second one outside; an end that is left out is open.
@@ -160,6 +161,20 @@ pub struct RiskPoint {
     /// What a digital twin calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asset: Option<Asset>,
+    /// What its sensors say together (联合研判), beside what holds for all places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joint: Vec<Together>,
+}
+
+/// Alarms of several sensor classes at one place that together are more than each alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Together {
+    /// Sensor classes; of each an alarm must hold.
+    pub of: Vec<String>,
+    /// The least severity of each of these alarms.
+    pub from: Severity,
+    /// The severity that is proposed then; a person decides.
+    pub propose: Severity,
 }
 
 impl RiskPoint {

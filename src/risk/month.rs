@@ -185,6 +185,7 @@ mod tests {
             inspection_due: None,
             predecessors: vec![],
             asset: None,
+            joint: Vec::new(),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::alarm::{Alarm, Kind, Severity};
+use crate::alarm::{Alarm, Base, Kind, Severity};
 use crate::clock::Timestamp;
 use crate::risk::RiskPoint;
 use crate::risk::coverage::{CLASS, Rung};
@@ -28,8 +28,12 @@ pub struct State {
     pub votes: (u32, u32),
     /// The colour is kept, and no sensor behind it can be believed right now.
     pub unverified: bool,
-    /// Nobody has acknowledged one of its alarms.
+    /// Nobody has acknowledged one of the alarms that make the colour.
     pub unseen: bool,
+    /// One of its alarms, of whatever colour, holds and cannot be verified.
+    pub any_unverified: bool,
+    /// One of its alarms, of whatever colour or back to normal, waits for an acknowledgement.
+    pub any_unseen: bool,
     /// Process alarms that hold and are hidden: shelved, suppressed, out of service.
     pub hidden: u32,
     /// Alarms whose condition went and that still wait for a person.
@@ -86,11 +90,17 @@ pub fn states<'a>(
         };
         let speaking = found.iter().filter(speaks).map(|alarm| Heat::of(states.len(), point, alarm));
         heats.extend(speaking);
-        states.push(state(point, standing, &found));
+        let mut state = state(point, standing, &found);
+        if !point.joint.is_empty() {
+            let here: Vec<&Heat> = heats.iter().filter(|heat| heat.index == states.len()).collect();
+            joint::propose(point, &here, &mut state.proposal);
+        }
+        states.push(state);
     }
     for (index, proposal) in joint::proposals(&heats, joint) {
         if let Some(state) = states.get_mut(index) {
-            state.proposal = Some(proposal);
+            let own = state.proposal.take();
+            state.proposal = Some(proposal.with(own));
         }
     }
     states
@@ -110,6 +120,10 @@ fn state(point: &RiskPoint, standing: &Standing, alarms: &[&Alarm]) -> State {
     let speaking: BTreeSet<&str> =
         standing.sensors.iter().filter(|sensor| speaks(sensor)).map(|sensor| sensor.name.as_str()).collect();
     let known = |name: &str| standing.sensors.iter().any(|sensor| sensor.name == name);
+    let unseen = |alarm: &Alarm| {
+        use Base::{ActiveUnacknowledged, LatchedUnacknowledged, ReturnedUnacknowledged};
+        matches!(alarm.state, ActiveUnacknowledged | ReturnedUnacknowledged | LatchedUnacknowledged)
+    };
     let believed =
         |alarm: &Alarm| !alarm.unverified && (speaking.contains(device(alarm)) || !known(device(alarm)));
     let voting: BTreeSet<&str> = leading
@@ -126,7 +140,9 @@ fn state(point: &RiskPoint, standing: &Standing, alarms: &[&Alarm]) -> State {
         rules: leading.iter().map(|alarm| alarm.rule.clone()).collect(),
         votes: (count(voting.len()), count(speaking.len())),
         unverified: colour.is_some() && !leading.iter().any(|alarm| believed(alarm)),
-        unseen: seen.iter().any(|alarm| alarm.acknowledged.is_none()),
+        unseen: leading.iter().any(|alarm| unseen(alarm)),
+        any_unverified: seen.iter().any(|alarm| !believed(alarm)),
+        any_unseen: process().any(|alarm| unseen(alarm) && alarm.hidden().is_none()),
         hidden: count(hidden.len()),
         waiting: count(process().filter(|alarm| !alarm.state.is_active()).count()),
         no_data: colour.is_none() && speaking.is_empty(),

@@ -5,10 +5,12 @@
 
 use jiff::tz::TimeZone;
 
+use crate::alarm::Severity;
 use crate::clock::Timestamp;
 use crate::diagnostic::Place as Spot;
 use crate::profile::CLASSES;
-use crate::risk::{Asset, Kind, Need, Place, Plate, PlateState, RiskPoint, Span, code};
+use crate::risk::{Asset, Kind, Need, Place, Plate, PlateState, RiskPoint, Span, Together, code};
+use crate::site::grades::COLOURS;
 use crate::site::section::Section;
 
 /// The hazards that a risk point can be of.
@@ -106,6 +108,7 @@ pub(crate) fn risk_point(section: &Section<'_>, calendar: &Calendar) -> Option<(
     let predecessors =
         section.texts("predecessors").into_iter().map(|(code, _)| code::normal(&code)).collect();
     let asset = section.section("asset").and_then(|table| asset(&table));
+    let joint = section.sections("joint").iter().filter_map(together).collect();
     section.finish();
     let point = RiskPoint {
         code: code?,
@@ -123,6 +126,7 @@ pub(crate) fn risk_point(section: &Section<'_>, calendar: &Calendar) -> Option<(
         inspection_due,
         predecessors,
         asset,
+        joint,
     };
     Some((point, section.place("code")))
 }
@@ -146,6 +150,30 @@ fn asset(table: &Section<'_>) -> Option<Asset> {
     let (segment, chainage_m) = (table.text("segment"), table.float("chainage_m"));
     table.finish();
     Some(Asset { id: id?, segment, chainage_m })
+}
+
+/// `{ of = ["rain", "displacement", "water-level"], from = "yellow", propose = "red" }`.
+fn together(table: &Section<'_>) -> Option<Together> {
+    let written = table.texts("of");
+    for (class, place) in &written {
+        if !CLASSES.contains(&class.as_str()) {
+            let help = crate::site::section::nearest(class, CLASSES.into_iter());
+            table.report.error(place, "unknown-word", format!("there is no sensor class `{class}`"), help);
+        }
+    }
+    let mut of: Vec<String> = written.into_iter().map(|(class, _)| class).collect();
+    of.sort();
+    of.dedup();
+    if of.len() < 2 {
+        let help = "name two sensor classes at least, each once".to_owned();
+        table.error("of", "out-of-range", "one class alone is nothing together".to_owned(), Some(help));
+    }
+    let severity = |word: &str| COLOURS.iter().find(|(colour, _)| *colour == word).map(|(_, is)| *is);
+    let words = ["blue", "yellow", "orange", "red"];
+    let from = table.word("from", &words).map_or(Some(Severity::Yellow), severity);
+    let propose = table.need("propose", table.word("propose", &words)).and_then(severity);
+    table.finish();
+    Some(Together { of, from: from?, propose: propose? })
 }
 
 fn need(table: &Section<'_>, calendar: &Calendar) -> Option<Need> {

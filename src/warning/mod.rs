@@ -51,6 +51,9 @@ pub fn text(alarm: &Alarm, name: &str, direction: Option<Direction>, zone: &Time
     }
     let mut tail = facts(alarm, direction);
     tail.push_str(&format!(" {}起", local_time(alarm.since, zone)));
+    if let Some(present) = alarm.present {
+        tail.push_str(&format!(" 现{}色", colour(present)));
+    }
     if alarm.unverified {
         tail.push_str(" 未核实");
     }
@@ -151,6 +154,7 @@ mod tests {
             risk_point: Some("500108-GA-0031-A".into()),
             town: None,
             severity: Severity::Red,
+            present: None,
             state: Base::ActiveUnacknowledged,
             unverified: false,
             since: Timestamp::parse("2026-11-23T10:00:00+08:00").unwrap(),

@@ -78,6 +78,7 @@ pub(crate) fn alarm(id: &str, severity: Severity, state: Base) -> Alarm {
         risk_point: Some("500108-GA-0031-A".to_owned()),
         town: Some("南坪街道".to_owned()),
         severity,
+        present: None,
         state,
         unverified: false,
         since: at("2026-11-23T08:00:00.000Z"),

@@ -124,6 +124,13 @@ impl World {
         self.alarms.extend(effects.transitions);
     }
 
+    /// A person acknowledges what the alarm of this rule shows.
+    pub(crate) fn acknowledge(&mut self, rule: &str) {
+        let alarm = self.core.alarms().into_iter().find(|alarm| alarm.rule == rule).unwrap();
+        let (id, seen) = (alarm.id, alarm.severity);
+        self.apply(Event::Acknowledge { id, seen, by: "duty".into(), note: None });
+    }
+
     /// Goes on by these documents.
     pub(crate) fn apply_documents(&mut self, site: &Site) {
         self.apply(Event::Reloaded(std::sync::Arc::new(site.clone())));

@@ -112,6 +112,7 @@ fn transition(dice: &mut Dice, seq: u64, number: u64) -> Transition {
         risk_point: None,
         town: None,
         severity: Severity::Red,
+        present: None,
         state: if dice.roll(2) == 0 { Base::Normal } else { Base::ActiveUnacknowledged },
         unverified: false,
         since: now(seq),

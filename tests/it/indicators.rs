@@ -110,6 +110,7 @@ fn entrapments_by_both_readings_and_the_time_to_rescue() {
         by: "duty".to_owned(),
         reason: "a call from the car".to_owned(),
         until: at(90),
+        before: None,
     });
     log.push(change(&lifted, Change::Lifted, 56, None));
     log.push(change(&lifted, Acknowledged, 57, None));

@@ -72,6 +72,7 @@ pub(crate) fn transition(rule: &str, ms: i64, state: Base) -> Transition {
         risk_point: Some("500108-GA-0031-A".to_owned()),
         town: Some("南坪街道".to_owned()),
         severity: Severity::Red,
+        present: None,
         state,
         unverified: false,
         since: at(ms),

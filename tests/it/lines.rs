@@ -217,6 +217,23 @@ async fn a_whole_line_is_back_within_seconds_after_a_power_cut() {
     assert!(latest < s(8), "{latest:?}");
 }
 
+/// The port is open and the wire well, yet nobody answers: what is wrong is the line's, until one of them is heard again.
+#[tokio::test(start_paused = true)]
+async fn a_line_whose_devices_are_all_silent_is_in_trouble() {
+    let last = |polled: &[Polled]| polled.last().and_then(|polled| polled.trouble.clone());
+    for (devices, says) in [(3, Some("none of its 3 devices answers")), (1, None)] {
+        let wire = Wire::new(9600, Duration::from_millis(10));
+        let mut bench = Bench::new(&Documents::new(9600, 10, devices, "every = \"2s\"").site(), &wire);
+        assert_eq!(last(&bench.run(s(20)).await), None);
+        wire.manners.lock().unwrap().dead = (2..=devices).collect();
+        assert_eq!(last(&bench.run(s(60)).await), None, "one of them answers");
+        wire.manners.lock().unwrap().dead = (1..=devices).collect();
+        assert_eq!(last(&bench.run(s(60)).await).as_deref(), says);
+        wire.manners.lock().unwrap().dead.remove(&1);
+        assert_eq!(last(&bench.run(s(30)).await), None, "one is back");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_line_that_is_full_spares_dead_devices_a_twentieth() {
     // 24 live devices want three times what the line has.

@@ -52,6 +52,7 @@ mod running;
 mod schema;
 mod serial;
 mod shared;
+mod shelf;
 mod short;
 mod traffic;
 mod text;

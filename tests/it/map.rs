@@ -62,6 +62,57 @@ fn a_colour_outlives_its_sensor_and_says_so() {
 }
 
 #[test]
+fn a_colour_is_unseen_by_its_own_alarm_and_not_by_another() {
+    let low = "[[rule]]\nname = \"low\"\npoint = \"one.p\"\nunit = \"kPa\"\nabove = { yellow = 20 }\ndeadband = 1\nbasis = \"test\"\nadvice = \"none\"\n";
+    let (_folder, site) = load(&(DOCUMENTS.replace("red = 900", "red = 40") + low));
+    let mut world = World::new(&site, START);
+    let (_, state) = states(&mut world, 60);
+    assert_eq!((state["P1"].rules.clone(), state["P1"].unseen), (vec!["high".to_owned()], true));
+    world.acknowledge("high");
+    let (_, state) = states(&mut world, 10);
+    assert_eq!(
+        (state["P1"].unseen, state["P1"].any_unseen),
+        (false, true),
+        "the yellow one waits, not the red"
+    );
+    world.acknowledge("low");
+    let (_, state) = states(&mut world, 10);
+    assert_eq!(
+        (state["P1"].unseen, state["P1"].any_unseen, state["P1"].any_unverified),
+        (false, false, false)
+    );
+}
+
+#[test]
+fn a_place_says_which_classes_together_are_more_than_each_alone() {
+    let joint = |from: &str| {
+        let rule = format!(
+            "joint = [{{ of = [\"gas-pressure\", \"rain\"], from = \"{from}\", propose = \"red\" }}]\n"
+        );
+        DOCUMENTS.replace("blind_after", &format!("{rule}blind_after"))
+    };
+    let rain = "[[device]]\nname = \"rain\"\nline = \"a\"\nslave = 3\nprofile = \"gauge\"\nclass = \"rain\"\nevery = \"10s\"\nrisk_point = \"P1\"\n\
+        [[rule]]\nname = \"rains\"\npoint = \"rain.p\"\nunit = \"kPa\"\nabove = { yellow = 20 }\ndeadband = 1\nbasis = \"test\"\nadvice = \"none\"\n";
+    for (from, gas, proposed) in
+        [("yellow", "yellow = 40", true), ("orange", "yellow = 40", false), ("yellow", "red = 900", false)]
+    {
+        let (_folder, site) = load(&(joint(from).replace("red = 900", gas) + rain));
+        let mut world = World::new(&site, START);
+        let (_, state) = states(&mut world, 60);
+        let proposal = state["P1"].proposal.clone();
+        assert_eq!(
+            proposal.as_ref().map(|one| one.severity),
+            proposed.then_some(Severity::Red),
+            "{from} {gas}"
+        );
+        if let Some(proposal) = proposal {
+            assert_eq!(proposal.with, ["P1 high", "P1 rains"]);
+        }
+        assert_eq!(state["P2"].proposal, None, "the sensor stands there, too, and that place says nothing");
+    }
+}
+
+#[test]
 fn sensor_trouble_alone_has_no_colour_and_blindness_is_grey() {
     let (_folder, site) = load(DOCUMENTS);
     let mut world = World::new(&site, START);

@@ -166,6 +166,9 @@ fn suppression_by_design_hides_low_severities_and_never_on_bad_data() {
     assert_eq!(told(&mut engine), [(Change::Rose, true)], "orange is over what is suppressed");
     engine.reading(&reading(0, 4, Sample::Good(2.0)), at(4));
     assert_eq!(told(&mut engine), [(Change::Fell, false)]);
+    assert_eq!(only(&engine).hidden(), None, "nobody has seen that it was orange");
+    engine.ack(&only(&engine).id, Severity::Orange, "duty", None, at(5)).unwrap();
+    assert_eq!(told(&mut engine), [(Change::Acknowledged, false)]);
     assert_eq!(only(&engine).hidden(), Some(Hidden::Suppressed));
     // The state is gone, comes back within the off-delay, and is gone for good.
     assert_eq!(isolated(&mut engine, 10, Sample::Good(0.0)), []);
@@ -548,6 +551,90 @@ proptest! {
             alarms.sort_by(|a, b| a.rule.cmp(&b.rule));
             let states: Vec<Base> = open.values().map(|alarm| alarm.state).collect();
             prop_assert_eq!(states, alarms.iter().map(|alarm| alarm.state).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// The severity that is shown and the one that is measured now.
+fn grades(engine: &Engine) -> (Severity, Severity) {
+    let alarm = only(engine);
+    (alarm.severity, alarm.present())
+}
+
+#[test]
+fn the_highest_severity_stays_in_sight_until_it_is_acknowledged() {
+    use Severity::{Orange, Red, Yellow};
+    let (mut engine, id) = active(4.0);
+    assert_eq!(feed(&mut engine, 10, Sample::Good(2.0)), [Change::Fell]);
+    assert_eq!(grades(&engine), (Red, Yellow), "nobody has seen that it was red");
+    assert_eq!(engine.ack(&id, Yellow, "duty", None, at(11)), Err(Refusal::Changed));
+    assert_eq!(act(&mut engine, &id, shelve(30), 12), Err(Refusal::RedStays));
+    // Over a restart it is the same, and the level below does not come back as red.
+    let mut after = crate::alarm::engine(&[colours()]);
+    after.restore(engine.states(), Some(at(12)), at(13));
+    after.drain();
+    assert_eq!(grades(&after), (Red, Yellow));
+    assert_eq!(feed(&mut after, 14, Sample::Good(2.0)), [], "nothing moved");
+    assert_eq!(feed(&mut after, 15, Sample::Good(3.0)), [Change::Rose]);
+    assert_eq!(grades(&after), (Red, Orange));
+    after.ack(&id, Red, "duty", None, at(16)).unwrap();
+    assert_eq!(grades(&after), (Orange, Orange), "seen: now it is what is measured");
+    feed(&mut after, 17, Sample::Good(2.0));
+    assert_eq!(grades(&after), (Yellow, Yellow));
+    assert_eq!(feed(&mut after, 18, Sample::Good(3.0)), [Change::Rose]);
+    assert_eq!(feed(&mut after, 19, Sample::Good(0.0)), [Change::Cleared]);
+    assert_eq!(grades(&after), (Orange, Orange), "returned, and not seen as orange");
+    // Within its window the same occurrence comes back, lower.
+    assert_eq!(feed(&mut after, 20, Sample::Good(2.0)), [Change::Reraised]);
+    assert_eq!(grades(&after), (Orange, Yellow));
+}
+
+#[test]
+fn a_latched_alarm_keeps_its_highest_severity_until_the_reset() {
+    use Severity::{Orange, Red};
+    let bonds = Bonds { latch_from: Some(Red), ..Bonds::default() };
+    let mut engine = engine(&[Rule { latched: true, bonds, ..colours() }]);
+    feed(&mut engine, 0, Sample::Good(4.0));
+    feed(&mut engine, 1, Sample::Good(3.0));
+    let id = only(&engine).id;
+    engine.ack(&id, Red, "duty", None, at(2)).unwrap();
+    assert_eq!(grades(&engine), (Red, Orange), "seen, and it waits for a reset");
+    feed(&mut engine, 3, Sample::Good(0.0));
+    assert_eq!((only(&engine).state, grades(&engine).0), (Base::LatchedAcknowledged, Red));
+    act(&mut engine, &id, Act::Reset, 4).unwrap();
+    assert!(engine.alarms().is_empty());
+}
+
+#[test]
+fn a_severity_raised_by_hand_gives_way_to_the_highest_that_nobody_has_seen() {
+    use Severity::{Orange, Red, Yellow};
+    let (mut engine, id) = active(3.0);
+    feed(&mut engine, 1, Sample::Good(2.0));
+    let lift = |severity| Act::Lift { severity, span: secs(600) };
+    assert_eq!(act(&mut engine, &id, lift(Orange), 2), Err(Refusal::NotHigher), "orange is shown");
+    act(&mut engine, &id, lift(Red), 3).unwrap();
+    assert_eq!(grades(&engine), (Red, Red));
+    engine.tick(at(700));
+    assert_eq!(grades(&engine), (Orange, Yellow));
+}
+
+proptest! {
+    /// Whatever comes: what is shown is never below what is measured, and while nobody has seen it, it never falls.
+    #[test]
+    fn what_is_shown_never_hides_what_was(values in prop::collection::vec((0_u8..5, any::<bool>()), 1..60)) {
+        let mut engine = engine(&[colours()]);
+        let mut before: Option<Alarm> = None;
+        for (second, (value, seen)) in (0..).zip(values) {
+            feed(&mut engine, second, Sample::Good(f64::from(value)));
+            let open = engine.alarms().first().cloned();
+            if let (Some(was), Some(is)) = (&before, &open) && was.id == is.id {
+                prop_assert!(is.present() <= is.severity);
+                prop_assert!(was.acknowledged.is_some() || was.severity <= is.severity, "{was:?} {is:?}");
+            }
+            if let Some(alarm) = open.filter(|_| seen) {
+                let _ = engine.ack(&alarm.id, alarm.severity, "duty", None, at(second));
+            }
+            before = engine.alarms().first().cloned();
         }
     }
 }

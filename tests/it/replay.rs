@@ -215,7 +215,10 @@ fn lift_and_end(folder: &Path) {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines = || text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let active = lines().find(|one| {
-            one["state"] == "active-unacknowledged" && one["kind"] == "process" && one["drill"] == false
+            one["state"] == "active-unacknowledged"
+                && one["kind"] == "process"
+                && one["drill"] == false
+                && one["severity"] != "red"
         });
         let lifted = active.is_some_and(|one| {
             let id = one["id"].as_str().unwrap();

@@ -87,6 +87,7 @@ fn alarm(rule: &str, point: &str, severity: Severity, value: Option<f64>, thresh
         risk_point: None,
         town: Some("南坪街道".to_owned()),
         severity,
+        present: None,
         state: Base::ActiveUnacknowledged,
         unverified: false,
         since: at(12),

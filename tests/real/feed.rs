@@ -227,6 +227,7 @@ fn transition(at: Timestamp, state: Base) -> Transition {
         risk_point: None,
         town: Some("南坪街道".into()),
         severity: Severity::Red,
+        present: None,
         state,
         unverified: false,
         since: at,

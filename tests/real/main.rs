@@ -13,6 +13,7 @@ mod influxdb;
 mod library;
 mod many;
 mod mosquitto;
+mod page;
 mod probe;
 mod pymodbus;
 mod server;

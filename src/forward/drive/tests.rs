@@ -153,6 +153,7 @@ fn transition(at: Timestamp) -> Transition {
         risk_point: None,
         town: None,
         severity: Severity::Red,
+        present: None,
         state: Base::ActiveUnacknowledged,
         unverified: false,
         since: at,

@@ -217,7 +217,7 @@ impl Keeper {
         }
         for transition in &effects.transitions {
             let alarm = &transition.alarm;
-            let severity = format!("{:?}", alarm.severity).to_lowercase();
+            let severity = format!("{:?}", alarm.present()).to_lowercase();
             let change = transition.change.name();
             tracing::info!(rule = %alarm.rule, point = %alarm.point, severity, change, value = alarm.value, "alarm");
         }

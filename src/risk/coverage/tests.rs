@@ -43,6 +43,7 @@ fn risk_point(code: &str, needs: &[(&str, u32)]) -> RiskPoint {
         inspection_due: None,
         predecessors: vec![],
         asset: None,
+        joint: Vec::new(),
     }
 }
 

@@ -80,7 +80,7 @@ impl Build<'_> {
             own.push((
                 format!("line-{}", line.settings.name),
                 Severity::Yellow,
-                "检查线路与转换器 check the port, cable or serial server",
+                "检查线路、转换器与设备供电 check the port, cable or serial server, and the power of its devices",
             ));
         }
         own

@@ -220,6 +220,7 @@ pub(crate) fn transition(ms: i64) -> Transition {
         risk_point: None,
         town: None,
         severity: Severity::Red,
+        present: None,
         state: Base::ActiveUnacknowledged,
         unverified: false,
         since: at,

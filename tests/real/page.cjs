@@ -1,0 +1,44 @@
+// Clicks the buttons of the status page as a duty operator does. Arguments: address of the page, token, folder for pictures.
+// Prints `ok` at the end; exits 2 with a sentence when something is wrong.
+"use strict";
+const { chromium } = require("playwright-core");
+const [, , address, token, folder] = process.argv;
+
+async function main() {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+  const page = await browser.newPage({ viewport: { width: 1280, height: 1000 } });
+  page.setDefaultTimeout(30000);
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(error.message));
+  await page.goto(address);
+  const act = async (name, fields) => {
+    const button = page.locator(".alarm .acts button", { hasText: name }).first();
+    await button.click();
+    await page.waitForSelector("#ack[open]");
+    await page.fill("#ack-by", "zhang");
+    await page.fill("#ack-token", token);
+    for (const [field, text] of Object.entries(fields)) await page.fill(`#ack-${field}`, text);
+    await page.screenshot({ path: `${folder}/${name}.png` });
+    await page.click("#ack-do");
+    const closed = page.waitForSelector("#ack", { state: "hidden" });
+    await closed.catch(async () => { throw new Error(`${name}: ${await page.textContent("#ack-error")}`); });
+  };
+  const says = (text) => page.locator(".alarm .state", { hasText: text }).first().waitFor();
+  await act("Acknowledge", { note: "seen" });
+  await says("zhang");
+  await act("Shelve", { note: "pump test", hours: "1" });
+  await says("shelved until");
+  await act("Out of service", { hours: "2", permit: "W-7", responsible: "wang", substitute: "hourly patrol" });
+  await says("out of service until");
+  await act("Unshelve", {});
+  await act("Return", {});
+  await page.locator(".alarm .state", { hasText: "out of service until" }).waitFor({ state: "detached" });
+  await page.setViewportSize({ width: 390, height: 844 });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
+  await page.screenshot({ path: `${folder}/phone.png` });
+  await browser.close();
+  if (wide) faults.push("on a phone the page is wider than the screen");
+  if (faults.length) throw new Error(faults.join("; "));
+  console.log("ok");
+}
+main().catch((error) => { console.error(error.message); process.exit(2); });
