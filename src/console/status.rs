@@ -307,7 +307,7 @@ pub fn lock(status: &Mutex<forward::Status>) -> forward::Status {
 pub fn lines(picture: &Picture) -> Vec<LineView> {
     let line = |(index, line): (usize, &Line)| LineView {
         name: line.name.clone(),
-        address: picture.shown.taps.get(index).map(|(address, _)| address.place().to_owned()),
+        address: picture.shown.taps.get(index).map(|tap| tap.address.place().to_owned()),
         trouble: picture.lines.get(index).cloned().flatten(),
         traffic: picture.traffic.get(index).map(TrafficView::of_line).unwrap_or_default(),
     };

@@ -13,6 +13,7 @@ use crate::alarm::overlay::Overlay;
 use crate::alarm::{Alarm, Base, Change, Transition};
 use crate::bus::Address;
 use crate::bus::tap::{self, Listeners};
+use crate::bus::trace::text::LineTap;
 use crate::clock::Timestamp;
 use crate::forward::{self, Unjournaled};
 use crate::gateway::firmware::Known;
@@ -92,7 +93,7 @@ pub struct Shown {
     /// Sinks by name.
     pub sinks: Vec<(String, Arc<Mutex<forward::Status>>)>,
     /// Where each line leads and where to listen to it, by line number.
-    pub taps: Vec<(Address, Listeners)>,
+    pub taps: Vec<LineTap>,
     /// The documents: name and text.
     pub documents: Vec<(String, String)>,
 }
@@ -215,8 +216,12 @@ impl Shown {
         };
         let tap = |line: &crate::site::LineSpec| {
             let known = before.catalog.lines.iter().position(|known| known.name == line.settings.name);
-            let listeners = known.and_then(|place| before.taps.get(place)).map(|(_, tap)| tap.clone());
-            (line.settings.address.clone(), listeners.unwrap_or_else(tap::listeners))
+            let listeners = known.and_then(|place| before.taps.get(place)).map(|tap| tap.listeners.clone());
+            LineTap {
+                address: line.settings.address.clone(),
+                listeners: listeners.unwrap_or_else(tap::listeners),
+                speakers: crate::gateway::text_line::speakers(site, line),
+            }
         };
         Self {
             catalog: Arc::clone(&site.catalog),
