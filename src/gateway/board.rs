@@ -11,8 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::alarm::load;
 use crate::alarm::overlay::Overlay;
 use crate::alarm::{Alarm, Base, Change, Transition};
-use crate::bus::Address;
-use crate::bus::tap::{self, Listeners};
+use crate::bus::tap;
 use crate::bus::trace::text::LineTap;
 use crate::clock::Timestamp;
 use crate::forward::{self, Unjournaled};
@@ -114,6 +113,8 @@ pub struct Picture {
     pub shown: Arc<Shown>,
     /// The documents that were refused last, when no others were taken since.
     pub unapplied: Option<Unapplied>,
+    /// What a person should see to before it is trouble.
+    pub notices: Vec<String>,
     /// When the documents that hold were taken, by a reload; `None` when by the start.
     pub reloaded: Option<Timestamp>,
     /// Start of the gateway.
@@ -290,6 +291,10 @@ impl Board {
     /// Shows why documents were refused.
     pub(crate) fn unapplied(&self, why: &str, now: Timestamp) {
         self.change(|picture| picture.unapplied = Some(Unapplied { at: now, why: why.to_owned() }));
+    }
+
+    pub(crate) fn notices(&self, notices: Vec<String>) {
+        self.change(|picture| picture.notices = notices);
     }
 
     /// A copy of the picture.

@@ -4,6 +4,7 @@
 //! Invariant: what loads is whole; no stage checks it again.
 
 mod budget;
+pub mod certificates;
 mod compile;
 mod derived;
 mod devices;
@@ -18,6 +19,7 @@ mod firmware;
 mod guide;
 pub mod import;
 mod links;
+pub mod outage;
 pub mod points;
 mod profiles;
 mod risk;

@@ -14,6 +14,7 @@ mod import;
 mod installer;
 mod history;
 mod care;
+mod certificates;
 mod firmware;
 mod journal;
 mod many;

@@ -112,3 +112,56 @@ fn ascii_lines_and_dtus_are_simulated_and_traced() {
     let traced = said(folder, &["trace", "dtu-framed", "--for", "3s"]);
     assert!(traced.contains(">      answer to its DTU's sign of life"), "{traced}");
 }
+
+/// Five DTUs of one port; all others are documents as above.
+fn fleet(folder: &Path) {
+    documents(folder);
+    let listen = free_port();
+    let (mut site, mut script) = (String::new(), String::new());
+    for number in 1..=5 {
+        site += &format!(
+            "[[line]]\nname = \"dtu-{number}\"\ndial_in = {{ listen = \"127.0.0.1:{listen}\", kind = \"four-faith\", id = \"1380000000{number}\", unregistered_per_source = 200 }}\n\
+             [[device]]\nname = \"pump-{number}\"\nline = \"dtu-{number}\"\nslave = 1\nprofile = \"one\"\nevery = \"300ms\"\nstale_after = \"1s\"\n"
+        );
+        script += &format!("[[signal]]\npoint = \"pump-{number}.x\"\nconstant = {number}\n");
+    }
+    std::fs::write(folder.join("site/site.toml"), site).unwrap();
+    std::fs::write(folder.join("script.toml"), script).unwrap();
+}
+
+#[test]
+fn all_dtus_of_a_port_gone_at_once_are_one_alarm() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    fleet(folder);
+    let mut running = Running(Vec::new());
+    running.0.push(lifeline(folder).arg("run").stdout(Stdio::null()).spawn().unwrap());
+    let simulate = ["simulate", "--script", "script.toml"];
+    let mut simulated = lifeline(folder).args(simulate).stdout(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let export = || said(folder, &["export", "--journal", "journal", "--since", "1h", "--format", "csv"]);
+    let all = |text: &str| (1..=5).all(|number| text.contains(&format!("pump-{number}.x,{number},,good,")));
+    while !all(&export()) {
+        assert!(Instant::now() < until, "{}", export());
+    }
+    simulated.kill().unwrap();
+    simulated.wait().unwrap();
+    let alarms = || -> Vec<serde_json::Value> {
+        let text = said(folder, &["alarms", "--json"]);
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    let of_line = |alarm: &serde_json::Value| {
+        let rule = alarm["rule"].as_str().unwrap();
+        rule.starts_with("gateway-line-dtu-") || rule.ends_with("-stale")
+    };
+    let mut found = alarms();
+    while found.iter().filter(|alarm| of_line(alarm)).count() < 10 {
+        assert!(Instant::now() < until, "{found:?}");
+        found = alarms();
+    }
+    let group = found.iter().find(|alarm| alarm["rule"].as_str().unwrap().starts_with("gateway-dial-in-"));
+    assert_eq!(group.unwrap()["severity"], "orange", "{found:?}");
+    for alarm in found.iter().filter(|alarm| of_line(alarm)) {
+        assert_eq!(alarm["suppressed"], true, "{alarm}");
+    }
+}

@@ -159,7 +159,7 @@ impl Door {
                 accepted = listener.accept() => match accepted {
                     Ok((socket, from)) => {
                         let source = from.ip().to_canonical();
-                        if self.desk().lobby.enter(source) {
+                        if self.desk().lobby.enter(source, self.manner.unregistered_per_source) {
                             calls.push(self.call(socket, source));
                         } else {
                             self.lose(Loss::RefusedDialIn, &self.listen.to_string(), 1);
