@@ -88,7 +88,9 @@ async fn page_of_gateway(
 ) -> anyhow::Result<AuditsView> {
     let (since, until) = (window.from.to_string(), window.to.to_string());
     let (after, limit) = (after.to_string(), PAGE_MAX.to_string());
-    let mut query = vec![("since", since.as_str()), ("until", &until), ("after", &after), ("limit", &limit)];
+    let mut query = vec![("since", since.as_str()), ("after", &after), ("limit", &limit)];
+    // An open end is no time that can be written.
+    query.extend(args.until.is_some().then_some(("until", until.as_str())));
     query.extend(args.device.as_deref().map(|device| ("device", device)));
     client.query(&["api", "v1", "audits"], &query).await
 }

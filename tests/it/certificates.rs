@@ -1,5 +1,7 @@
 //! Certificates that end soon: `check` warns of them, and the running gateway says so. By the real binary.
 
+#![expect(clippy::disallowed_methods, reason = "processes live in real time")]
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

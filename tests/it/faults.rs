@@ -564,11 +564,7 @@ async fn play(played: &Played) -> Result<(), String> {
         judged.map_err(|why| format!("step {index}: {why}"))?;
         opened = world.opened();
         if played.pace == Pace::Patient {
-            let said = exchange.sent + time_of(step, timeout, played) + Duration::from_millis(1);
-            tokio::time::sleep_until(said).await;
-            if matches!(played.wire, Wire::Real(_)) {
-                all_said(&story, step, index, timeout).await;
-            }
+            all_said(&story, step, (index, exchange.sent), timeout).await;
         }
     }
     if played.pace == Pace::Patient { counters(case, &counted) } else { Ok(()) }
@@ -593,7 +589,12 @@ async fn ask(
 
 /// Waits until the slave's words of this step, as far as they come before the time-out, are on the wire, however busy the machine is. A request
 /// that never reached it is answered by nothing.
-async fn all_said(story: &Story, step: &Value, index: usize, timeout: Duration) {
+async fn all_said(story: &Story, step: &Value, (index, sent): (usize, Instant), timeout: Duration) {
+    let said = sent + time_of(step, timeout, &story.played) + Duration::from_millis(1);
+    tokio::time::sleep_until(said).await;
+    if story.played.wire == Wire::Pipes {
+        return;
+    }
     let mut at = Duration::ZERO;
     let in_time = chunks(step).filter(|chunk| chunk["repeat"].is_null()).take_while(|chunk| {
         at += story.played.time(&chunk["delay_ms"]);

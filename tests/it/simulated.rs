@@ -1,6 +1,8 @@
 //! `lifeline simulate` serves Modbus ASCII and dials in as a DTU, and `lifeline trace` shows what passes on these lines: everything by
 //! the real binary, in real time.
 
+#![expect(clippy::disallowed_methods, reason = "processes live in real time")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
