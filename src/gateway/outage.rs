@@ -26,7 +26,7 @@ struct Port {
     listen: SocketAddr,
     point: PointId,
     lines: BTreeSet<LineId>,
-    /// A loss is seen with a poll, so this much later at most two losses count as one.
+    /// Losses this far apart count as together: a minute, and the polls by which they are seen.
     within: Duration,
     lost: BTreeMap<LineId, Timestamp>,
     active: bool,
