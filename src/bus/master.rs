@@ -19,7 +19,7 @@ use crate::bus::line::{Line, Verdict};
 use crate::bus::master::settle::Settled;
 use crate::bus::pdu::Answer;
 use crate::bus::port::{Outward, Port, Stream, plain};
-use crate::bus::tap::Tap;
+use crate::bus::tap::{Listeners, Tap};
 use crate::bus::{Address, Exchange, Failure, Framing, LateAnswers, LineSettings, Read, Slave};
 use crate::loss::Losses;
 
@@ -137,6 +137,12 @@ impl Master {
     /// Why the line is down, in words for a person; `None` while it is up.
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
+    }
+
+    /// Lets others see what passes on the line.
+    pub fn tell(&mut self, listeners: &Listeners) {
+        self.port.tell(listeners);
+        self.tap.listeners = Some(listeners.clone());
     }
 
     /// Sends one read and waits for its answer or `timeout`, counted from the end of the request (60 s at most). Never

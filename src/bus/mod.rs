@@ -10,6 +10,7 @@
 
 #![warn(clippy::indexing_slicing)]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -206,6 +207,11 @@ impl Address {
     /// Whether it is a serial port of this box.
     pub const fn is_serial(&self) -> bool {
         matches!(self, Self::Serial { .. })
+    }
+
+    /// Where its DTU dials in; `None` for a line that is opened from here.
+    pub fn dials_in_at(&self) -> Option<SocketAddr> {
+        if let Self::DialIn(dtu) = self { Some(dtu.listen) } else { None }
     }
 
     /// How frames stand on the line.

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::bus::pdu::Answer;
+use crate::bus::tap::Aside;
 use crate::bus::{Failure, Read, Table};
 
 /// What a PDU says.
@@ -31,6 +32,12 @@ pub enum Says {
     Identity(Vec<(u8, String)>),
     /// A function that we don't read.
     Other(u8),
+    /// What a text sensor is asked with, or a line of it that is no reading.
+    Text(Vec<u8>),
+    /// A text sensor's line: the device, and its words by name.
+    Words(String, Vec<(String, String)>),
+    /// What a DTU and we say beside the line's own bytes.
+    Aside(Aside),
 }
 
 impl Says {
@@ -71,7 +78,7 @@ impl Says {
     /// The function code.
     pub const fn function(&self) -> Option<u8> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Text(_) | Self::Words(..) | Self::Aside(_) => None,
             Self::Read(read) | Self::Cells(read, _) => Some(read.function()),
             Self::Exception { function, .. } | Self::Other(function) => Some(*function),
             Self::IdentityAsked(_) | Self::Identity(_) => Some(43),
@@ -100,6 +107,17 @@ impl fmt::Display for Says {
                 write!(f, "identity {}", text.join(", "))
             }
             Self::Other(function) => write!(f, "function {function}"),
+            Self::Text(bytes) => write!(f, "\"{}\"", bytes.escape_ascii()),
+            Self::Words(device, words) => {
+                let text: Vec<String> = words.iter().map(|(name, word)| format!("{name} = {word}")).collect();
+                write!(f, "{device}: {}", text.join(", "))
+            }
+            Self::Aside(aside) => f.write_str(match aside {
+                Aside::Registration => "its DTU dialled in",
+                Aside::Heartbeat => "sign of life of its DTU",
+                Aside::Reply => "answer to its DTU's sign of life",
+                Aside::Gone => "its DTU's connection ended",
+            }),
         }
     }
 }

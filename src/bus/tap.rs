@@ -32,6 +32,23 @@ pub enum What {
     Received(Arc<[u8]>),
     /// A request ended: with the answer that came last (`None`), or without one.
     Ended(Option<Failure>),
+    /// Of a text sensor: this line, without its terminator, was taken for a reading.
+    Taken(Arc<[u8]>),
+    /// What a DTU and we say to each other beside the line's own bytes, which have neither.
+    Beside(Aside, Arc<[u8]>),
+}
+
+/// What passes between a DTU and us for its connection's sake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// It said who it is.
+    Registration,
+    /// Its signs of life, and what else it says for itself.
+    Heartbeat,
+    /// Our answer to these.
+    Reply,
+    /// Its connection ended; no bytes.
+    Gone,
 }
 
 /// Where listeners of one line join ([`broadcast::Sender::subscribe`]).
@@ -68,11 +85,22 @@ impl Tap {
         self.tell(at, || What::Ended(outcome.as_ref().err().copied()));
     }
 
+    pub(crate) fn taken(&self, line: &[u8], at: Instant) {
+        self.tell(at, || What::Taken(line.into()));
+    }
+
     fn tell(&self, at: Instant, what: impl FnOnce() -> What) {
-        if let Some(listeners) = self.listeners.as_ref().filter(|listeners| listeners.receiver_count() > 0) {
-            // The last listener may have left just now.
-            let _ = listeners.send(Seen { at, what: what() });
+        if let Some(listeners) = &self.listeners {
+            tell(listeners, at, what);
         }
+    }
+}
+
+/// Tells those who listen, if anybody does.
+pub(crate) fn tell(listeners: &Listeners, at: Instant, what: impl FnOnce() -> What) {
+    if listeners.receiver_count() > 0 {
+        // The last listener may have left just now.
+        let _ = listeners.send(Seen { at, what: what() });
     }
 }
 

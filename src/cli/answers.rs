@@ -63,7 +63,7 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         long(view.uptime_s),
         view.documents
     )?;
-    for trouble in &view.troubles {
+    for trouble in view.troubles.iter().chain(&view.notices) {
         writeln!(out, "! {}", plain(trouble))?;
     }
     if let Some(why) = &view.unapplied {

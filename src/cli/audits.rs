@@ -5,67 +5,62 @@
 //! Source: DESIGN promise 6 (each write is an audit).
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::cli::ask::{Ask, GOOD, NO, Refusal};
+use crate::cli::Where;
+use crate::cli::ask::{Ask, GOOD, NO, Refusal, Source, settle};
+use crate::cli::client::Client;
 use crate::cli::disk::Disk;
 use crate::cli::table::Table;
 use crate::clock::{Clock, SystemClock};
+use crate::console::audits::{AuditView, AuditsView, PAGE_MAX, Wanted};
 use crate::console::window::Window;
-use crate::journal::{Audit, Deed};
-
-/// Audits that are read at a time.
-const PAGE: usize = 1000;
+use crate::journal::Deed;
 
 /// The question.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AuditsArgs {
+    #[command(flatten)]
+    pub(crate) place: Where,
     /// Only of this device.
     device: Option<String>,
-    /// The folder of the journal (default: that of the settings).
-    #[arg(long, value_name = "DIR")]
-    pub(crate) journal: Option<PathBuf>,
     /// From: RFC 3339, a duration back from now, or `all`.
     #[arg(long, default_value = "1d")]
     since: String,
-    /// One JSON object per line.
+    /// To, the same way (default: no end).
     #[arg(long)]
-    pub(crate) json: bool,
+    until: Option<String>,
 }
 
 /// Shows the audits. Exit code 1 when there are none.
 ///
 /// # Errors
-/// There is no journal, or it cannot be read.
-pub(crate) fn audits(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let disk = Disk::open(ask.journal.as_ref().unwrap_or(&ask.default_journal))?;
-    let window = Window::parse(Some(&args.since), None, SystemClock::new().now(), "1d")?;
-    let is_wanted = |audit: &Audit| {
-        window.from <= audit.at && args.device.as_ref().is_none_or(|device| *device == audit.device)
-    };
+/// There is no gateway and no journal, or it cannot be read.
+pub(crate) async fn audits(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    settle(audits_of(ask, args, out).await)
+}
+
+async fn audits_of(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    // Read here once, so that a faulty time is told in one way whoever is asked.
+    let window = Window::parse(Some(&args.since), args.until.as_deref(), SystemClock::new().now(), "1d")?;
+    let source = ask.source().await?;
     let mut table = Table::new(&["time (UTC)", "device", "what", "came of it"]);
-    let mut after = 0;
-    let mut found = false;
-    loop {
-        let page = disk.reader.audits(after, PAGE).context("cannot read the audits")?;
-        let is_last = page.len() < PAGE;
-        for (id, audit) in page {
-            after = id;
-            if !is_wanted(&audit) {
-                continue;
-            }
+    let (mut next, mut found) = (Some(0), false);
+    while let Some(after) = next {
+        let page = match &source {
+            Source::Gateway(client) => page_of_gateway(client, args, &window, after).await?,
+            Source::Disk(disk) => page_of_disk(disk, args, &window, after)?,
+        };
+        next = page.next;
+        for AuditView { audit, .. } in page.audits {
             found = true;
-            if args.json {
+            if ask.json {
                 writeln!(out, "{}", serde_json::to_string(&audit)?)?;
             } else {
                 let [what, came] = words(&audit.deed);
                 table.row(vec![audit.at.to_string(), audit.device, what, came]);
             }
-        }
-        if is_last {
-            break;
         }
     }
     table.emit(out)?;
@@ -77,6 +72,27 @@ pub(crate) fn audits(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyho
         window.from
     );
     Err(Refusal::new(NO, text).into())
+}
+
+fn page_of_disk(disk: &Disk, args: &AuditsArgs, window: &Window, after: u64) -> anyhow::Result<AuditsView> {
+    let device = args.device.clone();
+    let wanted = Wanted { window: *window, device, after, limit: PAGE_MAX };
+    wanted.of(&disk.reader).context("cannot read the audits")
+}
+
+async fn page_of_gateway(
+    client: &Client,
+    args: &AuditsArgs,
+    window: &Window,
+    after: u64,
+) -> anyhow::Result<AuditsView> {
+    let (since, until) = (window.from.to_string(), window.to.to_string());
+    let (after, limit) = (after.to_string(), PAGE_MAX.to_string());
+    let mut query = vec![("since", since.as_str()), ("after", &after), ("limit", &limit)];
+    // An open end is no time that can be written.
+    query.extend(args.until.is_some().then_some(("until", until.as_str())));
+    query.extend(args.device.as_deref().map(|device| ("device", device)));
+    client.query(&["api", "v1", "audits"], &query).await
 }
 
 /// What was done or learnt, and what came of it.
@@ -102,10 +118,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::journal::{Group, Journal, Settings};
+    use crate::journal::{Audit, Group, Journal, Settings};
 
-    #[test]
-    fn what_was_written_is_told_by_device_and_time() {
+    #[tokio::test]
+    async fn what_was_written_is_told_by_device_and_time() {
         let folder = tempfile::tempdir().unwrap();
         let hour = Duration::from_secs(3600);
         let settings =
@@ -128,21 +144,25 @@ mod tests {
             Audit { at: now.minus(hour), device: "tilt-1".to_owned(), deed: is },
         ];
         Journal::open(&settings).unwrap().commit(&Group { now, audits, ..Group::default() }).unwrap();
-        let ask = Ask { journal: Some(folder.path().into()), ..Ask::default() };
-        let shown = |device: Option<&str>, since: &str, json| {
-            let device = device.map(str::to_owned);
-            let args = AuditsArgs { device, journal: None, since: since.to_owned(), json };
+        let journal: Option<std::path::PathBuf> = Some(folder.path().into());
+        let shown = async |device: Option<&str>, since: &str, until: Option<&str>, json| {
+            let place = Where { url: None, journal: journal.clone(), token_file: None, json };
+            let ask = Ask { journal: journal.clone(), json, ..Ask::default() };
+            let (device, until) = (device.map(str::to_owned), until.map(str::to_owned));
+            let args = AuditsArgs { place, device, since: since.to_owned(), until };
             let mut out = Vec::new();
-            let code = super::audits(&ask, &args, &mut out);
-            (code.ok(), String::from_utf8(out).unwrap())
+            let code = super::audits(&ask, &args, &mut out).await.unwrap();
+            (code, String::from_utf8(out).unwrap())
         };
-        let (code, text) = shown(Some("tilt-1"), "1d", false);
-        assert_eq!(code, Some(GOOD));
+        let (code, text) = shown(Some("tilt-1"), "1d", None, false).await;
+        assert_eq!(code, GOOD);
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.contains("timeout") && text.contains("firmware 2.4, before unknown"), "{text}");
-        let (_, text) = shown(None, "all", true);
+        let (_, text) = shown(None, "all", None, true).await;
         assert_eq!(text.lines().count(), 4);
         assert!(text.lines().all(|line| line.starts_with('{') && line.contains("\"deed\":")), "{text}");
-        assert_eq!(shown(Some("tilt-3"), "all", false).0, None);
+        let (_, text) = shown(None, "all", Some("10h"), true).await;
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert_eq!(shown(Some("tilt-3"), "all", None, false).await.0, NO);
     }
 }

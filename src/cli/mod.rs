@@ -296,8 +296,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             backtest::backtest(&load(&options(&documents, Purpose::Example))?, &args, out)
         }
         Command::Audits(args) => {
-            let place = Where { url: None, journal: args.journal.clone(), token_file: None, json: args.json };
-            audits::audits(&asked(&documents, &place)?, &args, out)
+            one_thread()?.block_on(audits::audits(&asked(&documents, &args.place)?, &args, out))
         }
         Command::Quarantine(args) => {
             let place = Where { url: None, journal: args.journal.clone(), token_file: None, json: args.json };

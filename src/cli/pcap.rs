@@ -1,11 +1,12 @@
 //! A trace as a pcap file that Wireshark and tshark decode.
 //!
-//! In: [`TraceView`]s in order. Out: bytes of a pcap file: Ethernet, IPv4, TCP for Modbus TCP and UDP for RTU frames.
-//! Invariant: every byte that passed is in the file, in its order and direction; sequence numbers and check sums are right.
+//! In: [`TraceView`]s in order. Out: bytes of a pcap file: Ethernet, IPv4, TCP for Modbus TCP (also what passed inside TLS) and UDP for all else.
+//! Invariant: every byte that passed on the line is in the file (what a DTU says for itself is not the line's), in its order and direction; sequence numbers and check sums are right.
 //! Source: libpcap file format 2.4 (microseconds, link type 1); RFC 791, 793, 768, 1071.
 //!
 //! The hosts are made up: 10.0.0.1 is the gateway, 10.0.0.2 the line. A stream has port 502 as Modbus TCP does. RTU frames have no stream of
-//! their own, so each piece is one datagram, port 5020, and a reader must be told: `tshark -r FILE -d udp.port==5020,mbrtu`.
+//! their own, so each piece is one datagram, port 5020, and a reader must be told: `tshark -r FILE -d udp.port==5020,mbrtu`. Modbus ASCII and text sensors have port 5021:
+//! no reader decodes them, and their bytes are text.
 
 use crate::clock::Timestamp;
 use crate::console::trace::TraceView;
@@ -20,6 +21,8 @@ pub(crate) fn head() -> Vec<u8> {
 const TCP_PORT: u16 = 502;
 /// Port that stands for an RTU line.
 const RTU_PORT: u16 = 5020;
+/// Port that stands for a line of text: Modbus ASCII, or a text sensor.
+const TEXT_PORT: u16 = 5021;
 /// Port of the gateway's side.
 const OWN_PORT: u16 = 49_502;
 const OWN_HOST: [u8; 4] = [10, 0, 0, 1];
@@ -52,7 +55,8 @@ impl Pcap {
     pub(crate) fn emit(&mut self, view: &TraceView) -> Vec<u8> {
         let bytes: Option<Vec<u8>> =
             view.hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { return Vec::new() };
+        let is_lines = !matches!(view.kind.as_str(), "heard" | "told");
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty() && is_lines) else { return Vec::new() };
         let at = Timestamp::parse(&view.time).unwrap_or_default();
         let from = if view.kind == "request" { From::Gateway } else { From::Line };
         if view.framing == "mbap" {
@@ -60,7 +64,8 @@ impl Pcap {
             packets.extend(self.segment(from, PUSH_ACK, &bytes, at));
             packets
         } else {
-            self.datagram(from, &bytes, at)
+            let port = if view.framing == "rtu" { RTU_PORT } else { TEXT_PORT };
+            self.datagram(from, port, &bytes, at)
         }
     }
 
@@ -93,8 +98,8 @@ impl Pcap {
         self.packet(from, TCP, &segment, 16, at)
     }
 
-    fn datagram(&mut self, from: From, bytes: &[u8], at: Timestamp) -> Vec<u8> {
-        let (source, target) = ports(from, RTU_PORT);
+    fn datagram(&mut self, from: From, port: u16, bytes: &[u8], at: Timestamp) -> Vec<u8> {
+        let (source, target) = ports(from, port);
         let mut datagram = Vec::new();
         datagram.extend(source.to_be_bytes());
         datagram.extend(target.to_be_bytes());
@@ -201,5 +206,13 @@ mod tests {
         assert!(pcap.emit(&view("failed", "mbap", "")).is_empty());
         let datagram = pcap.emit(&view("discarded", "rtu", "00 FF"));
         assert_eq!(datagram.len(), 16 + 14 + 20 + 8 + 2);
+        // The port of the line's side, behind record, Ethernet, IPv4 and our own port.
+        let mut port =
+            |framing| pcap.emit(&view("request", framing, "3A 31"))[16 + 14 + 20 + 2..][..2].to_vec();
+        assert_eq!(
+            ["rtu", "ascii", "text"].map(&mut port),
+            [RTU_PORT, TEXT_PORT, TEXT_PORT].map(|port| port.to_be_bytes().to_vec())
+        );
+        assert!(pcap.emit(&view("heard", "mbap", "3A 31")).is_empty(), "not the line's own");
     }
 }

@@ -1,4 +1,4 @@
-//! `lifeline simulate`: the site's devices on ptys and loopback ports, with scripted signals and faults.
+//! `lifeline simulate`: the site's devices on ptys, loopback ports and DTUs that dial in, with scripted signals and faults.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use clap::Args;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use crate::bus::Address;
 use crate::cli::run::Signals;
 use crate::cli::{Documents, Purpose, duration, load, options};
 use crate::sim::device::Control;
@@ -27,7 +28,8 @@ pub struct Simulate {
     until: Option<Duration>,
 }
 
-/// Serves until a signal comes; prints the `--line` arguments that lead a gateway to the simulated lines.
+/// Serves until a signal comes; prints the `--line` arguments that lead a gateway to the simulated lines; DTUs dial in by themselves where the
+/// documents say.
 ///
 /// # Errors
 /// Faulty documents or script, no pty or port.
@@ -38,7 +40,8 @@ pub async fn simulate(documents: &Documents, args: &Simulate) -> anyhow::Result<
     let script = path.as_deref().map(Script::load).transpose()?.unwrap_or_default();
     let control = Arc::new(Control::new());
     let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
-    let started = server::start(&load(&options)?, &script, &control, &Vec::new(), &mut tasks).await;
+    let loaded = load(&options)?;
+    let started = server::start(&loaded, &script, &control, &Vec::new(), &mut tasks).await;
     let lines = started.context("cannot start the simulated devices")?;
     let mut signals = Signals::new()?;
     {
@@ -47,6 +50,11 @@ pub async fn simulate(documents: &Documents, args: &Simulate) -> anyhow::Result<
             writeln!(out, "--line {line}={address}")?;
         }
         out.flush()?;
+        for line in &loaded.lines {
+            if let Address::DialIn(dtu) = &line.settings.address {
+                eprintln!("{} dials in on {}", dtu.name, dtu.listen);
+            }
+        }
     }
     let mut serving: FuturesUnordered<_> = tasks.into_iter().collect();
     let until = args.until.unwrap_or(Duration::MAX);

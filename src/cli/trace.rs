@@ -31,7 +31,7 @@ pub(crate) struct Trace {
     pub(crate) place: Where,
     /// The line, as the site names it.
     line: String,
-    /// Write the frames here too, for Wireshark. RTU: `tshark -r FILE -d udp.port==5020,mbrtu`.
+    /// Write the frames here too, for Wireshark. RTU: `tshark -r FILE -d udp.port==5020,mbrtu`; ASCII and text sensors: UDP port 5021.
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
     /// End by itself after this long.
@@ -119,7 +119,8 @@ fn text(view: &TraceView) -> String {
     let why = view.why.as_deref().unwrap_or_default();
     let (sign, words) = match view.kind.as_str() {
         "request" => ('>', view.words.clone()),
-        "answer" => ('<', view.words.clone()),
+        "answer" | "heard" => ('<', view.words.clone()),
+        "told" => ('>', view.words.clone()),
         "discarded" if view.words.is_empty() => ('x', format!("discarded, {why}")),
         "discarded" => ('x', format!("discarded, {why}: {}", view.words)),
         "missed" => ('!', format!("{} events missed: {why}", view.count.unwrap_or(0))),
@@ -152,6 +153,10 @@ mod tests {
         check(
             view("discarded", Some("noise"), "", "00"),
             "x      discarded, noise                                [00]",
+        );
+        check(
+            view("told", None, "answer to its DTU's sign of life", ""),
+            ">      answer to its DTU's sign of life",
         );
         check(view("failed", Some("no answer in time"), "", ""), "!      no answer in time");
     }

@@ -5,6 +5,7 @@
 //! Invariant: between two `step` calls the difference of two timestamps is monotonic time.
 //! Source: DESIGN promise 8, "time is an argument".
 
+pub mod certificate;
 mod kernel;
 
 use std::fmt;

@@ -46,7 +46,7 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 pub(crate) async fn unknown() -> Response {
     refuse(
         StatusCode::NOT_FOUND,
-        "there is nothing at this address; see /api/v1/status, points, alarms, rates, overlays, coverage, coverage/month, map, indicators, history, events, documents, lines/NAME/trace",
+        "there is nothing at this address; see /api/v1/status, points, alarms, rates, overlays, coverage, coverage/month, map, indicators, history, audits, events, documents, lines/NAME/trace",
     )
 }
 

@@ -10,6 +10,7 @@
 
 mod act;
 mod api;
+pub mod audits;
 pub mod coverage;
 mod doors;
 mod events;
@@ -128,6 +129,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/documents", get(reload::documents))
         .route("/api/v1/rates", get(rates::rates))
         .route("/api/v1/history", get(history::history))
+        .route("/api/v1/audits", get(audits::audits))
         .route("/api/v1/lines/{name}/trace", get(trace::trace))
         .route("/api/v1/events", get(events::events))
         .fallback(api::unknown)

@@ -43,6 +43,9 @@ pub struct StatusView {
     pub still_ms: u64,
     /// What is wrong with the gateway as a whole; empty when well.
     pub troubles: Vec<String>,
+    /// What a person should see to before it is trouble: certificates that end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
     /// Alarms that are not closed.
     pub alarms_open: usize,
     /// How many alarms reach a person.
@@ -280,6 +283,7 @@ impl StatusView {
             uptime_s: picture.now.since(picture.started).as_secs(),
             still_ms: u64::try_from(still.as_millis()).unwrap_or(u64::MAX),
             troubles,
+            notices: picture.notices.clone(),
             alarms_open: picture.alarms.values().filter(|alarm| alarm.state != Base::Normal).count(),
             rates: RatesView::new(picture),
             proved: picture.proved.as_ref().map(|proved| ProvedView {
@@ -312,7 +316,7 @@ pub fn lock(status: &Mutex<forward::Status>) -> forward::Status {
 pub fn lines(picture: &Picture) -> Vec<LineView> {
     let line = |(index, line): (usize, &Line)| LineView {
         name: line.name.clone(),
-        address: picture.shown.taps.get(index).map(|(address, _)| address.place().to_owned()),
+        address: picture.shown.taps.get(index).map(|tap| tap.address.place().to_owned()),
         trouble: picture.lines.get(index).cloned().flatten(),
         traffic: picture.traffic.get(index).map(TrafficView::of_line).unwrap_or_default(),
     };

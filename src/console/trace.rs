@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::bus::Framing;
 use crate::bus::says::Says;
 use crate::bus::tap::Seen;
-use crate::bus::trace::{Entry, Kind, Tracer};
+use crate::bus::trace::text::Tracing;
+use crate::bus::trace::{Entry, Kind};
 use crate::clock::Clock;
 use crate::console::api::{json, refuse};
 use crate::console::state::Console;
@@ -33,9 +33,10 @@ const ALIVE: Duration = Duration::from_secs(10);
 pub struct TraceView {
     /// RFC 3339, UTC, milliseconds.
     pub time: String,
-    /// `rtu`, `ascii` or `mbap`.
+    /// `rtu`, `ascii`, `mbap`, or `text` of a text sensor.
     pub framing: String,
-    /// `request`, `answer`, `discarded`, `failed`, or `missed` for entries that this listener was too slow for.
+    /// `request`, `answer`, `discarded`, `failed`; `heard` and `told` for what a DTU and we say for its connection's sake; or `missed` for
+    /// entries that this listener was too slow for.
     pub kind: String,
     /// Why it was discarded, or how the request failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,12 +68,14 @@ pub struct TraceView {
 }
 
 impl TraceView {
-    fn new(entry: &Entry, framing: Framing, clock: &dyn Clock) -> Self {
+    fn new(entry: &Entry, framing: &str, clock: &dyn Clock) -> Self {
         let (kind, why) = match entry.kind {
             Kind::Request => ("request", None),
             Kind::Answer => ("answer", None),
             Kind::Discarded(why) => ("discarded", Some(why.words().to_owned())),
             Kind::Failed(failure) => ("failed", Some(failure.words())),
+            Kind::Heard => ("heard", None),
+            Kind::Told => ("told", None),
         };
         let (read, values, exception) = match &entry.says {
             Says::Read(read) => (Some(*read), Vec::new(), None),
@@ -83,7 +86,7 @@ impl TraceView {
         let hex: Vec<String> = entry.bytes.iter().map(|byte| format!("{byte:02X}")).collect();
         Self {
             time: clock.at(entry.at).to_string(),
-            framing: framing.name().to_owned(),
+            framing: framing.to_owned(),
             kind: kind.to_owned(),
             why,
             slave: entry.slave,
@@ -97,10 +100,10 @@ impl TraceView {
         }
     }
 
-    fn missed(count: u64, framing: Framing, clock: &dyn Clock) -> Self {
+    fn missed(count: u64, framing: &str, clock: &dyn Clock) -> Self {
         Self {
             time: clock.now().to_string(),
-            framing: framing.name().to_owned(),
+            framing: framing.to_owned(),
             kind: "missed".to_owned(),
             why: Some("the listener was too slow".to_owned()),
             count: Some(count),
@@ -111,8 +114,7 @@ impl TraceView {
 
 struct Listening {
     seen: Receiver<Seen>,
-    tracer: Tracer,
-    framing: Framing,
+    tracing: Tracing,
     console: Arc<Console>,
     stop: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
@@ -122,7 +124,7 @@ pub(crate) async fn trace(State(console): State<Arc<Console>>, Path(name): Path<
     let shown = console.board.shown();
     let catalog = &shown.catalog;
     let found = catalog.lines.iter().position(|line| line.name == name);
-    let Some((address, listeners)) = found.and_then(|index| shown.taps.get(index)) else {
+    let Some(tap) = found.and_then(|index| shown.taps.get(index)) else {
         let known = catalog.lines.iter().map(|line| line.name.clone());
         let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, &name));
         return json(
@@ -133,11 +135,10 @@ pub(crate) async fn trace(State(console): State<Arc<Console>>, Path(name): Path<
     let Ok(place) = Arc::clone(&console.listeners).try_acquire_owned() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "there are as many live listeners as may be");
     };
-    let framing = address.framing();
+    let tracing = Tracing::of(tap.address.framing(), tap.speakers.as_ref());
     let listening = Listening {
-        seen: listeners.subscribe(),
-        tracer: Tracer::new(framing),
-        framing,
+        seen: tap.listeners.subscribe(),
+        tracing,
         stop: console.stop.clone(),
         console: Arc::clone(&console),
         _place: place,
@@ -159,12 +160,13 @@ async fn next(mut listening: Listening) -> Option<(Result<Vec<u8>, Infallible>, 
             Ok(Err(RecvError::Closed)) => return None,
             Ok(Err(RecvError::Lagged(count))) => {
                 // What is half known would be told wrongly.
-                listening.tracer = Tracer::new(listening.framing);
-                vec![TraceView::missed(count, listening.framing, clock)]
+                listening.tracing = listening.tracing.anew();
+                vec![TraceView::missed(count, listening.tracing.name(), clock)]
             }
             Ok(Ok(seen)) => {
-                let view = |entry: &Entry| TraceView::new(entry, listening.framing, clock);
-                listening.tracer.step(&seen).iter().map(view).collect()
+                let entries = listening.tracing.step(&seen);
+                let framing = listening.tracing.name();
+                entries.iter().map(|entry| TraceView::new(entry, framing, clock)).collect()
             }
         };
         if !views.is_empty() {

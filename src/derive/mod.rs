@@ -57,9 +57,33 @@ pub struct Settings {
 /// All derived points of a site.
 pub struct Derived {
     points: Vec<Formula>,
-    latest: BTreeMap<PointId, (Timestamp, Sample)>,
+    latest: Latest,
     windows: Store,
     context: Context<'static, 'static>,
+}
+
+/// The latest sample of each point, by its number. Every reading of the site passes here, so it is one place and no search.
+#[derive(Default)]
+struct Latest(Vec<Option<(Timestamp, Sample)>>);
+
+impl Latest {
+    fn put(&mut self, point: PointId, sample: (Timestamp, Sample)) {
+        let place = point.0 as usize;
+        if self.0.len() <= place {
+            self.0.resize(place + 1, None);
+        }
+        if let Some(slot) = self.0.get_mut(place) {
+            *slot = Some(sample);
+        }
+    }
+
+    fn get(&self, point: PointId) -> Option<&(Timestamp, Sample)> {
+        self.0.get(point.0 as usize)?.as_ref()
+    }
+
+    fn into_all(self) -> impl Iterator<Item = (PointId, (Timestamp, Sample))> {
+        (0..).zip(self.0).filter_map(|(number, sample)| Some((PointId(number), sample?)))
+    }
 }
 
 struct Formula {
@@ -116,7 +140,7 @@ impl Derived {
                 settings,
             });
         }
-        Self { points, latest: BTreeMap::new(), windows, context: Context::default() }
+        Self { points, latest: Latest::default(), windows, context: Context::default() }
     }
 
     /// Goes on for `old` after other documents: samples and windows of points that mean what they meant stay, and no time is told twice. `kept` is the new
@@ -145,8 +169,10 @@ impl Derived {
             same.insert(formula.point, is.map(|settings| settings.point));
         }
         let kept = |point: PointId| same.get(&point).copied().unwrap_or_else(|| kept(point));
-        for (point, sample) in old.latest {
-            self.latest.extend(kept(point).map(|point| (point, sample)));
+        for (point, sample) in old.latest.into_all() {
+            if let Some(point) = kept(point) {
+                self.latest.put(point, sample);
+            }
         }
         self.windows.succeed(old.windows, kept);
         for formula in &mut self.points {
@@ -194,7 +220,7 @@ impl Derived {
     }
 
     fn take(&mut self, reading: &Reading) {
-        self.latest.insert(reading.point, (reading.at, reading.sample.clone()));
+        self.latest.put(reading.point, (reading.at, reading.sample.clone()));
         self.windows.push(reading);
     }
 
@@ -206,7 +232,7 @@ impl Derived {
         let inputs: Vec<_> = formula
             .inputs
             .iter()
-            .map(|input| Some((*input, self.latest.get(input)?)))
+            .map(|input| Some((*input, self.latest.get(*input)?)))
             .collect::<Option<_>>()?;
         let at = inputs.iter().map(|(_, (at, _))| *at).max()?;
         if formula.told.replace(at) == Some(at) {

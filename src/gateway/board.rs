@@ -143,6 +143,10 @@ impl Board {
         self.change(|picture| picture.unapplied = Some(Unapplied { at: now, why: why.to_owned() }));
     }
 
+    pub(crate) fn notices(&self, notices: Vec<String>) {
+        self.change(|picture| picture.notices = notices);
+    }
+
     /// A copy of the picture.
     pub fn look(&self) -> Picture {
         self.picture.read().map(|picture| picture.clone()).unwrap_or_default()

@@ -141,7 +141,7 @@ impl LineTask {
 
     /// Lets others see what passes on the line.
     pub(crate) fn tell(&mut self, listeners: &Listeners) {
-        self.master.tap.listeners = Some(listeners.clone());
+        self.master.tell(listeners);
     }
 
     /// Goes on with the counts of the task that the line had before.

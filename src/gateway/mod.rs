@@ -11,6 +11,7 @@
 
 mod attention;
 mod course;
+mod expiry;
 pub mod firmware;
 mod trigger;
 pub mod board;
@@ -20,6 +21,7 @@ pub mod keeper;
 pub mod line;
 mod health;
 mod notify;
+mod outage;
 mod own;
 mod pending;
 mod pipe;
@@ -128,7 +130,7 @@ pub async fn run_with(
     let orders = Orders { site: Arc::clone(&site), dense: begun.core.dense().clone() };
     let (orders_to, orders) = watch::channel(orders);
 
-    let sealing = (orders.clone(), seq.clone());
+    let (sealing, watched) = ((orders.clone(), seq.clone()), orders.clone());
     let ports = supervise::Ports {
         board: Arc::clone(&board),
         clock: Arc::clone(&clock),
@@ -145,6 +147,7 @@ pub async fn run_with(
         spawn(&mut beside, task(Arc::clone(&board), stop.clone()));
     }
 
+    spawn(&mut beside, expiry::watch(Arc::clone(&board), Arc::clone(&clock), watched));
     let _sealing = seal::start(sealing.0, sealing.1, Arc::clone(&begun.sealed), Arc::clone(&clock))?;
     let outlets = keeper::Outlets { committed: seq_to, orders: orders_to };
     let keeper = keeper::Keeper::new(Arc::clone(&site), begun, Arc::clone(&board), clock, outlets);

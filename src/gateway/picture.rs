@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use crate::alarm::load;
 use crate::alarm::overlay::Overlay;
 use crate::alarm::{Alarm, Base, Change, Transition};
-use crate::bus::Address;
-use crate::bus::tap::{self, Listeners};
+use crate::bus::tap;
+use crate::bus::trace::text::LineTap;
 use crate::clock::Timestamp;
 use crate::forward;
 use crate::gateway::firmware::Known;
@@ -86,7 +86,7 @@ pub struct Shown {
     /// Sinks by name.
     pub sinks: Vec<(String, Arc<Mutex<forward::Status>>)>,
     /// Where each line leads and where to listen to it, by line number.
-    pub taps: Vec<(Address, Listeners)>,
+    pub taps: Vec<LineTap>,
     /// The documents: name and text.
     pub documents: Vec<(String, String)>,
 }
@@ -107,6 +107,8 @@ pub struct Picture {
     pub shown: Arc<Shown>,
     /// The documents that were refused last, when no others were taken since.
     pub unapplied: Option<Unapplied>,
+    /// What a person should see to before it is trouble.
+    pub notices: Vec<String>,
     /// When the documents that hold were taken, by a reload; `None` when by the start.
     pub reloaded: Option<Timestamp>,
     /// Start of the gateway.
@@ -155,8 +157,12 @@ impl Shown {
         };
         let tap = |line: &crate::site::LineSpec| {
             let known = before.catalog.lines.iter().position(|known| known.name == line.settings.name);
-            let listeners = known.and_then(|place| before.taps.get(place)).map(|(_, tap)| tap.clone());
-            (line.settings.address.clone(), listeners.unwrap_or_else(tap::listeners))
+            let listeners = known.and_then(|place| before.taps.get(place)).map(|tap| tap.listeners.clone());
+            LineTap {
+                address: line.settings.address.clone(),
+                listeners: listeners.unwrap_or_else(tap::listeners),
+                speakers: crate::gateway::text_line::speakers(site, line),
+            }
         };
         Self {
             catalog: Arc::clone(&site.catalog),

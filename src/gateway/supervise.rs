@@ -285,7 +285,7 @@ impl Supervisor {
 
     fn line(&mut self, spec: &LineSpec, before: Option<Running<Left>>) {
         let (site, doors, ports) = (Arc::clone(&self.site), self.doors.clone(), self.line_ports());
-        let tap = self.ports.board.shown().taps.get(spec.id.0 as usize).map(|(_, tap)| tap.clone());
+        let tap = self.ports.board.shown().taps.get(spec.id.0 as usize).map(|tap| tap.listeners.clone());
         let name = spec.settings.name.clone();
         let spec = spec.clone();
         let running = begin(&mut self.tasks, |stop| async move {
@@ -295,12 +295,9 @@ impl Supervisor {
             };
             let mut task = match TextTask::new(&spec, &site, ports.clone()) {
                 Some(task) => Task::Text(Box::new(task)),
-                None => {
-                    let mut task = LineTask::new(&spec, &site, &doors, ports);
-                    tap.iter().for_each(|tap| task.tell(tap));
-                    Task::Modbus(Box::new(task))
-                }
+                None => Task::Modbus(Box::new(LineTask::new(&spec, &site, &doors, ports))),
             };
+            tap.iter().for_each(|tap| task.tell(tap));
             left.into_iter().for_each(|left| task.inherit(left));
             task::supervise(task, stop).await
         });

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::bus::port::dial_in::door::Door;
+use crate::bus::tap::Listeners;
 use crate::gateway::board::Board;
 use crate::gateway::line::{Left, LineTask};
 use crate::gateway::text_line::TextTask;
@@ -39,6 +40,14 @@ impl Task {
         match self {
             Self::Modbus(task) => task.stop = Some(stop),
             Self::Text(task) => task.stop = Some(stop),
+        }
+    }
+
+    /// Lets others see what passes on the line.
+    pub(crate) fn tell(&mut self, listeners: &Listeners) {
+        match self {
+            Self::Modbus(task) => task.tell(listeners),
+            Self::Text(task) => task.tell(listeners),
         }
     }
 

@@ -11,8 +11,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::bus::tap::Listeners;
 use crate::bus::text::master::TextMaster;
-use crate::bus::text::{Dialect, Mode, Words};
+use crate::bus::text::{Dialect, Line, Mode, Words};
+use crate::bus::trace::text::Speakers;
 use crate::bus::{Exchange, Failure};
 use crate::decode::RawBatch;
 use crate::decode::words::decode_words;
@@ -121,6 +123,11 @@ impl TextTask {
         })
     }
 
+    /// Lets others see what passes on the line.
+    pub(crate) fn tell(&mut self, listeners: &Listeners) {
+        self.master.tap.listeners = Some(listeners.clone());
+    }
+
     /// Goes on with the counts of the task that the line had before.
     pub(crate) fn inherit(&mut self, before: Left) {
         let names = self.speakers.iter().map(|speaker| speaker.name.as_str());
@@ -209,7 +216,7 @@ impl TextTask {
             () = stopped(self.stop.as_mut()) => return Ok(()),
         };
         for line in heard.iter().flatten() {
-            self.take(&line.bytes, line.at);
+            self.take(line);
         }
         let now = now();
         for index in 0..self.speakers.len() {
@@ -226,6 +233,7 @@ impl TextTask {
                         (None, true) => Failure::BadFrame,
                         (None, false) => Failure::Timeout,
                     };
+                    self.master.tap.ended(&Err::<(), _>(failure), now);
                     Err((failure, now))
                 }
             };
@@ -244,13 +252,13 @@ impl TextTask {
     }
 
     /// Keeps a line for the sensor that it is of.
-    fn take(&mut self, bytes: &[u8], at: Instant) {
+    fn take(&mut self, line: &Line) {
         let mut refused = None;
         for speaker in &mut self.speakers {
-            match speaker.dialect.read(bytes) {
+            match speaker.dialect.read(&line.bytes) {
                 Ok(words) => {
-                    speaker.newest = Some((words, at));
-                    self.master.answered();
+                    speaker.newest = Some((words, line.at));
+                    self.master.answered(line);
                     return;
                 }
                 Err(why) => refused = refused.or(Some(why)),
@@ -314,6 +322,17 @@ impl TextTask {
             })
             .await
     }
+}
+
+/// How the text sensors of a line speak, for who traces it; `None` for a line that speaks Modbus.
+pub(crate) fn speakers(site: &Site, line: &LineSpec) -> Option<Speakers> {
+    let specs = || line.devices.iter().filter_map(|place| site.devices.get(*place));
+    let terminator = specs().find_map(|spec| Some(spec.profile.text.as_ref()?.terminator.clone()))?;
+    let dialect = |spec: &DeviceSpec| {
+        let dialect = Dialect::new(spec.profile.text.as_ref()?, spec.slave).ok()?;
+        Some((site.catalog.device(spec.id)?.name.clone(), dialect))
+    };
+    Some(Speakers { terminator, dialects: specs().filter_map(dialect).collect() })
 }
 
 /// Whether a line is one of text sensors.

@@ -1,4 +1,4 @@
-//! Simulated devices from profiles, on real bytes: ptys and loopback ports that a gateway cannot tell from the field.
+//! Simulated devices from profiles, on real bytes: ptys, loopback ports and DTUs that dial in, that a gateway cannot tell from the field.
 //!
 //! In: a site, a [`script::Script`] of signals and faults, time. Out: lines to poll.
 //! Invariant: values are encoded by [`encode`] from the same profile that the gateway decodes with; frames come from `tokio-modbus`, an
@@ -10,7 +10,9 @@
 //! assert_eq!(script.signals[0].shape.at(std::time::Duration::from_secs(20)), 23.5);
 //! ```
 
+mod ascii;
 pub mod device;
+mod dtu;
 pub mod encode;
 pub mod script;
 pub mod server;

@@ -1,4 +1,4 @@
-//! Serves simulated devices on real bytes: a pty for each serial line, a loopback port for each TCP line.
+//! Serves simulated devices on real bytes: a pty for each serial line, a loopback port for each TCP line, a DTU for each line that dials in.
 //!
 //! In: a site, a script, which devices are switched off. Out: futures that serve, and the address that each line now leads to.
 //! Invariant: framing and check sums come from `tokio-modbus`, an implementation that is not ours, so that both sides cannot share a mistake;
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_modbus::prelude::{ConformityLevel, DeviceIdObject, ReadCode, ReadDeviceIdentificationResponse};
@@ -20,10 +21,12 @@ use tokio_modbus::server::{Service, rtu, rtu_over_tcp, tcp};
 use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
 use tokio_serial::{SerialPort, SerialStream};
 
-use crate::bus::{Address, Read, Slave, Table};
+use crate::bus::{Address, Framing, Read, Slave, Table};
 use crate::profile::firmware::Told;
 use crate::profile::trigger::Act;
+use crate::sim::ascii::Ascii;
 use crate::sim::device::{Answer, Control, Memory, SimDevice};
+use crate::sim::dtu;
 use crate::sim::script::{Script, ScriptError, Trouble};
 use crate::sim::signal::Signal;
 use crate::sim::text;
@@ -69,7 +72,7 @@ pub async fn start(
         let memories = Mutex::new(vec![Memory::default(); own.len()]);
         let line = Arc::new(Line { devices: own, control: Arc::clone(control), begin, turnaround, memories });
         let (address, task) = serve(spec, line, seed, listen).await?;
-        addresses.push((spec.settings.name.clone(), address));
+        addresses.extend(address.map(|address| (spec.settings.name.clone(), address)));
         tasks.push(task);
     }
     Ok(addresses)
@@ -305,43 +308,68 @@ async fn serve(
     line: Arc<Line>,
     seed: u64,
     listen: &Listen,
-) -> io::Result<(String, BoxFuture<'static, ()>)> {
+) -> io::Result<(Option<String>, BoxFuture<'static, ()>)> {
     let name = &spec.settings.name;
     let wanted = listen.iter().find(|(line, _)| line == name).map(|(_, address)| *address);
     let open = || TcpListener::bind(wanted.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))));
     match &spec.settings.address {
-        Address::Serial { format, .. } => {
+        Address::Serial { format, framing, .. } => {
             // Neither end is locked: the gateway opens `far` a second time, and alone.
             let (near, far) = SerialStream::pair()?;
             let path = far.name().ok_or_else(|| io::Error::other("the pty has no name"))?;
             let character = character_time(format);
-            Ok((path, Box::pin(serve_serial(line, near, far, character, seed))))
+            Ok((Some(path), Box::pin(serve_serial(line, (near, *framing), far, character, seed))))
         }
         Address::Tcp(_) => {
             let listener = open().await?;
-            Ok((listener.local_addr()?.to_string(), Box::pin(serve_tcp(line, listener, seed))))
+            let address = listener.local_addr()?.to_string();
+            Ok((Some(address), serve_framed(line, listener, seed, Framing::Mbap)))
         }
         Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) => {
             let listener = open().await?;
-            Ok((listener.local_addr()?.to_string(), Box::pin(serve_rtu_over_tcp(line, listener, seed))))
+            let address = listener.local_addr()?.to_string();
+            Ok((Some(address), serve_framed(line, listener, seed, spec.settings.address.framing())))
         }
-        Address::Tls(_) | Address::DialIn(_) => {
-            Err(io::Error::other("lines with TLS and lines that dial in are not simulated"))
+        Address::DialIn(dtu) => {
+            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+            let devices = listener.local_addr()?;
+            let (dtu, served) = (dtu.as_ref().clone(), serve_framed(line, listener, seed, dtu.framing));
+            Ok((
+                None,
+                Box::pin(async move {
+                    tokio::join!(dtu::live(dtu, devices), served);
+                }),
+            ))
         }
+        Address::Tls(_) => Err(io::Error::other("lines with TLS are not simulated")),
+    }
+}
+
+/// Serves a line behind a port.
+fn serve_framed(
+    line: Arc<Line>,
+    listener: TcpListener,
+    seed: u64,
+    framing: Framing,
+) -> BoxFuture<'static, ()> {
+    match framing {
+        Framing::Mbap => Box::pin(serve_tcp(line, listener, seed)),
+        Framing::Rtu => Box::pin(serve_rtu_over_tcp(line, listener, seed, |wire| wire)),
+        Framing::Ascii => Box::pin(serve_rtu_over_tcp(line, listener, seed, Ascii::new)),
     }
 }
 
 /// `near` is ours, `far` the end that the gateway opens by its path: held open here, so that the gateway may close and open it again.
 async fn serve_serial(
     line: Arc<Line>,
-    mut near: SerialStream,
+    (mut near, framing): (SerialStream, Framing),
     far: SerialStream,
     character: Duration,
     seed: u64,
 ) {
     let habits = SharedHabits::default();
     loop {
-        if let Err(error) = serve_pty(&line, &mut near, character, &habits, seed).await {
+        if let Err(error) = serve_pty(&line, (&mut near, framing), character, &habits, seed).await {
             tracing::debug!(%error, "simulated serial line begins anew");
         }
         tokio::time::sleep(AGAIN).await;
@@ -358,7 +386,7 @@ pub(crate) fn drop_waiting(far: &SerialStream) {
 
 async fn serve_pty(
     line: &Arc<Line>,
-    near: &mut SerialStream,
+    (near, framing): (&mut SerialStream, Framing),
     character: Duration,
     habits: &SharedHabits,
     seed: u64,
@@ -366,9 +394,15 @@ async fn serve_pty(
     let (mut inside, served) = SerialStream::pair()?;
     let service = Answerer { line: Arc::clone(line), habits: Arc::clone(habits) };
     let mut wire = Wire::new(near, Some(character), Arc::clone(habits), seed);
+    let copied = async {
+        match framing {
+            Framing::Ascii => tokio::io::copy_bidirectional(&mut Ascii::new(wire), &mut inside).await,
+            _ => tokio::io::copy_bidirectional(&mut wire, &mut inside).await,
+        }
+    };
     tokio::select! {
         ended = rtu::Server::new(served).serve_forever(service) => ended,
-        ended = tokio::io::copy_bidirectional(&mut wire, &mut inside) => ended.map(|_| ()),
+        ended = copied => ended.map(|_| ()),
     }
 }
 
@@ -383,9 +417,18 @@ async fn serve_tcp(line: Arc<Line>, listener: TcpListener, seed: u64) {
     }
 }
 
-async fn serve_rtu_over_tcp(line: Arc<Line>, listener: TcpListener, seed: u64) {
+async fn serve_rtu_over_tcp<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    line: Arc<Line>,
+    listener: TcpListener,
+    seed: u64,
+    framed: fn(Wire<TcpStream>) -> T,
+) {
     let server = rtu_over_tcp::Server::new(listener);
-    let connected = |stream, from| std::future::ready(connect(&line, stream, from, seed));
+    let connected = |stream, from| {
+        let connection = connect(&line, stream, from, seed);
+        let framed = connection.map(|made| made.map(|(service, wire)| (service, framed(wire))));
+        std::future::ready(framed)
+    };
     loop {
         if let Err(error) = server.serve(&connected, log_connection).await {
             tracing::debug!(%error, "simulated RTU over TCP line begins anew");

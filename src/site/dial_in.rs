@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bus::port::dial_in::lobby::escaped;
+use crate::bus::port::dial_in::lobby::{ALL_MAX, escaped};
 use crate::bus::port::dial_in::recognise::LONGEST;
 use crate::bus::port::dial_in::{Dtu, Kind, Manner, Reply, hex};
 use crate::bus::port::tls;
@@ -124,7 +124,10 @@ fn manner(own: &Section<'_>, kind: Kind) -> Manner {
         own.error("heartbeat", "bad-bytes", format!("a heartbeat has {LONGEST} bytes at most"), None);
     }
     let register_within = own.duration("register_within").unwrap_or(usual.register_within);
-    Manner { kind, heartbeat, reply, prefix_every, register_within }
+    let most = i64::try_from(ALL_MAX).unwrap_or(i64::MAX);
+    let per_source: Option<u16> = own.int("unregistered_per_source", 1, most);
+    let unregistered_per_source = per_source.map_or(usual.unregistered_per_source, usize::from);
+    Manner { kind, heartbeat, reply, prefix_every, register_within, unregistered_per_source }
 }
 
 /// Bytes as text, or as `hex:4C4F47`.

@@ -5,6 +5,7 @@
 
 mod budget;
 mod columns;
+pub mod certificates;
 mod compile;
 mod derived;
 mod devices;
@@ -20,6 +21,7 @@ mod firmware;
 mod guide;
 pub mod import;
 mod links;
+pub mod outage;
 pub mod points;
 mod profiles;
 mod risk;

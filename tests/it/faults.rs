@@ -22,7 +22,7 @@ use lifeline_gateway::loss::{Loss, Losses};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tokio_serial::{SerialPort, SerialStream};
 
@@ -203,7 +203,8 @@ fn request_length(bytes: &[u8], transport: &str) -> Option<usize> {
 }
 
 enum Say {
-    Bytes(Vec<u8>),
+    /// Bytes; told when they are on the wire.
+    Bytes(Vec<u8>, oneshot::Sender<()>),
     Fin,
     Rst,
 }
@@ -260,7 +261,10 @@ async fn serve<S: Stream>(
     loop {
         tokio::select! {
             say = says.recv() => match say {
-                Some(Say::Bytes(bytes)) => if far.write_all(&bytes).await.is_err() { return },
+                Some(Say::Bytes(bytes, through)) => {
+                    if far.write_all(&bytes).await.is_err() { return }
+                    let _ = through.send(());
+                }
                 Some(Say::Fin) => { let _ = far.shutdown().await; }
                 Some(Say::Rst) => return reset(&far),
                 None => return,
@@ -296,7 +300,9 @@ impl Port for World {
             }
             let says = world.connections.lock().unwrap().last().unwrap().clone();
             if !greeting.is_empty() {
-                let _ = says.send(Say::Bytes(greeting)).await;
+                let (through, told) = oneshot::channel();
+                let _ = says.send(Say::Bytes(greeting, through)).await;
+                let _ = told.await;
                 sleep(Duration::from_millis(20)).await;
             }
             Ok(stream)
@@ -313,6 +319,8 @@ struct Story {
     ended: watch::Receiver<usize>,
     /// Scripts that are not at their end.
     speaking: Arc<Mutex<u32>>,
+    /// Chunks of each step that were said so far.
+    said: watch::Sender<BTreeMap<usize, usize>>,
 }
 
 impl Story {
@@ -327,6 +335,7 @@ impl Story {
                     break;
                 }
                 let alive = self.write(&chunk, present).await;
+                self.said.send_modify(|said| *said.entry(index).or_default() += 1);
                 if !until_timeout || !alive {
                     break;
                 }
@@ -354,7 +363,9 @@ impl Story {
             }
         }
         let connection = self.world.connections.lock().unwrap()[number].clone();
-        let alive = connection.send(Say::Bytes(bytes)).await.is_ok();
+        let (through, told) = oneshot::channel();
+        let _ = connection.send(Say::Bytes(bytes, through)).await;
+        let alive = told.await.is_ok();
         for name in ["action", "action_after"] {
             let _ = match chunk[name].as_str() {
                 Some("fin") => connection.send(Say::Fin).await,
@@ -519,6 +530,7 @@ async fn play(played: &Played) -> Result<(), String> {
         sent: Arc::default(),
         ended: watching,
         speaking: Arc::default(),
+        said: watch::Sender::default(),
     };
     let mut master = Master::over(settings, Box::new(world.clone()));
     let steps = steps_of(case);
@@ -552,8 +564,7 @@ async fn play(played: &Played) -> Result<(), String> {
         judged.map_err(|why| format!("step {index}: {why}"))?;
         opened = world.opened();
         if played.pace == Pace::Patient {
-            let said = exchange.sent + time_of(step, timeout, played) + Duration::from_millis(1);
-            tokio::time::sleep_until(said).await;
+            all_said(&story, step, (index, exchange.sent), timeout).await;
         }
     }
     if played.pace == Pace::Patient { counters(case, &counted) } else { Ok(()) }
@@ -574,6 +585,25 @@ async fn ask(
             Exchange { outcome, sent, ended: now() }
         }
     }
+}
+
+/// Waits until the slave's words of this step, as far as they come before the time-out, are on the wire, however busy the machine is. A request
+/// that never reached it is answered by nothing.
+async fn all_said(story: &Story, step: &Value, (index, sent): (usize, Instant), timeout: Duration) {
+    let said = sent + time_of(step, timeout, &story.played) + Duration::from_millis(1);
+    tokio::time::sleep_until(said).await;
+    if story.played.wire == Wire::Pipes {
+        return;
+    }
+    let mut at = Duration::ZERO;
+    let in_time = chunks(step).filter(|chunk| chunk["repeat"].is_null()).take_while(|chunk| {
+        at += story.played.time(&chunk["delay_ms"]);
+        at < timeout
+    });
+    let (count, mut said) = (in_time.count(), story.said.subscribe());
+    let all = said.wait_for(|said| count <= said.get(&index).copied().unwrap_or(0));
+    let _ = tokio::time::timeout(Duration::from_secs(2), all).await;
+    sleep(SETTLE).await;
 }
 
 /// How long the slave talks in this step, as far as it does before the time-out.

@@ -21,6 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_serial::{SerialPort, SerialStream};
 
+use crate::reload_live::free_port;
+
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 fn ms(ms: u64) -> Duration {
@@ -341,7 +343,7 @@ fn simulated_sensors_reach_the_journal_of_a_running_gateway() {
     let journal = "[journal]\npath = \"journal\"\ncommit_every = \"100ms\"\n";
     write(
         "gateway.toml",
-        &format!("[site]\nname = \"text\"\n{journal}[console]\nlisten = \"127.0.0.1:0\"\n"),
+        &format!("[site]\nname = \"text\"\n{journal}[console]\nlisten = \"127.0.0.1:{}\"\n", free_port()),
     );
 
     let mut running = Running(Vec::new());
@@ -370,6 +372,15 @@ fn simulated_sensors_reach_the_journal_of_a_running_gateway() {
     while wanted.iter().any(|part| count(&text, part) < 3) {
         assert!(std::time::Instant::now() < until, "{text}");
         text = export();
+    }
+    let traced = trace(folder.path(), "sonar");
+    assert!(
+        traced.contains("underpass-1: range = 1234") && traced.contains("[52 31 32 33 34 0D]"),
+        "{traced}"
+    );
+    let traced = trace(folder.path(), "rain");
+    for part in [">      \"3r3", "<      roof-1: ", "12.46", "x      discarded, "] {
+        assert!(traced.contains(part), "{part} in {traced}");
     }
     for line in text.lines().filter(|line| line.contains(",good,")) {
         assert!(
@@ -402,7 +413,7 @@ async fn a_sensor_behind_a_serial_server_is_met_again_after_a_cut() {
         while heard.len() < 2 && Instant::now() < until {
             match master.hear(until, &mut losses).await {
                 Ok(lines) => {
-                    master.answered();
+                    lines.iter().for_each(|line| master.answered(line));
                     heard.extend(lines.into_iter().map(|line| String::from_utf8(line.bytes).unwrap()));
                 }
                 Err(failure) => assert_eq!(failure, Failure::LineDown),
@@ -413,4 +424,11 @@ async fn a_sensor_behind_a_serial_server_is_met_again_after_a_cut() {
     };
     let (_, heard) = tokio::join!(server, listen);
     assert_eq!(heard, ["R0000", "R0001"], "the cut line is not glued to the next one");
+}
+
+/// A trace of one line of the running gateway, as the binary prints it.
+fn trace(folder: &std::path::Path, line: &str) -> String {
+    let more = [line, "--for", "2s"].map(str::to_owned);
+    let output = lifeline(folder, "trace", &more).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

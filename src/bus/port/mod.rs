@@ -15,6 +15,7 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::bus::tap::Listeners;
 use crate::bus::{Address, serial};
 
 /// An open stream of bytes to the devices of a line.
@@ -42,6 +43,9 @@ pub trait Port: Send {
 
     /// How the last request on the stream ended: with a valid answer (a refusal is one, too) or without.
     fn told(&mut self, _answered: bool) {}
+
+    /// Lets others see what passes beside the stream: what a DTU says for itself.
+    fn tell(&mut self, _listeners: &Listeners) {}
 }
 
 /// Why a port cannot be opened.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -21,9 +22,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::bus::port::{OpenError, Stream, plain, tcp};
+use crate::clock::{Clock, SystemClock, certificate};
 
 /// The port of Modbus/TCP Security.
 pub const PORT: u16 = 802;
+/// So long before its end the other side's certificate is told of.
+const AHEAD: Duration = Duration::from_secs(30 * 86_400);
 
 /// Where to, and with which files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,13 +138,25 @@ pub(crate) async fn open(settings: &Settings) -> Result<Box<dyn Stream>, OpenErr
     let stream = tcp::connect(&settings.to).await?;
     let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream);
     match timeout(tcp::CONNECT_MAX, shaken).await {
-        Ok(Ok(stream)) => Ok(Box::new(Plain { stream, ca: settings.ca.clone() })),
+        Ok(Ok(stream)) => {
+            warn_of_end(settings, &stream);
+            Ok(Box::new(Plain { stream, ca: settings.ca.clone() }))
+        }
         Ok(Err(error)) => Err(OpenError::Untrusted { to: to(), why: sentence(&error, &settings.ca) }),
         Err(_) => {
             let seconds = tcp::CONNECT_MAX.as_secs();
             let why = format!("it does not speak TLS within {seconds} s (is it plain Modbus TCP?)");
             Err(OpenError::Untrusted { to: to(), why })
         }
+    }
+}
+
+/// The other side's certificate can be seen only here.
+fn warn_of_end(settings: &Settings, stream: &TlsStream<TcpStream>) {
+    let theirs = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let Some(ends) = theirs.and_then(|der| certificate::ends(der)) else { return };
+    if ends <= SystemClock::new().now().plus(AHEAD) {
+        tracing::warn!(to = %settings.to, %ends, "the certificate of the other side is about to end");
     }
 }
 

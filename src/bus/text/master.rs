@@ -130,6 +130,7 @@ impl TextMaster {
         let through = now() + self.time_on_line(dialect.command().len());
         let outcome = self.receive(dialect, through + timeout, losses).await;
         let ended = if outcome.is_ok() { self.last_byte } else { now() };
+        self.tap.ended(&outcome, ended);
         told(outcome, ended)
     }
 
@@ -170,8 +171,9 @@ impl TextMaster {
         self.receiver.reset(now(), &self.name, losses);
     }
 
-    /// A line was a reading: the line works.
-    pub fn answered(&mut self) {
+    /// `line` was a reading: the line works.
+    pub fn answered(&mut self, line: &Line) {
+        self.tap.taken(&line.bytes, line.at);
         self.silent = 0;
         self.backoff.answered();
     }
@@ -208,7 +210,7 @@ impl TextMaster {
                         match dialect.read(&line.bytes) {
                             Ok(words) => {
                                 self.suspect = None;
-                                self.answered();
+                                self.answered(&line);
                                 return Ok(words);
                             }
                             Err(refused) => losses.record(Loss::from(refused), &self.name, 1),

@@ -5,12 +5,14 @@
 //! of bytes and requests is remembered.
 //! Source: Modbus Application Protocol V1.1b3, 6 and 7; Modbus over Serial Line V1.02, 2.5.1; Modbus Messaging on TCP/IP V1.0b, 3.1.3.
 
+pub mod text;
+
 use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
 use crate::bus::says::Says;
-use crate::bus::tap::{Seen, What};
+use crate::bus::tap::{Aside, Seen, What};
 use crate::bus::{Failure, Framing, ascii, rtu};
 
 /// Why bytes were not taken.
@@ -58,6 +60,10 @@ pub enum Kind {
     Discarded(Discard),
     /// A request ended without an answer; no bytes.
     Failed(Failure),
+    /// What a DTU says for itself.
+    Heard,
+    /// What we say to the DTU itself.
+    Told,
 }
 
 /// A line of the trace.
@@ -138,6 +144,8 @@ impl Tracer {
                     entries.push(Entry { at: seen.at, kind, slave, says: Says::Nothing, bytes: Vec::new() });
                 }
             }
+            What::Beside(aside, bytes) => entries.push(beside(seen.at, *aside, bytes)),
+            What::Taken(_) => {}
         }
         entries
     }
@@ -360,6 +368,11 @@ impl Tracer {
         };
         Entry { at, kind, slave, says, bytes: frame }
     }
+}
+
+fn beside(at: Instant, aside: Aside, bytes: &[u8]) -> Entry {
+    let kind = if aside == Aside::Reply { Kind::Told } else { Kind::Heard };
+    Entry { at, kind, slave: None, says: Says::Aside(aside), bytes: bytes.to_vec() }
 }
 
 fn discarded(at: Instant, why: Discard, bytes: &[u8]) -> Entry {

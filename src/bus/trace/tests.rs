@@ -37,6 +37,8 @@ fn traced(framing: Framing, whats: Vec<What>) -> Vec<String> {
                 Kind::Answer => "<".to_owned(),
                 Kind::Discarded(why) => format!("x {}:", why.words()),
                 Kind::Failed(failure) => format!("! {failure:?}"),
+                Kind::Heard => "beside <".to_owned(),
+                Kind::Told => "beside >".to_owned(),
             };
             let slave = entry.slave.map(|slave| format!(" {slave}")).unwrap_or_default();
             lines.push(format!("{kind}{slave} {} [{}]", entry.says, entry.bytes.len()));

@@ -21,6 +21,7 @@ use crate::gateway::firmware::Known;
 use crate::gateway::health::Health;
 use crate::gateway::line::{Orders, Polled};
 use crate::gateway::notify::{Alive, watchdog};
+use crate::gateway::outage::Outages;
 use crate::gateway::own::{Own, renumbered};
 use crate::gateway::pending::Pending;
 use crate::gateway::proof::Proof;
@@ -80,6 +81,7 @@ pub(crate) struct Keeper {
     answers_in_flight: Vec<oneshot::Sender<Option<String>>>,
     losses: Losses,
     own: Option<Own>,
+    outages: Outages,
     health: Health,
     own_at: Timestamp,
     own_read: Option<Timestamp>,
@@ -121,6 +123,7 @@ impl Keeper {
             answers_in_flight: Vec::new(),
             losses: Losses::default(),
             own: Own::of(&site),
+            outages: Outages::of(&site),
             health: Health::of(&site),
             own_at: now,
             own_read: None,
@@ -245,6 +248,7 @@ impl Keeper {
         for (loss, place, count) in polled.losses {
             self.losses.record(loss, &place, count);
         }
+        self.outages.polled(polled.line, polled.trouble.is_some(), now);
         let changed = match (polled.trouble, self.troubles.contains_key(&polled.line)) {
             (Some(trouble), known) => {
                 if !known {
@@ -369,6 +373,7 @@ impl Keeper {
         ];
         let held = |name: &str| self.board.sink(name).is_some_and(|status| status.held);
         states.extend(own.sinks.iter().map(|(name, point)| (Some(*point), held(name))));
+        states.extend(self.outages.states().map(|(point, gone)| (Some(point), gone)));
         let batch = own.read(now, states, &self.troubles);
         self.apply(Event::Read(batch));
         self.look_at_risk_points(now);

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::gateway::core::Event;
 use crate::gateway::keeper::{Keeper, polls};
+use crate::gateway::outage::Outages;
 use crate::gateway::own::Own;
 use crate::gateway::supervise::Ask;
 use crate::journal::{Audit, Deed, Progress};
@@ -68,6 +69,8 @@ impl Keeper {
         }
         self.board.reload(&old, &self.site, now);
         self.own = Own::of(&self.site);
+        let outages = std::mem::replace(&mut self.outages, Outages::of(&self.site));
+        self.outages.succeed(outages, |line| numbers.line(line));
         self.health.turn(&self.site);
         let troubles = std::mem::take(&mut self.troubles);
         self.troubles =

@@ -14,7 +14,7 @@ use crate::site::devices::DeviceDraft;
 use crate::site::health::is_own;
 use crate::site::profiles::Model;
 use crate::site::section::{Section, nearest};
-use crate::site::{serial, text};
+use crate::site::{certificates, serial, text};
 
 impl Build<'_> {
     /// `--line NAME=ADDRESS` for a line that isn't there would leave the real device polled.
@@ -68,6 +68,23 @@ impl Build<'_> {
                 let text = format!("there is no risk point `{code}`");
                 self.report.error(place, "unknown-risk-point", text, help);
             }
+        }
+    }
+
+    /// Certificates that have expired or soon will.
+    pub(crate) fn check_certificates(&self, settings: &str) {
+        let now = self.options.now;
+        let tell = |place: &Place, held: Vec<certificates::Held>| {
+            for ending in held.iter().filter_map(|held| certificates::ending(held, now)) {
+                self.report.warning(place, ending.code, ending.text, Some("renew the file".to_owned()));
+            }
+        };
+        for line in &self.lines {
+            tell(&line.place, certificates::of_line(&line.settings));
+        }
+        let place = Place { file: settings.to_owned(), ..Place::default() };
+        for sink in &self.settings.sinks {
+            tell(&place, certificates::of_sink(sink));
         }
     }
 

@@ -3,12 +3,14 @@
 //! In: devices and lines. Out: the device `gateway` with its points, and rules of kind `sensor` and `system`.
 //! Invariant: every device has a rule for its silence.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::alarm::guide::{Bonds, Guide};
 use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
 use crate::point::PointId;
 use crate::site::compile::Build;
+use crate::site::outage;
 use crate::site::rules::hash;
 
 impl Build<'_> {
@@ -33,7 +35,13 @@ impl Build<'_> {
             let states = vec![(0, "ok".to_owned()), (1, "trouble".to_owned())];
             let point = self.point(device, "gateway", &short, None, 0, states);
             let at_once = matches!(short.as_str(), "disk" | "journal" | "documents" | "flood");
-            let on_delay = Duration::from_secs(if at_once { 0 } else { 10 });
+            // What explains the lines' alarms is there before them.
+            let on_delay = match at_once {
+                true => 0,
+                false if short.starts_with("dial-in-") => 5,
+                false => 10,
+            };
+            let on_delay = Duration::from_secs(on_delay);
             let levels = vec![Level { severity, threshold: 1.0, on_delay, off_delay: Duration::ZERO }];
             let max_gap = Duration::from_secs(30);
             let condition =
@@ -45,6 +53,27 @@ impl Build<'_> {
                 condition,
                 advice,
             ));
+        }
+    }
+
+    /// Puts the lines of a port where DTUs dial in, and their devices, below the alarm that most of them are gone.
+    pub(crate) fn bind_dial_in(&mut self) {
+        for (listen, short) in outage::groups_of(self.lines.iter().map(|line| &line.settings)) {
+            let name = format!("gateway-{short}");
+            let Some(cause) = self.rules.iter().find(|rule| rule.name == name).map(|rule| rule.id) else {
+                continue;
+            };
+            let here = |index: &usize| {
+                let line = self.lines.get(*index);
+                line.is_some_and(|line| line.settings.address.dials_in_at() == Some(listen))
+            };
+            let devices = self.drafts.iter().filter(|draft| here(&draft.line));
+            let stale = devices.map(|draft| format!("{}-stale", draft.name));
+            let lines = self.lines.iter().enumerate().filter(|(index, _)| here(index));
+            let lines = lines.map(|(_, line)| format!("gateway-line-{}", line.settings.name));
+            let below: HashSet<String> = stale.chain(lines).collect();
+            let own = self.rules.iter_mut().filter(|rule| rule.basis == IMPLICIT);
+            own.filter(|rule| below.contains(&rule.name)).for_each(|rule| rule.bonds.causes.push(cause));
         }
     }
 
@@ -74,6 +103,13 @@ impl Build<'_> {
                 format!("sink-{}", sink.name),
                 Severity::Yellow,
                 "转发停止：lifeline status 写明原因 forwarding waits for a person: lifeline status says why",
+            ));
+        }
+        for (_, short) in outage::groups_of(self.lines.iter().map(|line| &line.settings)) {
+            own.push((
+                short,
+                Severity::Orange,
+                "多台 DTU 同时离线：先查运营商、专网和本机网络 most DTUs of this port are gone at once: ask the carrier, check the private network and this box's own link",
             ));
         }
         for line in &self.lines {

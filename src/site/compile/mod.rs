@@ -50,6 +50,7 @@ pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String
     expand(&mut sources, &report);
     let mut build = Build::new(options, settings, &report);
     build.read(&sources, &models);
+    build.check_certificates(&gateway.name);
     let own = profile_documents.iter().skip(shipped).map(|document| document.name.as_str());
     build.check_unused(&models, &own.collect::<Vec<_>>());
     let mut documents: Vec<Document> = vec![gateway];
@@ -225,6 +226,7 @@ impl<'a> Build<'a> {
             let device = rule.name.strip_suffix("-stale");
             rule.bonds.causes.extend(device.and_then(|device| cause_of.get(device)));
         }
+        self.bind_dial_in();
         guide::causes(written, &mut self.rules, &lines);
         for rule in &mut self.rules {
             let device = self.catalog.point(rule.point).and_then(|point| self.catalog.device(point.device));

@@ -22,6 +22,7 @@ use crate::bus::port::dial_in::session::Session;
 use crate::bus::port::dial_in::slot::{Caller, Slot, now};
 use crate::bus::port::dial_in::{Dtu, Kind, Manner};
 use crate::bus::port::{Outward, Port, Stream, plain, tcp};
+use crate::bus::tap::Aside;
 use crate::bus::{Address, LineSettings};
 use crate::loss::{Loss, Losses};
 
@@ -158,7 +159,7 @@ impl Door {
                 accepted = listener.accept() => match accepted {
                     Ok((socket, from)) => {
                         let source = from.ip().to_canonical();
-                        if self.desk().lobby.enter(source) {
+                        if self.desk().lobby.enter(source, self.manner.unregistered_per_source) {
                             calls.push(self.call(socket, source));
                         } else {
                             self.lose(Loss::RefusedDialIn, &self.listen.to_string(), 1);
@@ -188,7 +189,8 @@ impl Door {
         let deadline = now() + self.manner.register_within;
         let waiting = Waiting(self, source);
         let mut buffer = [0; BUFFER];
-        let Some((index, rest)) = self.register(&mut socket, source, deadline, &mut buffer).await else {
+        let Some((index, said, rest)) = self.register(&mut socket, source, deadline, &mut buffer).await
+        else {
             return;
         };
         drop(waiting);
@@ -198,19 +200,20 @@ impl Door {
             self.lose(Loss::DuplicateSession, &slot.dtu.name, 1);
         }
         self.swapped(&slot.dtu.name, arrival);
+        slot.beside(Aside::Registration, said);
         tracing::debug!(line = %slot.dtu.name, %source, session, "its DTU has dialled in");
         Session::new(self, slot, session, socket).run(rest).await;
         tracing::debug!(line = %slot.dtu.name, %source, session, "its DTU's connection has ended");
     }
 
-    /// Whose connection it is, and what stood behind its registration.
+    /// Whose connection it is, its registration, and what stood behind that.
     async fn register<'b, S: Stream>(
         &self,
         socket: &mut S,
         source: IpAddr,
         deadline: Instant,
         buffer: &'b mut [u8; BUFFER],
-    ) -> Option<(usize, &'b [u8])> {
+    ) -> Option<(usize, &'b [u8], &'b [u8])> {
         if self.manner.kind == Kind::Source {
             let text = source.to_string();
             let own = |slot: &Arc<Slot>| slot.dtu.id.is_empty() || slot.dtu.id == text.as_bytes();
@@ -218,14 +221,15 @@ impl Door {
             if found.is_none() {
                 self.stranger(text.as_bytes(), source);
             }
-            return found.map(|index| (index, &[] as &[u8]));
+            return found.map(|index| (index, &[] as &[u8], &[] as &[u8]));
         }
         let mut length = 0;
         loop {
             match self.recogniser.look(buffer.get(..length).unwrap_or_default()) {
                 Found::More => {}
                 Found::Known { index, used } => {
-                    return Some((index, buffer.get(used..length).unwrap_or_default()));
+                    let (said, rest) = buffer.get(..length).unwrap_or_default().split_at_checked(used)?;
+                    return Some((index, said, rest));
                 }
                 Found::Unknown(id) => {
                     self.stranger(&id, source);

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Unregistered connections of one port.
-const ALL_MAX: usize = 256;
-/// Unregistered connections of one source address.
-const SOURCE_MAX: usize = 8;
+pub const ALL_MAX: usize = 256;
+/// Unregistered connections of one source address, where the port's lines name no other number.
+pub const SOURCE_MAX: usize = 8;
 /// Strangers that are remembered.
 const STRANGERS_MAX: usize = 1000;
 /// One stranger is logged once in this time.
@@ -27,11 +27,11 @@ const LOG_SPAN: Duration = Duration::from_secs(60);
 pub struct Lobby(BTreeMap<IpAddr, usize>);
 
 impl Lobby {
-    /// Whether one more from `source` may wait; then it has to [`Self::leave`] again.
-    pub fn enter(&mut self, source: IpAddr) -> bool {
+    /// Whether one more from `source`, which may have `most`, may wait; then it has to [`Self::leave`] again.
+    pub fn enter(&mut self, source: IpAddr, most: usize) -> bool {
         let all: usize = self.0.values().sum();
         let own = self.0.get(&source).copied().unwrap_or(0);
-        let room = all < ALL_MAX && own < SOURCE_MAX;
+        let room = all < ALL_MAX && own < most;
         if room {
             self.0.insert(source, own + 1);
         }
@@ -99,17 +99,19 @@ mod tests {
     fn a_full_lobby_lets_nobody_in() {
         let mut lobby = Lobby::default();
         let source = |host: usize| IpAddr::from([10, 0, 0, u8::try_from(host).unwrap()]);
-        let entered = (0..40).flat_map(|host| [host; 10]).filter(|host| lobby.enter(source(*host))).count();
+        let entered =
+            (0..40).flat_map(|host| [host; 10]).filter(|host| lobby.enter(source(*host), SOURCE_MAX)).count();
         assert_eq!(entered, ALL_MAX);
-        assert!(!lobby.enter(source(255)));
+        assert!(!lobby.enter(source(255), SOURCE_MAX));
         lobby.leave(source(0));
-        assert!(lobby.enter(source(255)));
+        assert!(lobby.enter(source(255), SOURCE_MAX));
         for host in (0..40).flat_map(|host| [host; 10]) {
             lobby.leave(source(host));
         }
         lobby.leave(source(255));
         assert!(lobby.0.is_empty());
-        assert_eq!((0..10).filter(|_| lobby.enter(source(1))).count(), SOURCE_MAX);
+        assert_eq!((0..10).filter(|_| lobby.enter(source(1), SOURCE_MAX)).count(), SOURCE_MAX);
+        assert_eq!((0..500).filter(|_| lobby.enter(source(2), 200)).count(), 200, "a carrier's one address");
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Manner {
     pub prefix_every: bool,
     /// Time from the connection to the end of the registration.
     pub register_within: Duration,
+    /// Connections of one source address that may be unregistered at a time.
+    pub unregistered_per_source: usize,
 }
 
 impl Default for Manner {
@@ -64,6 +66,7 @@ impl Default for Manner {
             reply: Reply::None,
             prefix_every: false,
             register_within: Duration::from_secs(10),
+            unregistered_per_source: lobby::SOURCE_MAX,
         }
     }
 }

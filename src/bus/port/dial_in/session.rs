@@ -17,6 +17,7 @@ use crate::bus::port::dial_in::door::Door;
 use crate::bus::port::dial_in::roster::Role;
 use crate::bus::port::dial_in::slot::{Slot, now};
 use crate::bus::port::dial_in::wrap::{Up, Wrapping};
+use crate::bus::tap::Aside;
 use crate::loss::Loss;
 
 /// After a registration the line has to be quiet for this long.
@@ -76,7 +77,9 @@ impl<'a, S: Stream> Session<'a, S> {
 
     /// Passes bytes until the connection ends or is given up. `rest` came behind the registration.
     pub(crate) async fn run(mut self, rest: &[u8]) {
-        if self.send(&self.wrapping.greeting()).await && self.take(rest).await {
+        let greeting = self.wrapping.greeting();
+        self.slot.beside(Aside::Reply, &greeting);
+        if self.send(&greeting).await && self.take(rest).await {
             self.pass().await;
         }
     }
@@ -152,6 +155,8 @@ impl<'a, S: Stream> Session<'a, S> {
         self.told();
         let mut up = Up::default();
         self.wrapping.up(bytes, &mut up);
+        self.slot.beside(Aside::Heartbeat, &self.wrapping.take_aside());
+        self.slot.beside(Aside::Reply, &up.reply);
         self.deliver(&up) && self.send(&up.reply).await && !up.ended
     }
 
@@ -242,5 +247,6 @@ impl<'a, S: Stream> Session<'a, S> {
 impl<S> Drop for Session<'_, S> {
     fn drop(&mut self) {
         self.slot.leave(self.id);
+        self.slot.beside(Aside::Gone, &[]);
     }
 }

@@ -15,6 +15,7 @@ use crate::bus::port::dial_in::Dtu;
 use crate::bus::port::dial_in::door::Door;
 use crate::bus::port::dial_in::roster::{Arrival, Role, Roster};
 use crate::bus::port::{OpenError, Opening, Port, Stream};
+use crate::bus::tap::{self, Aside, Listeners, What};
 use crate::loss::Loss;
 
 /// How long a line waits for a DTU that is not there, before it says so.
@@ -34,6 +35,8 @@ struct Inner {
     roster: Roster,
     /// The stream that waits to be taken, and its session.
     offer: Option<(u64, DuplexStream)>,
+    /// Who traces the line.
+    listeners: Option<Listeners>,
 }
 
 impl Slot {
@@ -50,7 +53,7 @@ impl Slot {
             let mut inner = self.lock();
             let result = change(&mut inner);
             // An offer of a session that speaks no more leads nowhere.
-            let Inner { roster, offer } = &mut *inner;
+            let Inner { roster, offer, .. } = &mut *inner;
             offer.take_if(|(session, _)| roster.role(*session) != Role::Current);
             result
         };
@@ -81,6 +84,16 @@ impl Slot {
 
     pub(crate) fn heard(&self, session: u64) {
         self.lock().roster.heard(session);
+    }
+
+    /// Tells who traces the line what passed beside its own bytes.
+    pub(crate) fn beside(&self, aside: Aside, bytes: &[u8]) {
+        if bytes.is_empty() != (aside == Aside::Gone) {
+            return;
+        }
+        if let Some(listeners) = &self.lock().listeners {
+            tap::tell(listeners, now(), || What::Beside(aside, bytes.into()));
+        }
     }
 
     /// The session's stream, for the line to take.
@@ -128,6 +141,10 @@ impl Port for Caller {
 
     fn is_ready(&self) -> bool {
         self.slot.lock().offer.is_some()
+    }
+
+    fn tell(&mut self, listeners: &Listeners) {
+        self.slot.lock().listeners = Some(listeners.clone());
     }
 
     fn told(&mut self, answered: bool) {

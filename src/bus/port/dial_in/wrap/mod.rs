@@ -25,6 +25,8 @@ pub struct Wrapping {
     fresh: bool,
     /// DDP data stand behind their frame.
     raw: bool,
+    /// What the DTU said for itself since [`Self::take_aside`].
+    aside: Vec<u8>,
 }
 
 /// What some bytes of the connection came to.
@@ -55,7 +57,12 @@ enum Front {
 impl Wrapping {
     /// A connection that has just registered as `id`.
     pub fn new(manner: Manner, id: Vec<u8>) -> Self {
-        Self { manner, id, held: Vec::new(), fresh: true, raw: false }
+        Self { manner, id, held: Vec::new(), fresh: true, raw: false, aside: Vec::new() }
+    }
+
+    /// Heartbeats, registrations and other frames of the DTU's own since the last call, as they came.
+    pub fn take_aside(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.aside)
     }
 
     /// Takes in bytes of the connection.
@@ -124,7 +131,7 @@ impl Wrapping {
                             Reply::Fixed(bytes) => up.reply.extend_from_slice(bytes),
                         }
                     }
-                    self.held.drain(..length);
+                    self.aside.extend(self.held.drain(..length));
                 }
                 None if tokens().any(|token| token.starts_with(&self.held)) => return,
                 None => self.fresh = false,
@@ -158,7 +165,10 @@ impl Wrapping {
                         }
                         _ => {}
                     }
-                    up.heartbeats += u64::from(kind != 0x09);
+                    if kind != 0x09 {
+                        up.heartbeats += 1;
+                        self.aside.extend(frame);
+                    }
                 }
             }
         }
@@ -217,6 +227,7 @@ impl Wrapping {
             at += match window {
                 [0xFE, ..] => {
                     up.heartbeats += 1;
+                    self.aside.push(0xFE);
                     1
                 }
                 [0xFD] => break,
@@ -257,14 +268,15 @@ impl Wrapping {
                 Front::Junk => self.junk(up),
                 Front::Frame(length) => {
                     let frame: Vec<u8> = self.held.drain(..length).collect();
-                    match frame.as_slice() {
-                        [_, 0x32, ..] => up.payload.extend(frame.get(15..length - 1).unwrap_or_default()),
-                        [_, 0x30, ..] => {
-                            up.heartbeats += 1;
-                            up.reply.extend_from_slice(&frame);
-                        }
-                        _ => up.heartbeats += 1,
+                    if let [_, 0x32, ..] = frame.as_slice() {
+                        up.payload.extend(frame.get(15..length - 1).unwrap_or_default());
+                        continue;
                     }
+                    up.heartbeats += 1;
+                    if let [_, 0x30, ..] = frame.as_slice() {
+                        up.reply.extend_from_slice(&frame);
+                    }
+                    self.aside.extend(frame);
                 }
             }
         }
