@@ -3,6 +3,7 @@
 //! In: risk points with how they stand. Out: the [`Coverage`] of each group.
 //! Invariant: a group's figures are counts of the union of its codes, never sums or means of other groups' figures.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::risk::RiskPoint;
@@ -45,24 +46,24 @@ impl By {
     }
 
     /// The group that a point is in.
-    pub fn key(self, point: &RiskPoint) -> String {
+    pub fn key(self, point: &RiskPoint) -> Cow<'_, str> {
         match self {
-            Self::Town => point.town.clone(),
-            Self::Class => point.class.clone(),
-            Self::Grade => point.grade.to_string(),
-            Self::Supervisor => point.supervisor.clone(),
-            Self::GradeAndClass => format!("{} {}", point.grade, point.class),
+            Self::Town => Cow::Borrowed(&point.town),
+            Self::Class => Cow::Borrowed(&point.class),
+            Self::Grade => Cow::Owned(point.grade.to_string()),
+            Self::Supervisor => Cow::Borrowed(&point.supervisor),
+            Self::GradeAndClass => Cow::Owned(format!("{} {}", point.grade, point.class)),
         }
     }
 }
 
 /// The coverage of each group, by its name.
 pub fn groups(by: By, points: &[(&RiskPoint, &Standing)]) -> BTreeMap<String, Coverage> {
-    let mut found: BTreeMap<String, Vec<&Standing>> = BTreeMap::new();
+    let mut found: BTreeMap<Cow<'_, str>, Vec<&Standing>> = BTreeMap::new();
     for (point, standing) in points {
         found.entry(by.key(point)).or_default().push(standing);
     }
-    found.into_iter().map(|(name, standings)| (name, Coverage::of(standings))).collect()
+    found.into_iter().map(|(name, standings)| (name.into_owned(), Coverage::of(standings))).collect()
 }
 
 /// How a point stands when several gateways hold its sensors: all sensors once, each at its best-known rung.

@@ -10,7 +10,7 @@
 //! assert_eq!(percent(0, 0), "n/a");
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -95,8 +95,9 @@ pub struct Coverage {
 impl Coverage {
     /// Counts points by code; one that comes twice (on a border, listed by two towns) counts once.
     pub fn of<'a>(points: impl IntoIterator<Item = &'a Standing>) -> Self {
+        let points = points.into_iter();
         let mut coverage = Self::default();
-        let mut codes = BTreeSet::new();
+        let mut codes = HashSet::with_capacity(points.size_hint().0);
         for standing in points {
             if !codes.insert(standing.code.as_str()) {
                 continue;
