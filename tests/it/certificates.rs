@@ -58,7 +58,8 @@ fn documents(folder: &Path) {
     }
 }
 
-fn lifeline(folder: &Path) -> Command {
+/// The binary with the documents of `folder`.
+pub(crate) fn lifeline(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lifeline"));
     command.args(["--config", "gateway.toml", "--site", "site", "--profiles", "profiles"]);
     command.current_dir(folder).stderr(Stdio::null());

@@ -5,22 +5,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::certificates::lifeline;
 use crate::reload_live::free_port;
-
-/// Ends the processes it holds.
-struct Running(Vec<Child>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
+use crate::text::Running;
 
 const PROFILE: &str = "[profile]\nname = \"one\"\nclass = \"io\"\nmaker = \"test\"\nsource = \"test\"\n\
                        [[point]]\nname = \"x\"\nat = \"holding 0x0010\"\ntype = \"u16\"\n";
@@ -68,13 +58,6 @@ fn documents(folder: &Path) -> Vec<&'static str> {
         std::fs::write(folder.join(name), text).unwrap();
     }
     lines.map(|(line, _)| line).to_vec()
-}
-
-fn lifeline(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lifeline"));
-    command.args(["--config", "gateway.toml", "--site", "site", "--profiles", "profiles"]);
-    command.current_dir(folder).stderr(Stdio::null());
-    command
 }
 
 fn said(folder: &Path, arguments: &[&str]) -> String {

@@ -261,7 +261,7 @@ async fn a_stream_with_noise_over_a_pty_gives_only_what_was_said() {
 }
 
 /// Ends the processes it holds.
-struct Running(Vec<Child>);
+pub(crate) struct Running(pub(crate) Vec<Child>);
 
 impl Drop for Running {
     fn drop(&mut self) {
