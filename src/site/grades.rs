@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::alarm::{Direction, Level, Severity};
+use crate::site::schema::shape::Shape;
 use crate::site::section::{Section, number};
 use crate::site::tree::Value;
 
@@ -101,6 +102,7 @@ pub(crate) fn levels(
     deadband: f64,
     delays: &Delays,
 ) -> Option<Vec<Level>> {
+    section.takes(key, || Shape::Number);
     if let Some(threshold) = section.node(key).and_then(number) {
         return Some(single(section, threshold, delays));
     }
