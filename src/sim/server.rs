@@ -23,7 +23,7 @@ use tokio_serial::{SerialPort, SerialStream};
 use crate::bus::{Address, Read, Slave, Table};
 use crate::profile::firmware::Told;
 use crate::profile::trigger::Act;
-use crate::sim::device::{Answer, Control, Memory, SimDevice};
+use crate::sim::device::{Answer, Control, Memory, SimDevice, middling};
 use crate::sim::script::{Script, ScriptError, Trouble};
 use crate::sim::signal::Signal;
 use crate::sim::text;
@@ -92,7 +92,11 @@ pub fn devices(site: &Site, script: &Script) -> Result<Vec<SimDevice>, ScriptErr
         name: name(spec),
         slave: spec.slave,
         profile: spec.profile.clone(),
-        signals: vec![None; spec.profile.fields.len()],
+        // A script that moves one sensor leaves the others where they rest.
+        signals: match script.signals.as_slice() {
+            [] => middling(&spec.profile),
+            _ => vec![None; spec.profile.fields.len()],
+        },
         faults: Vec::new(),
         firmware: spec.firmware.clone(),
         versions: Vec::new(),
