@@ -5,29 +5,27 @@
 
 use std::io::Write;
 
-use jiff::tz::TimeZone;
-
 use crate::alarm::{Base, Severity};
 use crate::cli::disk::DiskView;
 use crate::cli::rates;
 use crate::cli::table::{Table, count, plain};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, zone};
 use crate::console::status::{PointView, StatusView};
 use crate::console::traffic::AnswersView;
 use crate::console::view::{AlarmView, ReadingView, RuleView, is_unseen};
 
 /// The zone that times are shown in.
-pub(crate) struct Zone(TimeZone);
+pub(crate) struct Zone(pub(crate) zone::Zone);
 
 impl Zone {
     /// The zone of this IANA name; UTC when this box does not know it.
     pub(crate) fn named(name: &str) -> Self {
-        Self(TimeZone::get(name).unwrap_or(TimeZone::UTC))
+        Self(zone::Zone::named(name))
     }
 
     /// The zone of this box.
     pub(crate) fn of_box() -> Self {
-        Self(TimeZone::system())
+        Self(zone::Zone::of_box())
     }
 
     /// `2026-11-23 16:00:00.123 +08:00`.
@@ -41,12 +39,8 @@ impl Zone {
     }
 
     fn form(&self, time: &str, form: &str) -> String {
-        let at =
-            Timestamp::parse(time).ok().and_then(|at| jiff::Timestamp::from_millisecond(at.as_millis()).ok());
-        match at {
-            Some(at) => at.to_zoned_datetime(self.0.clone()).strftime(form).to_string(),
-            None => plain(time),
-        }
+        let at = Timestamp::parse(time).ok().and_then(|at| self.0.form(at, form));
+        at.unwrap_or_else(|| plain(time))
     }
 }
 

@@ -6,6 +6,7 @@
 //! Source: DESIGN promise 8, "time is an argument".
 
 mod kernel;
+pub mod zone;
 
 use std::fmt;
 use std::sync::Arc;
