@@ -9,6 +9,7 @@ use crate::alarm::{Base, Severity};
 use crate::cli::disk::DiskView;
 use crate::cli::rates;
 use crate::cli::table::{Table, count, plain};
+use crate::cli::words;
 use crate::clock::{Timestamp, zone};
 use crate::console::status::{PointView, StatusView};
 use crate::console::traffic::AnswersView;
@@ -343,7 +344,7 @@ pub(crate) fn reading(
 
 /// The name of the state, or the number with the digits that the sensor resolves.
 fn shown(value: f64, point: Option<&PointView>) -> String {
-    let Some(point) = point else { return value.to_string() };
+    let Some(point) = point else { return words::number(value) };
     let number = format!("{value:.*}", usize::from(point.decimals));
     let named = point.states.iter().find(|(state, _)| number.parse() == Ok(*state));
     named.map_or(number, |(_, name)| plain(name))
@@ -417,6 +418,7 @@ mod tests {
             name: "a.b".to_owned(),
             short: "b".to_owned(),
             unit: None,
+            ucum: None,
             decimals,
             states: states.iter().map(|(state, name)| (*state, (*name).to_owned())).collect(),
         };
@@ -424,6 +426,8 @@ mod tests {
         assert_eq!(shown(1.0, Some(&point(0, &[(0, "open"), (1, "closed")]))), "closed");
         assert_eq!(shown(7.0, Some(&point(0, &[(0, "open")]))), "7");
         assert_eq!(shown(2.5, None), "2.5");
+        assert_eq!(shown(0.1 + 0.2, None), "0.3");
+        assert_eq!(shown(1_234_567.25, None), "1234567.25");
     }
 
     #[test]

@@ -280,6 +280,7 @@ async fn status_shows_devices_lines_sinks_and_losses() {
     assert_eq!(status["lines"], json(r#"[{"name":"rs485-1","traffic":{"requests":0,"replies":0}}]"#));
     assert_eq!(status["devices"][1]["trouble"], "timeout");
     assert_eq!(status["devices"][0]["points"][1]["states"], json(r#"[[0,"open"],[1,"closed"]]"#));
+    assert_eq!(status["devices"][0]["points"][0]["ucum"], "kPa");
     assert_eq!(status["sinks"][0]["backlog"], 3);
     assert_eq!(status["losses"], json(r#"[{"reason":"stray_bytes","place":"rs485-\"1\"","count":5}]"#));
 }
