@@ -5,30 +5,29 @@
 
 use std::io::Write;
 
-use jiff::tz::TimeZone;
-
 use crate::alarm::{Base, Severity};
 use crate::cli::coverage;
 use crate::cli::disk::DiskView;
 use crate::cli::rates;
 use crate::cli::table::{Table, count, plain};
-use crate::clock::Timestamp;
+use crate::cli::words;
+use crate::clock::{Timestamp, zone};
 use crate::console::status::{PointView, StatusView};
 use crate::console::traffic::AnswersView;
 use crate::console::view::{AlarmView, ReadingView, RuleView, is_unseen};
 
 /// The zone that times are shown in.
-pub(crate) struct Zone(TimeZone);
+pub(crate) struct Zone(pub(crate) zone::Zone);
 
 impl Zone {
     /// The zone of this IANA name; UTC when this box does not know it.
     pub(crate) fn named(name: &str) -> Self {
-        Self(TimeZone::get(name).unwrap_or(TimeZone::UTC))
+        Self(zone::Zone::named(name))
     }
 
     /// The zone of this box.
     pub(crate) fn of_box() -> Self {
-        Self(TimeZone::system())
+        Self(zone::Zone::of_box())
     }
 
     /// `2026-11-23 16:00:00.123 +08:00`.
@@ -42,12 +41,8 @@ impl Zone {
     }
 
     fn form(&self, time: &str, form: &str) -> String {
-        let at =
-            Timestamp::parse(time).ok().and_then(|at| jiff::Timestamp::from_millisecond(at.as_millis()).ok());
-        match at {
-            Some(at) => at.to_zoned_datetime(self.0.clone()).strftime(form).to_string(),
-            None => plain(time),
-        }
+        let at = Timestamp::parse(time).ok().and_then(|at| self.0.form(at, form));
+        at.unwrap_or_else(|| plain(time))
     }
 }
 
@@ -359,7 +354,7 @@ pub(crate) fn reading(
 
 /// The name of the state, or the number with the digits that the sensor resolves.
 fn shown(value: f64, point: Option<&PointView>) -> String {
-    let Some(point) = point else { return value.to_string() };
+    let Some(point) = point else { return words::number(value) };
     let number = format!("{value:.*}", usize::from(point.decimals));
     let named = point.states.iter().find(|(state, _)| number.parse() == Ok(*state));
     named.map_or(number, |(_, name)| plain(name))
@@ -433,6 +428,7 @@ mod tests {
             name: "a.b".to_owned(),
             short: "b".to_owned(),
             unit: None,
+            ucum: None,
             decimals,
             states: states.iter().map(|(state, name)| (*state, (*name).to_owned())).collect(),
         };
@@ -440,6 +436,8 @@ mod tests {
         assert_eq!(shown(1.0, Some(&point(0, &[(0, "open"), (1, "closed")]))), "closed");
         assert_eq!(shown(7.0, Some(&point(0, &[(0, "open")]))), "7");
         assert_eq!(shown(2.5, None), "2.5");
+        assert_eq!(shown(0.1 + 0.2, None), "0.3");
+        assert_eq!(shown(1_234_567.25, None), "1234567.25");
     }
 
     #[test]

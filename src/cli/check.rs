@@ -93,7 +93,8 @@ fn once(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result<
         Form::Text => {
             write!(out, "{}", diagnostic::render(&found, &texts))?;
             if let Some(site) = &site {
-                summary(site, out)?;
+                let told = found.0.iter().any(|one| one.code == "no-sink");
+                summary(site, told, out)?;
             }
         }
     }
@@ -101,7 +102,8 @@ fn once(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result<
     Ok((site.is_none() || (args.deny_warnings && !found.0.is_empty()), site))
 }
 
-fn summary(site: &Site, out: &mut dyn Write) -> anyhow::Result<()> {
+/// `told`: a finding says already that nobody hears of alarms.
+fn summary(site: &Site, told: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let catalog = &site.catalog;
     // What the gateway tells of itself is none of the documents'.
     let own = |device: DeviceId| {
@@ -122,7 +124,7 @@ fn summary(site: &Site, out: &mut dyn Write) -> anyhow::Result<()> {
         site.sinks.len()
     )?;
     let written = site.rules.iter().filter(|rule| rule.kind == Kind::Process).count();
-    if written > 0 && site.sinks.is_empty() {
+    if written > 0 && site.sinks.is_empty() && !told {
         writeln!(
             out,
             "note: {written} rules and no sink: alarms are on the status page and in `lifeline alarms`, and nobody is told; a [[sink]] in gateway.toml tells people"

@@ -42,7 +42,7 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
         Source::Disk(disk) => {
             let (site, zone) = disk.site();
             let last = disk.reader.last()?.map_or_else(Timestamp::default, |(_, at)| at);
-            let view = coverage::past(&disk.reader, &wanted.question, &site, last);
+            let view = coverage::past(&disk.reader, &wanted.question, (&site, &zone.0), last);
             (view.map_err(|why| Refusal::new(USAGE, why))?, zone)
         }
     };

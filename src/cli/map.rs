@@ -41,7 +41,7 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
         Source::Disk(disk) => {
             let (site, zone) = disk.site();
             let last = disk.reader.last()?.map_or_else(Timestamp::default, |(_, at)| at);
-            let view = map::past(&disk.reader, question, &site, last);
+            let view = map::past(&disk.reader, question, (&site, &zone.0), last);
             (view.map_err(|why| Refusal::new(USAGE, why))?, zone)
         }
     };

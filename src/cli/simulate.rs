@@ -20,7 +20,7 @@ use crate::sim::server;
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]
 pub struct Simulate {
-    /// Script of signals and faults (default: the site's `sim/story.toml`, and without one all devices stand still).
+    /// Script of signals and faults (default: the site's `sim/story.toml`, and without one each point stands in the middle of its range).
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// End by itself after this long.

@@ -85,6 +85,11 @@ pub fn reason(catalog: &Catalog, reason: &Reason) -> String {
     }
 }
 
+/// A number of which no resolution is known: nine digits that count, so that what arithmetic leaves behind is not shown.
+pub fn number(value: f64) -> String {
+    format!("{value:.8e}").parse().unwrap_or(value).to_string()
+}
+
 /// `31.0 cm`, or the name of a state.
 pub fn value_of(point: &Point, value: f64) -> String {
     let code = |number: i64| i32::try_from(number).map(f64::from);

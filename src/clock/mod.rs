@@ -7,6 +7,7 @@
 
 pub mod certificate;
 mod kernel;
+pub mod zone;
 
 use std::fmt;
 use std::sync::Arc;

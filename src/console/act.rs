@@ -18,6 +18,7 @@ use crate::alarm::lifecycle::Refusal;
 use crate::alarm::overlay::{Overlay, Permit};
 use crate::alarm::{Alarm, Base};
 use crate::clock::Timestamp;
+use crate::clock::zone::Zone;
 use crate::console::api::{CORE_MAX, NAME_MAX, NOTE_MAX, Refused, json, parse, refuse, text};
 use crate::console::state::Console;
 use crate::console::view::{ActView, AlarmView, RuleView};
@@ -155,7 +156,10 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
                 }
             }
         }
-        Ok(Ok(Some(refused))) => refuse(StatusCode::CONFLICT, remedy(&refused, alarm().as_ref())),
+        Ok(Ok(Some(refused))) => {
+            let zone = Zone::named(&shown.timezone);
+            refuse(StatusCode::CONFLICT, remedy(&refused, alarm().as_ref(), &zone))
+        }
         Ok(Err(_)) | Err(_) => {
             let error = "the gateway did not confirm it; look at the alarm's state before you try again";
             refuse(StatusCode::GATEWAY_TIMEOUT, error)
@@ -164,15 +168,15 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
 }
 
 /// A refusal with what a person can do about it, and what the alarm is now.
-fn remedy(refused: &str, alarm: Option<&Alarm>) -> String {
+fn remedy(refused: &str, alarm: Option<&Alarm>, zone: &Zone) -> String {
     let is = |refusal: Refusal| refused == refusal.to_string();
     let more = match alarm {
         Some(alarm) if is(Refusal::Changed) => {
             let severity = format!("{:?}", alarm.severity).to_lowercase();
             format!(": {} is {severity} now; look at it again, then say that severity", alarm.rule)
         }
-        Some(Alarm { acknowledged: Some((by, _)), .. }) if is(Refusal::AlreadyAcknowledged) => {
-            format!(" by {by}")
+        Some(Alarm { acknowledged: Some((by, at)), .. }) if is(Refusal::AlreadyAcknowledged) => {
+            format!(" by {by} at {}", zone.tell(*at))
         }
         _ if is(Refusal::RedStays) => "; a permit takes its rule out of service (out-of-service)".to_owned(),
         _ if is(Refusal::StillActive) => "; it can be reset once its condition is gone".to_owned(),

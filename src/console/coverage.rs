@@ -14,6 +14,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::clock::zone::Zone;
 use crate::console::api::{json, refuse};
 use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
@@ -213,7 +214,8 @@ pub(crate) async fn coverage(
             Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
         };
     }
-    let read = of_journal(&console, move |reader| past(reader, &question, &site, now)).await;
+    let zone = Zone::named(&console.board.shown().timezone);
+    let read = of_journal(&console, move |reader| past(reader, &question, (&site, &zone), now)).await;
     read.map_or_else(|refusal| refusal, |view| json(StatusCode::OK, &view))
 }
 
@@ -224,10 +226,10 @@ pub(crate) async fn coverage(
 pub fn past(
     reader: &Reader,
     question: &Question,
-    site: &str,
+    (site, zone): (&str, &Zone),
     now: Timestamp,
 ) -> Result<CoverageView, String> {
-    let past = recalled(reader, (question.at.as_deref(), question.known_at.as_deref()), now)?;
+    let past = recalled(reader, (question.at.as_deref(), question.known_at.as_deref()), (now, zone))?;
     view(question, site, &past.documents, &past.stands, past.at)
 }
 
@@ -243,7 +245,7 @@ pub(crate) struct Past {
 pub(crate) fn recalled(
     reader: &Reader,
     (at, known_at): (Option<&str>, Option<&str>),
-    now: Timestamp,
+    (now, zone): (Timestamp, &Zone),
 ) -> Result<Past, String> {
     let time = |key, text: Option<&str>| {
         text.map(|text| moment(key, text, now)).transpose().map_err(|error| error.to_string())
@@ -253,6 +255,7 @@ pub(crate) fn recalled(
     let said = |error: StoreError| error.to_string();
     let oldest = reader.content().map_err(said)?.oldest;
     if let Some(oldest) = oldest.filter(|oldest| at < *oldest) {
+        let (at, oldest) = (zone.tell(at), zone.tell(oldest));
         return Err(format!("nothing was recorded at {at}: the first record is of {oldest}"));
     }
     let (documents, points) = registry::known(&reader.memories().map_err(said)?, known_at)?;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alarm::{Alarm, Base};
 use crate::clock::Timestamp;
+use crate::clock::zone::Zone;
 use crate::console::api::refuse;
 use crate::console::coverage::{Question, recalled};
 use crate::console::query::{Asked, of_journal};
@@ -173,7 +174,8 @@ pub(crate) async fn map(Shared(console): Shared<Arc<Console>>, Asked(question): 
         MapView::new(&site, &documents, now, points)
     } else {
         let now = console.look(|picture| picture.now);
-        match of_journal(&console, move |reader| past(reader, &question, &site, now)).await {
+        let zone = Zone::named(&console.board.shown().timezone);
+        match of_journal(&console, move |reader| past(reader, &question, (&site, &zone), now)).await {
             Ok(view) => view,
             Err(refusal) => return refusal,
         }
@@ -188,8 +190,13 @@ pub(crate) async fn map(Shared(console): Shared<Arc<Console>>, Asked(question): 
 ///
 /// # Errors
 /// A question that can't be understood, a journal that can't be read, or one that has no documents of that time.
-pub fn past(reader: &Reader, question: &Question, site: &str, now: Timestamp) -> Result<MapView, String> {
-    let past = recalled(reader, (question.at.as_deref(), question.known_at.as_deref()), now)?;
+pub fn past(
+    reader: &Reader,
+    question: &Question,
+    (site, zone): (&str, &Zone),
+    now: Timestamp,
+) -> Result<MapView, String> {
+    let past = recalled(reader, (question.at.as_deref(), question.known_at.as_deref()), (now, zone))?;
     let alarms = open_at(reader, past.at)?;
     let stands: Vec<(RiskPoint, Standing)> =
         past.stands.into_iter().filter(|(point, _)| question.asks(point)).collect();

@@ -73,7 +73,7 @@ function words(reason) {
 function shown(point, value) {
   const state = (point?.states || []).find(([number]) => number === value);
   if (state) return [state[1], ""];
-  return [point ? value.toFixed(point.decimals) : String(value), point?.unit || ""];
+  return [point ? value.toFixed(point.decimals) : String(Number(value.toPrecision(9))), point?.unit || ""];
 }
 
 async function ask(path, options = {}) {

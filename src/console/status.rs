@@ -175,6 +175,9 @@ pub struct PointView {
     /// Unit by its short name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// Unit by its UCUM code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ucum: Option<String>,
     /// Digits after the point.
     pub decimals: u8,
     /// Names of states by value.
@@ -359,6 +362,7 @@ impl PointView {
             name: point.name.clone(),
             short: point.short.clone(),
             unit: point.unit.map(|unit| unit.name().to_owned()),
+            ucum: point.unit.map(|unit| unit.ucum().to_owned()),
             decimals: point.decimals,
             states: point.states.clone(),
         }

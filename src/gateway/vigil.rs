@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::alarm::Kind;
 use crate::clock::Timestamp;
+use crate::clock::zone::Zone;
 use crate::point::{DeviceId, PointId};
 use crate::reading::{Batch, Reading, Sample};
 use crate::risk::coverage::{ALSO, CLASS, NEED, Rung, SENSOR};
@@ -42,6 +43,8 @@ pub struct Vigil {
     places: BTreeMap<String, Watched>,
     members: BTreeMap<DeviceId, Member>,
     windows: Windows,
+    /// The site's zone, in which its sentences tell times.
+    zone: Zone,
     /// A rung that did not change is told again after this long, so that it never looks stale.
     every: Duration,
     told: Option<Timestamp>,
@@ -172,7 +175,8 @@ impl Vigil {
             Some((point.code.clone(), watched))
         });
         let (windows, every) = (Windows::default(), site.tell_every);
-        Self { places: places.collect(), members, windows, every, told: None, kept: None }
+        let zone = Zone::named(&site.timezone);
+        Self { places: places.collect(), members, windows, zone, every, told: None, kept: None }
     }
 
     /// Takes what an earlier run kept; what can't be read is as if it never was.
@@ -234,6 +238,11 @@ impl Vigil {
         counted.map(|place| (Arc::clone(&place.point), self.standing(place, around, now))).collect()
     }
 
+    /// The zone in which the site's times are told.
+    pub const fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
     /// What somebody has to do by a date.
     pub fn work(&self, around: &Surroundings, now: Timestamp) -> Vec<Work> {
         let sensors = self.places.values().flat_map(|place| place.sensors.iter().map(|(sensor, ..)| sensor));
@@ -255,7 +264,7 @@ impl Vigil {
                 proved: around.proved,
                 maintenance: around.maintenance.get(&sensor.name).cloned(),
             };
-            ladder::sensor(sensor, seen, &guard, &self.windows, now)
+            ladder::sensor(sensor, seen, &guard, &self.windows, (now, &self.zone))
         });
         ladder::point(&place.point, each.collect(), now)
     }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::clock::zone::Zone;
 use crate::risk::coverage::Rung;
 use crate::risk::seen::Seen;
 use crate::risk::{RiskPoint, Sensor, Windows};
@@ -91,16 +92,16 @@ impl Standing {
     }
 }
 
-/// How a sensor stands at `now`.
+/// How a sensor stands at `now`; what it says of times is in `zone`.
 pub fn sensor(
     sensor: &Sensor,
     seen: &Seen,
     guard: &Guard,
     windows: &Windows,
-    now: Timestamp,
+    (now, zone): (Timestamp, &Zone),
 ) -> SensorStanding {
     let share = seen.share.of_day(sensor.every, now);
-    let gap = gap(sensor, seen, guard, windows, share, now);
+    let gap = gap(sensor, seen, guard, windows, share, (now, zone));
     let rung = match &gap {
         None => Some(Rung::Effective),
         Some(gap) => Rung::ALL.into_iter().take_while(|rung| *rung < gap.missed).last(),
@@ -126,7 +127,7 @@ fn gap(
     guard: &Guard,
     windows: &Windows,
     share: (u32, u32),
-    now: Timestamp,
+    (now, zone): (Timestamp, &Zone),
 ) -> Option<Gap> {
     let miss = |missed, since, why: String, remedy| Some(Gap { missed, since, why, remedy });
     let wrong = || seen.wrong.as_ref().map_or("silent", |(why, _)| why.as_str());
@@ -135,7 +136,7 @@ fn gap(
         return miss(Rung::Installed, since, "not installed".to_owned(), "install it, or correct its dates");
     }
     if let Some((why, until)) = &guard.maintenance {
-        let why = format!("in maintenance until {until}: {why}");
+        let why = format!("in maintenance until {}: {why}", zone.tell(*until));
         return miss(Rung::Online, None, why, "end the maintenance when the work is done");
     }
     let within = |at: Option<Timestamp>, span: Duration| at.is_some_and(|at| now.since(at) <= span);

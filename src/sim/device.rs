@@ -353,6 +353,18 @@ impl SimDevice {
     }
 }
 
+/// What a device of this model measures when nobody says anything: the middle of each range, to the digits that are shown.
+pub(crate) fn middling(profile: &Profile) -> Vec<Option<FieldSignal>> {
+    let middle = |(index, field): (usize, &Field)| {
+        let needed = profile.fields.iter().any(|other| helpful(other, index).is_some());
+        let (low, high) = field.range.filter(|_| !needed && field.states.is_empty())?;
+        let step = 10_f64.powi(field.decimals.into());
+        let middle = ((low + (high - low) / 2.0) * step).round() / step;
+        Some((Signal::constant(middle.clamp(low, high)), None))
+    };
+    profile.fields.iter().enumerate().map(middle).collect()
+}
+
 /// A raw number of field `index` with which `other` has a value.
 fn helpful(other: &Field, index: usize) -> Option<f64> {
     let gate = other.valid_when.iter().find(|gate| gate.field == index).map(|gate| gate.holds.example());

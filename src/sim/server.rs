@@ -25,7 +25,7 @@ use crate::bus::{Address, Framing, Read, Slave, Table};
 use crate::profile::firmware::Told;
 use crate::profile::trigger::Act;
 use crate::sim::ascii::Ascii;
-use crate::sim::device::{Answer, Control, Memory, SimDevice};
+use crate::sim::device::{Answer, Control, Memory, SimDevice, middling};
 use crate::sim::dtu;
 use crate::sim::script::{Script, ScriptError, Trouble};
 use crate::sim::signal::Signal;
@@ -95,7 +95,11 @@ pub fn devices(site: &Site, script: &Script) -> Result<Vec<SimDevice>, ScriptErr
         name: name(spec),
         slave: spec.slave,
         profile: spec.profile.clone(),
-        signals: vec![None; spec.profile.fields.len()],
+        // A script that moves one sensor leaves the others where they rest.
+        signals: match script.signals.as_slice() {
+            [] => middling(&spec.profile),
+            _ => vec![None; spec.profile.fields.len()],
+        },
         faults: Vec::new(),
         firmware: spec.firmware.clone(),
         versions: Vec::new(),

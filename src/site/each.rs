@@ -1,8 +1,9 @@
 //! One rule for many devices: `each` names them, and `{device}` stands for the name of each in all texts of the rule.
 //!
 //! In: documents whose devices are written out. Out: the same with one `[[rule]]` for each device that `each` names.
-//! Invariant: what comes out is read by the same reader as a rule that is written out; the marks of templates are gone.
+//! Invariant: what comes out is read by the same reader as a rule that is written out; the marks of templates are gone; a mistake of all is told once.
 
+use crate::site::section::Section;
 use crate::site::shelf::Sources;
 use crate::site::tree::{Entry, Node, Report, Value};
 
@@ -43,32 +44,71 @@ fn unmark(device: &mut Node) {
 
 /// The rules that one rule stands for.
 fn of(sources: &Sources, mut rule: Node, devices: &[Node], report: &Report) -> Vec<Node> {
+    let whole = extent(&rule);
     let Value::Table(entries) = &mut rule.value else { return vec![rule] };
     let Some(at) = entries.iter().position(|(key, ..)| key == "each") else { return vec![rule] };
     let (_, span, each) = entries.remove(at);
-    let wrong = |span, text: &str| {
+    let wrong = |text: &str| {
         report.error(&sources.whole.place(span), "bad-each", text, None);
         Vec::new()
     };
-    let Value::Table(wanted) = &each.value else { return wrong(each.span, "`each` must be a table") };
-    let known = |key: &str| ["device", "template", "tags"].contains(&key);
-    if let Some((key, at, _)) = wanted.iter().find(|(key, ..)| !known(key)) {
-        return wrong(*at, &format!("`each` names devices by device, template or tags, and not by `{key}`"));
+    if !ask(&Section::of_rule(&sources.whole, report, "each", &each)) {
+        return Vec::new();
+    }
+    let Value::Table(wanted) = &each.value else { return Vec::new() };
+    if wanted.is_empty() {
+        return wrong("`each` names no devices: by `device`, `template` or `tags`");
     }
     let counts = matches!(rule.entry("name"), Some(Node { value: Value::Text(name), .. }) if name.contains(PLACEHOLDER));
     if !counts {
-        return wrong(span, "the rules of all devices would have one name: write `{device}` in it");
+        return wrong("the rules of all devices would have one name: write `{device}` in it");
     }
-    let names =
-        devices.iter().filter(|device| is_meant(device, wanted)).filter_map(|device| text(device, "name"));
-    let rules: Vec<Node> = names
-        .map(|name| {
-            let mut own = rule.clone();
-            fill(&mut own, name);
-            own
-        })
+    let names: Vec<&str> = devices
+        .iter()
+        .filter(|device| is_meant(device, wanted))
+        .filter_map(|device| text(device, "name"))
         .collect();
-    if rules.is_empty() { wrong(span, "no device is among those that `each` names") } else { rules }
+    if names.is_empty() {
+        return wrong("no device is among those that `each` names");
+    }
+    report.share(&sources.whole.place(whole), names.iter().map(|name| (*name).to_owned()).collect());
+    let own = |name: &&str| {
+        let mut own = rule.clone();
+        fill(&mut own, name);
+        own
+    };
+    names.iter().map(own).collect()
+}
+
+/// Asks for what `each` may say; whether it can be used.
+fn ask(each: &Section<'_>) -> bool {
+    let known = ["device", "template"].map(|key| each.text(key).is_some() || !each.has(key));
+    let tags = each.section("tags");
+    let texts = tags.iter().flat_map(|tags| tags.all()).map(|(tag, span, node)| {
+        let is_text = matches!(node.value, Value::Text(_));
+        if !is_text {
+            let text = format!("the tag `{tag}` must be a text, and this is {}", node.value.kind());
+            each.report.error(&each.document.place(*span), "wrong-type", text, None);
+        }
+        is_text
+    });
+    let texts: Vec<bool> = texts.collect();
+    each.finish();
+    each.is_table() && each.others().is_empty() && known.iter().chain(&texts).all(|fits| *fits)
+}
+
+/// From the first byte of what a node holds to its last one: the span of a `[[rule]]` is its head alone.
+fn extent(node: &Node) -> (usize, usize) {
+    let join = |(from, to): (usize, usize), (other_from, other_to): (usize, usize)| {
+        (from.min(other_from), to.max(other_to))
+    };
+    match &node.value {
+        Value::Table(entries) => {
+            entries.iter().fold(node.span, |whole, (_, span, node)| join(join(whole, *span), extent(node)))
+        }
+        Value::List(list) => list.iter().fold(node.span, |whole, node| join(whole, extent(node))),
+        _ => node.span,
+    }
 }
 
 fn text<'n>(node: &'n Node, key: &str) -> Option<&'n str> {

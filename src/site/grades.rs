@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use crate::alarm::{Direction, Level, Severity};
+use crate::site::rules::shown;
+use crate::site::schema::shape::Shape;
 use crate::site::section::{Section, number};
 use crate::site::tree::Value;
 
@@ -101,6 +103,7 @@ pub(crate) fn levels(
     deadband: f64,
     delays: &Delays,
 ) -> Option<Vec<Level>> {
+    section.takes(key, || Shape::Number);
     if let Some(threshold) = section.node(key).and_then(number) {
         return Some(single(section, threshold, delays));
     }
@@ -157,7 +160,10 @@ fn steps(
                 );
                 table.error(colour, "threshold-order", text, Some(order.to_owned()));
             } else if step <= deadband {
-                let text = format!("the deadband {deadband} is not smaller than the step {step} to {colour}");
+                let text = format!(
+                    "the deadband {deadband} is not smaller than the step {} to {colour}",
+                    shown(step)
+                );
                 section.error("deadband", "bad-deadband", text, None);
             }
         }

@@ -296,7 +296,7 @@ fn suspicious(section: &Section<'_>, point: &Known, direction: Direction, level:
 }
 
 /// A number without the noise of a conversion.
-fn shown(value: f64) -> String {
+pub(crate) fn shown(value: f64) -> String {
     let text = format!("{value:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

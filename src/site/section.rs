@@ -23,6 +23,7 @@ pub(crate) struct Section<'a> {
     span: (usize, usize),
     entries: &'a [Entry],
     known: RefCell<BTreeSet<&'static str>>,
+    is_table: bool,
     /// A mistake leaves the rest unread: no key is told to be unknown.
     excused: Cell<bool>,
 }
@@ -31,6 +32,23 @@ impl<'a> Section<'a> {
     /// `node` as a table called `what`; anything else is reported and read as empty.
     pub(crate) fn new(document: &'a Document, report: &'a Report, what: &str, node: &'a Node) -> Self {
         Self::under(document, report, what, node, report.records().then(String::new))
+    }
+
+    /// The table under `key` of a rule, before there is a section of the rule itself.
+    pub(crate) fn of_rule(
+        document: &'a Document,
+        report: &'a Report,
+        key: &'static str,
+        node: &'a Node,
+    ) -> Self {
+        report.note(|asked| asked.key("rule", key, Some(Shape::Table), None));
+        Self::under(
+            document,
+            report,
+            &format!("`{key}`"),
+            node,
+            report.records().then(|| format!("rule.{key}")),
+        )
     }
 
     fn under(
@@ -64,6 +82,7 @@ impl<'a> Section<'a> {
             span: node.span,
             entries,
             known: RefCell::default(),
+            is_table: matches!(node.value, Value::Table(_)),
             excused: Cell::default(),
         }
     }
@@ -79,7 +98,7 @@ impl<'a> Section<'a> {
     }
 
     /// Writes down what `key` takes.
-    fn takes(&self, key: &str, shape: impl FnOnce() -> Shape) {
+    pub(crate) fn takes(&self, key: &'static str, shape: impl FnOnce() -> Shape) {
         if let Some(path) = &self.path {
             self.report.note(|asked| asked.key(path, key, Some(shape()), None));
         }
@@ -96,6 +115,11 @@ impl<'a> Section<'a> {
     /// Whether `key` is written; that makes it no known key.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, ..)| name == key)
+    }
+
+    /// Whether it is a table at all; what is none was told.
+    pub(crate) fn is_table(&self) -> bool {
+        self.is_table
     }
 
     /// Whether this is a whole rule, and no condition of one.
@@ -317,6 +341,16 @@ impl<'a> Section<'a> {
         for (_, _, node) in of.all() {
             Section::under(self.document, self.report, &format!("an entry of `{key}`"), node, None);
         }
+    }
+
+    /// The tables of this one by name; they have keys of the table at `like`.
+    pub(crate) fn alike(&self, like: &'static str, what: &str) -> Vec<(&'a String, Self)> {
+        if let Some(path) = &self.path {
+            self.report.note(|asked| asked.alike(path, like));
+        }
+        let section =
+            |(name, _, node): &'a Entry| (name, Self::under(self.document, self.report, what, node, None));
+        self.entries.iter().map(section).collect()
     }
 
     /// A table that has this key can do without those that are needed otherwise.

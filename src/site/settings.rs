@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) profiles: Option<PathBuf>,
     pub(crate) sinks: Vec<forward::Settings>,
+    /// Where a document says nothing of sinks, nor that somebody watches the page.
+    pub(crate) nobody: Option<Place>,
 }
 
 /// What the environment may set.
@@ -96,6 +98,7 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
         );
         SocketAddr::from(([127, 0, 0, 1], 8080))
     });
+    let watched = console.flag("watched").unwrap_or(false);
     let folder = profiles.text("path").map(PathBuf::from);
     let sections = top.sections("sink");
     let sinks: Vec<forward::Settings> = sections.iter().filter_map(sink).collect();
@@ -105,10 +108,11 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
             sections.get(index).inspect(|section| section.error("name", "duplicate-name", message, None));
         }
     }
+    let nobody = (!document.name.is_empty() && !watched && !top.has("sink")).then(|| top.place("sink"));
     for section in [&site, &store, &console, &profiles, &top] {
         section.finish();
     }
-    Settings { name, timezone, trust, tell_every, journal, listen, profiles: folder, sinks }
+    Settings { name, timezone, trust, tell_every, journal, listen, profiles: folder, sinks, nobody }
 }
 
 /// The gateway's own points are read every 5 s, and who asks for another time counts on a minute at most.

@@ -4,12 +4,12 @@
 //! Invariant: a file over 4 MB, unreadable, or not UTF-8 is one clear finding and nothing else.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{Diagnostics, Place};
+use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::site::encoding;
 use crate::site::schema::shape::Asked;
 
@@ -27,8 +27,50 @@ pub(crate) struct Report {
     /// What was told already: many devices can share one mistake of a template or a header.
     told: RefCell<BTreeSet<(Place, &'static str, String)>>,
     more: RefCell<usize>,
+    /// Text that stands for many devices.
+    shared: RefCell<Vec<Shared>>,
     /// What readers ask for, when somebody wants to know.
     asked: Option<RefCell<Asked>>,
+}
+
+/// A text from which one thing is made for each of these devices, and what was found there.
+#[derive(Debug)]
+struct Shared {
+    place: Place,
+    devices: BTreeSet<String>,
+    /// For each finding but for the name of a device: how often it was found.
+    found: BTreeMap<(Place, &'static str, String), (String, usize)>,
+}
+
+impl Shared {
+    fn holds(&self, place: &Place) -> bool {
+        self.place.file == place.file && self.place.span.0 <= place.span.0 && place.span.0 < self.place.span.1
+    }
+
+    /// The message as it would be of any of the devices.
+    fn common(&self, message: &str) -> String {
+        let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+        let mut out = String::new();
+        for token in message.split_inclusive(|letter| !word(letter)) {
+            let (name, rest) = token.split_at(token.trim_end_matches(|letter| !word(letter)).len());
+            let ends = name.match_indices('-').map(|(at, _)| at).chain([name.len()]);
+            let starts = || [0].into_iter().chain(name.match_indices('-').map(|(at, _)| at + 1));
+            let spans = ends.flat_map(|to| starts().map(move |from| (from, to)));
+            let is_device = |(from, to): &(usize, usize)| {
+                name.get(*from..*to).is_some_and(|part| self.devices.contains(part))
+            };
+            match spans.filter(is_device).max_by_key(|(from, to)| to - from) {
+                Some((from, to)) => {
+                    out += name.get(..from).unwrap_or_default();
+                    out += "{device}";
+                    out += name.get(to..).unwrap_or_default();
+                }
+                None => out += name,
+            }
+            out += rest;
+        }
+        out
+    }
 }
 
 impl Report {
@@ -52,6 +94,11 @@ impl Report {
     /// The next of several documents of one kind is read.
     pub(crate) fn document(&self, number: usize) {
         self.note(|asked| asked.document = number);
+    }
+
+    /// What is found at this place is one mistake of all these devices.
+    pub(crate) fn share(&self, place: &Place, devices: BTreeSet<String>) {
+        self.shared.borrow_mut().push(Shared { place: place.clone(), devices, found: BTreeMap::new() });
     }
 
     /// Everything found, and everything asked for.
@@ -90,6 +137,14 @@ impl Report {
         if !self.told.borrow_mut().insert((place.clone(), code, message.to_owned())) {
             return false;
         }
+        if let Some(shared) = self.shared.borrow_mut().iter_mut().find(|shared| shared.holds(place)) {
+            let key = (place.clone(), code, shared.common(message));
+            let (_, times) = shared.found.entry(key).or_insert_with(|| (message.to_owned(), 0));
+            *times += 1;
+            if *times > 1 {
+                return false;
+            }
+        }
         let room = self.found.borrow().0.len() < FINDINGS_MAX;
         *self.more.borrow_mut() += usize::from(!room);
         room
@@ -103,6 +158,16 @@ impl Report {
     /// Everything found, by place.
     pub(crate) fn finish(self) -> Diagnostics {
         let mut found = self.found.into_inner();
+        for shared in self.shared.into_inner() {
+            for ((place, code, _), (message, times)) in shared.found.into_iter().filter(|(_, (_, n))| *n > 1)
+            {
+                let is_it =
+                    |one: &&mut Diagnostic| one.place == place && one.code == code && one.message == message;
+                if let Some(one) = found.0.iter_mut().find(is_it) {
+                    one.message += &format!(", and so for {} more devices of this rule", times - 1);
+                }
+            }
+        }
         found.0.sort_by(|a, b| (&a.place, a.code, &a.message).cmp(&(&b.place, b.code, &b.message)));
         let more = self.more.into_inner();
         if more > 0 {

@@ -180,6 +180,80 @@ fn warnings_are_good_unless_they_are_denied() {
     assert!(code == Some(1) && error.contains("`wrong-unit`"), "{error}");
 }
 
+/// A site with one rule and these settings.
+fn with_settings(
+    settings: &str,
+    rule: bool,
+) -> (tempfile::TempDir, lifeline_gateway::diagnostic::Diagnostics) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let rule = if rule {
+        "[[rule]]\nname = \"high\"\npoint = \"d-1.value\"\nabove = { red = 9 }\nbasis = \"b\"\nadvice = \"a\"\n"
+    } else {
+        ""
+    };
+    let device =
+        "[[device]]\nname = \"d-1\"\nline = \"tcp-1\"\nslave = 1\nprofile = \"gauge\"\nevery = \"5s\"\n";
+    write("site/site.toml", &format!("[[line]]\nname = \"tcp-1\"\ntcp = \"127.0.0.1:1502\"\n{device}{rule}"));
+    write(
+        "profiles/gauge.toml",
+        "[profile]\nname = \"gauge\"\nclass = \"water-level\"\nmaker = \"m\"\nsource = \"s\"\nserial = \"9600 8N1\"\nversions = \"semantic\"\n\
+         [[point]]\nname = \"value\"\nat = \"holding 0\"\ntype = \"u16\"\n\
+         [[firmware]]\nversions = \">=2.0\"\nlimits.registers_per_read = 2\n",
+    );
+    write("gateway.toml", settings);
+    let found = site::load(&options(folder.path())).1;
+    (folder, found)
+}
+
+#[test]
+fn rules_of_which_nobody_is_told_are_warned_of() {
+    let told = |settings: &str, rule: bool| {
+        let (_, found) = with_settings(settings, rule);
+        found.0.iter().filter(|one| one.code == "no-sink").count()
+    };
+    let sink = "[[sink]]\nname = \"disk\"\nkind = \"file\"\npath = \"out\"\n";
+    assert_eq!(told("[site]\nname = \"own\"\n", true), 1);
+    assert_eq!(told("[site]\nname = \"own\"\n", false), 0, "nothing to tell");
+    assert_eq!(told(sink, true), 0);
+    assert_eq!(told("[console]\nwatched = true\n", true), 0);
+    let (folder, _) = with_settings("[site]\nname = \"own\"\n", true);
+    let run = |args: &[&str]| {
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"))
+            .args(["check", "--site", "site", "--profiles", "profiles", "--config", "gateway.toml"])
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    let (code, out) = run(&["--json"]);
+    assert!(code == Some(0) && out.contains("\"no-sink\"") && out.contains("gateway.toml"), "{out}");
+    assert_eq!(run(&["--deny-warnings"]).0, Some(1));
+    let (_, out) = run(&[]);
+    assert!(out.contains("warning[no-sink]: 1 rules and no sink") && !out.contains("note:"), "{out}");
+}
+
+#[test]
+fn a_map_that_depends_on_a_firmware_that_nobody_names_is_warned_of() {
+    let (folder, found) = with_settings("", false);
+    let of = |found: &lifeline_gateway::diagnostic::Diagnostics| {
+        found.0.iter().filter(|one| one.code == "firmware-not-given").cloned().collect::<Vec<_>>()
+    };
+    let told = of(&found);
+    assert_eq!(told.len(), 1, "{found:?}");
+    assert!(told[0].help.as_ref().unwrap().contains(">=2.0"), "{told:?}");
+    assert!(told[0].place.file.ends_with("site.toml") && told[0].place.line == 8, "{told:?}");
+    let path = folder.path().join("site/site.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("every =", "firmware = \"2.1\"\nevery =")).unwrap();
+    assert_eq!(of(&site::load(&options(folder.path())).1).len(), 0);
+}
+
 #[test]
 fn a_watched_document_is_checked_again_when_it_is_saved() {
     use std::io::{BufRead, BufReader};

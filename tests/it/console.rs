@@ -281,6 +281,7 @@ async fn status_shows_devices_lines_sinks_and_losses() {
     assert_eq!(status["lines"], json(r#"[{"name":"rs485-1","traffic":{"requests":0,"replies":0}}]"#));
     assert_eq!(status["devices"][1]["trouble"], "timeout");
     assert_eq!(status["devices"][0]["points"][1]["states"], json(r#"[[0,"open"],[1,"closed"]]"#));
+    assert_eq!(status["devices"][0]["points"][0]["ucum"], "kPa");
     assert_eq!(status["sinks"][0]["backlog"], 3);
     assert_eq!(status["losses"], json(r#"[{"reason":"stray_bytes","place":"rs485-\"1\"","count":5}]"#));
 }
@@ -368,6 +369,76 @@ async fn an_acknowledgement_goes_to_the_core_and_back() {
         event,
         Event::Act { target: "0000000000000002".to_owned(), act: Act::Reset, by: "x".to_owned(), note: None }
     );
+}
+
+/// What each refusal of the core comes to for the person: what is so now, and what to do.
+#[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    use lifeline_gateway::alarm::lifecycle::Refusal;
+    let mut served = served().await;
+    let mut commands = std::mem::replace(&mut served.commands, mpsc::channel(1).1);
+    let seen = Some(("王芳".to_owned(), at("2026-11-23T08:01:00.000Z")));
+    let alarms = &mut served.board.picture.write().unwrap().alarms.clone();
+    alarms.get_mut("0000000000000002").unwrap().acknowledged = seen;
+    served.board.picture.write().unwrap().alarms = alarms.clone();
+    let path = |act: &str| format!("/api/v1/alarms/0000000000000002/{act}");
+    let work = r#"{"by":"x","reason":"y","seconds":60,"responsible":"z"}"#;
+    for (act, body, refusal, told) in [
+        (
+            "ack",
+            ACK,
+            Refusal::AlreadyAcknowledged,
+            "already acknowledged by 王芳 at 2026-11-23 16:01:00 +08:00",
+        ),
+        (
+            "ack",
+            ACK,
+            Refusal::Changed,
+            "changed: the severity has risen since: outlet-pressure-high is red now; look at it again, then say that severity",
+        ),
+        ("ack", ACK, Refusal::NothingToAcknowledge, "nothing to acknowledge"),
+        ("ack", ACK, Refusal::NoSuchAlarm, "no such alarm is open; the list of alarms has the ids"),
+        (
+            "shelve",
+            work,
+            Refusal::RedStays,
+            "a red alarm cannot be shelved; a permit takes its rule out of service (out-of-service)",
+        ),
+        (
+            "reset",
+            work,
+            Refusal::StillActive,
+            "the alarm is still active; it can be reset once its condition is gone",
+        ),
+        ("unshelve", work, Refusal::NotShelved, "it is not shelved: nothing had to be done"),
+        ("return", work, Refusal::InService, "it is in service, and no permit waits: nothing had to be done"),
+        ("maintenance", work, Refusal::NoSuchSensor, "no sensor of this name"),
+        (
+            "maintenance",
+            work,
+            Refusal::UnderPermit,
+            "it is under a permit already; end that one first (return)",
+        ),
+    ] {
+        let refused = refusal.to_string();
+        let path = path(act);
+        let (_, (status, answer)) = tokio::join!(
+            core_answers(&mut commands, Some(&refused)),
+            post(&served, &path, Some(TOKEN), body)
+        );
+        assert_eq!((status, answer["error"].as_str()), (409, Some(told)), "{act}");
+    }
+    let (status, answer) =
+        post(&served, &path("maintenance"), Some(TOKEN), r#"{"by":"x","seconds":60,"responsible":"z"}"#)
+            .await;
+    assert_eq!((status, answer["error"].as_str()), (422, Some("maintenance needs a reason")));
+    let (status, answer) =
+        post(&served, &path("maintenance"), Some(TOKEN), r#"{"by":"x","reason":"y","seconds":60}"#).await;
+    assert_eq!((status, answer["error"].as_str()), (422, Some("maintenance needs `responsible`")));
+    let (status, answer) =
+        post(&served, &path("maintenance"), Some(TOKEN), r#"{"by":"x","reason":"y","responsible":"z"}"#)
+            .await;
+    assert_eq!((status, answer["error"].as_str()), (422, Some("maintenance needs `seconds`, how long")));
 }
 
 #[tokio::test]

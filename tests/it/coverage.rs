@@ -6,6 +6,7 @@ use std::path::Path;
 use lifeline_gateway::alarm::desk::Act;
 use lifeline_gateway::alarm::{Change, Transition};
 use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::clock::zone::Zone;
 use lifeline_gateway::console::coverage::{self, Question};
 use lifeline_gateway::decode::{Raw, RawBatch};
 use lifeline_gateway::gateway::core::{Core, Event};
@@ -325,20 +326,26 @@ fn another_day_as_known_then_and_as_known_now() {
     commit(&mut journal, &mut world, &corrected);
 
     let reader = Reader::open(folder.path()).unwrap();
+    let zone = Zone::named("Asia/Shanghai");
     let asked = |at: Option<Timestamp>, known_at: Option<Timestamp>| {
         let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
         let question = Question { at: text(at), known_at: text(known_at), ..Question::default() };
-        let view = coverage::past(&reader, &question, "test", world.now).unwrap();
+        let view = coverage::past(&reader, &question, ("test", &zone), world.now).unwrap();
         view.points.iter().find(|point| point.code == "P1").unwrap().rung
     };
     assert_eq!(asked(Some(then), Some(then)), Some(Rung::Installed), "as known then: two were needed");
     assert_eq!(asked(Some(then), None), Some(Rung::Calibrated), "as known now: one was enough");
     let before = Timestamp::parse("2026-12-31T11:00:00+08:00").unwrap();
     let question = Question { at: Some(before.to_string()), ..Question::default() };
-    let told = coverage::past(&reader, &question, "test", world.now).unwrap_err();
-    assert!(told.contains("nothing was recorded at 2026-12-31T03:00"), "the gateway was not there: {told}");
+    let told = coverage::past(&reader, &question, ("test", &zone), world.now).unwrap_err();
+    assert!(
+        told.contains("nothing was recorded at 2026-12-31 11:00:00 +08:00"),
+        "the gateway was not there: {told}"
+    );
     let question = Question { known_at: Some(before.to_string()), ..Question::default() };
-    assert!(coverage::past(&reader, &question, "test", world.now).unwrap_err().contains("no documents"));
+    assert!(
+        coverage::past(&reader, &question, ("test", &zone), world.now).unwrap_err().contains("no documents")
+    );
 }
 
 #[test]
@@ -394,14 +401,25 @@ fn what_is_shelved_or_out_of_service_is_not_effective_and_says_so() {
     assert_eq!(act(&mut world, "high", Act::Shelve { seen: None, span: minutes(5) }), None);
     let (rung, why) = rung_of(&mut world, 10);
     assert_eq!(rung, Some(Rung::Calibrated));
-    assert!(why.starts_with("high is shelved until ") && why.ends_with("by li: bump test"), "{why}");
+    assert!(
+        why.starts_with("high is shelved until 20")
+            && why.contains(" +08:00 by")
+            && why.ends_with("by li: bump test"),
+        "{why}"
+    );
     assert_eq!(act(&mut world, "high", Act::Unshelve), None);
     assert_eq!(rung_of(&mut world, 10).0, Some(Rung::Effective));
     let (number, responsible, to) = ("W-7".to_owned(), "wang".to_owned(), world.now.plus(minutes(60)));
     let out = Act::TakeOut { number, from: None, to, responsible, substitute: None };
     assert_eq!(act(&mut world, "high", out), None);
     let (rung, why) = rung_of(&mut world, 10);
-    assert!(rung == Some(Rung::Calibrated) && why.contains("out of service") && why.contains("W-7"), "{why}");
+    assert!(
+        rung == Some(Rung::Calibrated)
+            && why.contains("out of service until 20")
+            && why.contains(" +08:00 (")
+            && why.contains("W-7"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -418,7 +436,7 @@ fn a_sensor_in_maintenance_pages_nobody_and_leaves_the_rungs_from_online_up() {
     assert_eq!(act(&mut world, "one", Act::Maintain { span, role }), None);
     let (rung, why) = rung_of(&mut world, 10);
     assert_eq!(rung, Some(Rung::Installed));
-    assert!(why.contains("gas company: bump test"), "{why}");
+    assert!(why.contains(" +08:00: gas company: bump test"), "{why}");
     let work = world.core.work(&world.around, world.now);
     assert!(work.iter().any(|work| work.task == Task::Maintain && work.of == "one"), "{work:?}");
 

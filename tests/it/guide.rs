@@ -131,8 +131,10 @@ impl Guide<'_> {
 /// Follows a guide in a folder of its own.
 fn follow(page: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let library = std::env::current_dir().unwrap().join("firmware-profiles");
-    std::os::unix::fs::symlink(library, folder.path().join("firmware-profiles")).unwrap();
+    for shipped in ["firmware-profiles", "devices"] {
+        let here = std::env::current_dir().unwrap().join(shipped);
+        std::os::unix::fs::symlink(here, folder.path().join(shipped)).unwrap();
+    }
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let names = BTreeMap::from([(CONSOLE.to_owned(), free)]);
     let mut guide = Guide { folder: folder.path(), names, running: Vec::new() };
@@ -173,4 +175,19 @@ fn follow(page: &str) {
 #[test]
 fn a_new_sensor_goes_from_its_data_sheet_to_an_alarm() {
     follow("docs/guide/new-sensor.md");
+}
+
+#[test]
+fn many_devices_are_checked_as_the_guide_writes_them() {
+    follow("docs/guide/many-devices.md");
+}
+
+#[test]
+fn a_story_is_served_as_the_guide_writes_it() {
+    follow("docs/guide/simulate.md");
+}
+
+#[test]
+fn a_spreadsheet_is_imported_as_the_guide_shows() {
+    follow("docs/guide/import.md");
 }

@@ -203,13 +203,54 @@ fn one_rule_stands_for_each_device_that_it_names() {
     }
     for (each, name, want) in [
         ("{ device = \"motor-*\" }", "{device}-power", "no device is among"),
-        ("{ model = \"probe\" }", "{device}-power", "and not by `model`"),
+        ("{ template = \"metre\" }", "{device}-power", "no device is among"),
+        ("{ model = \"probe\" }", "{device}-power", "`each` has no key `model`"),
+        ("{ tags = { owner = 3 } }", "{device}-power", "must be a text"),
+        ("{}", "{device}-power", "names no devices"),
         ("{ device = \"*\" }", "power", "would have one name"),
         ("3", "{device}-power", "must be a table"),
     ] {
         let (_, told) = tried(each, name);
         assert!(told.contains(want) && told.matches("error[").count() == 1, "{want}: {told}");
     }
-    let few = std::fs::read_to_string("tests/many/site/site.toml").unwrap();
-    assert!(few.contains("[template."), "{few}");
+}
+
+#[test]
+fn one_rule_stands_for_each_device_of_a_template() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["site.toml", "meters.csv", "lines/tcp.toml"] {
+        let to = folder.path().join("site").join(file);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(Path::new("tests/many/site").join(file), to).unwrap();
+    }
+    let of = |each: &str| {
+        let rule = format!(
+            "[[rule]]\nname = \"{{device}}-power\"\npoint = \"{{device}}.power\"\neach = {each}\nunit = \"W\"\nabove = {{ red = 9 }}\nbasis = \"b\"\nadvice = \"a\"\n"
+        );
+        std::fs::write(folder.path().join("site/rules.toml"), rule).unwrap();
+        let options =
+            site::Options { profiles: Some("tests/many/profiles".into()), ..options(folder.path()) };
+        load(&options).rules.iter().filter(|rule| rule.name.ends_with("-power")).count()
+    };
+    assert_eq!(of("{ template = \"meter\" }"), 213, "ranges, single devices and rows of a table");
+    assert_eq!(of("{ template = \"meter\", device = \"pump-*\" }"), 12);
+}
+
+#[test]
+fn a_mistake_of_one_rule_for_many_devices_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("site")).unwrap();
+    let rule = "[[rule]]\nname = \"{device}-power\"\npoint = \"{device}.powr\"\neach = { device = \"meter-*\" }\nunit = \"W\"\nabove = { red = 9 }\nadvice = \"a\"\nbasis = \"b\"\nlatcht = true\n";
+    std::fs::write(folder.path().join("site/site.toml"), written_out() + rule).unwrap();
+    let options = site::Options { profiles: Some("tests/many/profiles".into()), ..options(folder.path()) };
+    let (_, found, texts) = site::load(&options);
+    let told = diagnostic::render(&found, &texts);
+    let own: Vec<_> = found.0.iter().filter(|one| one.code == "unknown-point").collect();
+    assert_eq!(own.len(), 1, "{told}");
+    assert!(
+        own[0].message.contains("there is no point `meter-1.powr`, and so for 199 more devices"),
+        "{told}"
+    );
+    assert_eq!(found.0.iter().filter(|one| one.code == "unknown-key").count(), 1, "{told}");
+    assert_eq!(found.0.len(), 2, "{told}");
 }

@@ -216,8 +216,8 @@ fn a_device_answers_as_its_script_says() {
 fn holes_are_zero_and_strangers_are_refused() {
     let device = device("probe-1", 7, "");
     let at = |read| device.answer(read, Duration::ZERO);
-    // 9.0 as a float: a legal number, since nothing else was asked of the battery.
-    assert_eq!(at(holding(2, 4)), Answer::Cells(vec![0, 0, 0x4110, 0]));
+    // 19.5 as a float: the middle of what the battery may have, since nothing else was asked of it.
+    assert_eq!(at(holding(2, 4)), Answer::Cells(vec![0, 0, 0x419C, 0]));
     assert_eq!(at(holding(5, 1)), Answer::Cells(vec![0]), "half of a value");
     assert_eq!(at(holding(0, 2)), Answer::Exception(2));
     assert_eq!(at(holding(5, 2)), Answer::Exception(2));
@@ -497,4 +497,33 @@ async fn a_killed_device_is_silent_and_its_neighbour_is_not() {
         ask(&mut tunnel, &request, &answer).await;
     })
     .await;
+}
+
+#[test]
+fn without_a_story_a_point_stands_in_the_middle_of_its_range() {
+    let options = lifeline_gateway::site::Options {
+        site: "devices".into(),
+        profiles: Some("firmware-profiles".into()),
+        ..lifeline_gateway::site::Options::default()
+    };
+    let (site, ..) = lifeline_gateway::site::load(&options);
+    let devices = lifeline_gateway::sim::server::devices(&site.unwrap(), &Script::default()).unwrap();
+    let mut seen = 0;
+    for device in &devices {
+        for (field, signal) in device.profile.fields.iter().zip(&device.signals) {
+            let Some((signal, _)) = signal else { continue };
+            let (low, high) = field.range.unwrap();
+            let middle = signal.at(Duration::ZERO);
+            let digit = 0.1_f64.powi(field.decimals.into());
+            assert!(low <= middle && middle <= high, "{}.{}: {middle}", device.name, field.name);
+            assert!(
+                (middle - f64::midpoint(low, high)).abs() <= digit,
+                "{}.{}: {middle}",
+                device.name,
+                field.name
+            );
+            seen += 1;
+        }
+    }
+    assert!(5 < seen, "{seen}");
 }

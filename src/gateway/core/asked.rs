@@ -32,6 +32,7 @@ impl Core {
 
     /// What decides who hears of a sensor; `proved`: when a notice was last proved to get out.
     pub fn surroundings(&self, proved: Option<Timestamp>) -> Surroundings {
+        let told = |at| self.vigil.zone().tell(at);
         let mut around = Surroundings { proved, ..Surroundings::default() };
         for (rule, overlay) in self.overlays() {
             if let Some(permit) = &overlay.permit {
@@ -40,11 +41,15 @@ impl Core {
                         format!("{}: {}", permit.responsible, permit.reason.as_deref().unwrap_or_default());
                     around.maintenance.insert(sensor.to_owned(), (why, permit.to));
                 }
-                let why = format!("{rule} is out of service until {} ({})", permit.to, permit.number);
+                let why = format!("{rule} is out of service until {} ({})", told(permit.to), permit.number);
                 around.hidden.insert(rule, why);
             } else if let Some(shelf) = &overlay.shelf {
-                let why =
-                    format!("{rule} is shelved until {} by {}: {}", shelf.until, shelf.by, shelf.reason);
+                let why = format!(
+                    "{rule} is shelved until {} by {}: {}",
+                    told(shelf.until),
+                    shelf.by,
+                    shelf.reason
+                );
                 around.hidden.insert(rule, why);
             }
         }

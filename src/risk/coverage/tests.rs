@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Timestamp;
+use crate::clock::zone::Zone;
 use crate::risk::group::{By, groups, united};
 use crate::risk::ladder::{self, Guard, Standing};
 use crate::risk::seen::{Seen, Told};
@@ -108,7 +109,7 @@ fn stand(code: &str, number: usize, fact: &Fact) -> ladder::SensorStanding {
         proved: Some(NOW.minus(DAY * fact.proved_d)),
         maintenance: fact.maintenance.then(|| ("bump test".to_owned(), end_of_day(0))),
     };
-    ladder::sensor(&sensor, &seen, &guard, &Windows::default(), NOW)
+    ladder::sensor(&sensor, &seen, &guard, &Windows::default(), (NOW, &Zone::default()))
 }
 
 fn standing(point: &RiskPoint, facts: &[Fact]) -> Standing {
@@ -272,7 +273,8 @@ fn nothing_heard_yet_is_unknown_for_a_while_and_then_a_fault() {
         has_session: false,
     };
     let at = |seen: &Seen, now| {
-        let sensor = ladder::sensor(&sensor, seen, &Guard::default(), &Windows::default(), now);
+        let sensor =
+            ladder::sensor(&sensor, seen, &Guard::default(), &Windows::default(), (now, &Zone::default()));
         ladder::point(&point, vec![sensor], now)
     };
     let mut seen = Seen::default();

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::alarm::{Condition, Direction, Level, Rule};
+use crate::alarm::{Condition, Direction, Kind, Level, Rule};
 use crate::bus::Address;
 use crate::diagnostic::Place;
 use crate::point::PointId;
@@ -175,6 +175,17 @@ impl Build<'_> {
         if above <= below {
             let text = format!("one of {} and {} is active whatever the value is", first.name, rule.name);
             self.report.warning(place, "always-in-alarm", text, None);
+        }
+    }
+
+    /// Alarms of which no person is told.
+    pub(crate) fn check_told(&self) {
+        let rules = self.rules.iter().filter(|rule| rule.kind == Kind::Process).count();
+        if let Some(place) = self.settings.nobody.as_ref().filter(|_| 0 < rules) {
+            let text =
+                format!("{rules} rules and no sink: alarms stand on the page and in `lifeline alarms` alone");
+            let help = "write a [[sink]]; or `watched = true` under [console], if somebody always sits before the page";
+            self.report.warning(place, "no-sink", text, Some(help.to_owned()));
         }
     }
 

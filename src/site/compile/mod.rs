@@ -193,6 +193,7 @@ impl<'a> Build<'a> {
             }
         }
         self.check_pairs();
+        self.check_told();
         self.check_denser();
         self.implicit();
         self.watch_risk_points();

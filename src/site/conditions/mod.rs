@@ -285,8 +285,7 @@ fn combined(section: &Section<'_>, points: Points<'_>) -> Option<Asked> {
     let levels = grades::single(section, 1.0, &delays);
     let (mut names, mut parts, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
     let mut max_gap = Duration::ZERO;
-    for (name, _, node) in table.all() {
-        let part = Section::new(section.document, section.report, "a condition", node);
+    for (name, part) in table.alike("rule", "a condition") {
         names.push(name.clone());
         if part.has("holds") {
             part.error("holds", "two-questions", "conditions are not nested: write one expression", None);

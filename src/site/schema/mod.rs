@@ -47,19 +47,34 @@ impl Kind {
     }
 }
 
-/// Tables with branches that no specimen shows: their other keys are let through by the schema and checked by the reader alone.
-const OPEN: [&str; 1] = ["rule"];
-
 /// Asked for only to say that it stands in the wrong place.
 const MISPLACED: &str = "line.speed";
-/// The name that may count what it stands for.
-const COUNTED: &str = "device.name";
-/// Needed by every rule that a specimen shows, and not by others.
-const SHOWN: &str = "rule.point";
-
-fn is_open(at: &str) -> bool {
-    OPEN.iter().any(|open| at.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-}
+/// Names that may stand for many, and what counts or names them there.
+const PATTERNS: [(&str, &str); 2] = [
+    ("device.name", "^([a-z0-9]|\\{slave\\}|\\{n\\})+(-([a-z0-9]|\\{slave\\}|\\{n\\})+)*$"),
+    ("rule.name", "^([a-z0-9]|\\{device\\})+(-([a-z0-9]|\\{device\\})+)*$"),
+];
+/// Keys of a whole rule, which none of its conditions has.
+const WHOLE: [&str; 18] = [
+    "name",
+    "each",
+    "silent_for",
+    "holds",
+    "conditions",
+    "latched",
+    "kind",
+    "basis",
+    "advice",
+    "explains",
+    "suppress",
+    "datum",
+    "author",
+    "revision",
+    "plan",
+    "phase",
+    "layer",
+    "severity",
+];
 
 /// The JSON Schema of a kind of document, for editors with a TOML language server.
 pub fn schema(kind: Kind) -> Value {
@@ -88,7 +103,7 @@ pub fn gaps(kind: Kind) -> Vec<String> {
     let specimens = Specimens::of(kind);
     let asked = specimens.asked();
     let mut gaps = specimens.faults();
-    for (of, table) in asked.tables().filter(|(of, _)| !is_open(of)) {
+    for (of, table) in asked.tables() {
         for key in &table.keys {
             let at = path(of, &key.name);
             if at == MISPLACED {
@@ -101,7 +116,9 @@ pub fn gaps(kind: Kind) -> Vec<String> {
             } else if described.text.is_empty() {
                 gaps.push(format!("`{at}` stands in no {} specimen with a comment above it", kind.name()));
             } else if tables
-                && asked.table(&at).is_none_or(|table| table.keys.is_empty() && table.open.is_none())
+                && asked
+                    .table(&at)
+                    .is_none_or(|table| table.keys.is_empty() && table.open.is_none() && table.like.is_none())
             {
                 gaps.push(format!("`{at}` is a table, and no {} specimen shows its keys", kind.name()));
             }
@@ -112,7 +129,8 @@ pub fn gaps(kind: Kind) -> Vec<String> {
 
 /// Tables by name, each like those at `like`: nothing is needed in them.
 fn named(asked: &Asked, specimens: &Specimens, like: &str) -> Value {
-    let mut inner = table(asked, specimens, like);
+    let without: &[&str] = if like == "rule" { &WHOLE } else { &[] };
+    let mut inner = table_without(asked, specimens, like, without);
     if let Some(inner) = inner.as_object_mut() {
         inner.remove("required");
         inner.remove("anyOf");
@@ -121,12 +139,16 @@ fn named(asked: &Asked, specimens: &Specimens, like: &str) -> Value {
 }
 
 fn table(asked: &Asked, specimens: &Specimens, of: &str) -> Value {
+    table_without(asked, specimens, of, &[])
+}
+
+fn table_without(asked: &Asked, specimens: &Specimens, of: &str, without: &[&str]) -> Value {
     let Some(table) = asked.table(of) else { return json!({ "type": "object" }) };
     if let Some(like) = table.like {
         return named(asked, specimens, like);
     }
     let mut properties = Map::new();
-    for key in &table.keys {
+    for key in table.keys.iter().filter(|key| !without.contains(&key.name.as_str())) {
         let shapes: Vec<Value> =
             key.shapes().iter().map(|shape| emit(asked, specimens, shape, &path(of, &key.name))).collect();
         let mut one = match <[Value; 1]>::try_from(shapes) {
@@ -143,14 +165,9 @@ fn table(asked: &Asked, specimens: &Specimens, of: &str) -> Value {
         }
         properties.insert(key.name.clone(), one);
     }
-    let required: Vec<&str> = table
-        .keys
-        .iter()
-        .filter(|key| table.needs(key) && path(of, &key.name) != SHOWN)
-        .map(|key| key.name.as_str())
-        .collect();
-    let shown = if is_open(of) { Value::Bool(true) } else { Value::Bool(false) };
-    let others = table.open.as_ref().map_or(shown, |shapes| any_of(asked, specimens, shapes));
+    let required: Vec<&str> =
+        table.keys.iter().filter(|key| table.needs(key)).map(|key| key.name.as_str()).collect();
+    let others = table.open.as_ref().map_or(Value::Bool(false), |shapes| any_of(asked, specimens, shapes));
     let mut object = json!({ "type": "object", "properties": properties, "additionalProperties": others });
     match table.unless {
         Some(key) => object["anyOf"] = json!([{ "required": [key] }, { "required": required }]),
@@ -166,11 +183,10 @@ fn table(asked: &Asked, specimens: &Specimens, of: &str) -> Value {
 fn emit(asked: &Asked, specimens: &Specimens, shape: &Shape, at: &str) -> Value {
     match shape {
         Shape::Text => json!({ "type": "string" }),
-        // Where there is a template or a range.
-        Shape::Name if at == COUNTED => {
-            json!({ "type": "string", "pattern": "^([a-z0-9]|\\{slave\\}|\\{n\\})+(-([a-z0-9]|\\{slave\\}|\\{n\\})+)*$" })
+        Shape::Name => {
+            let own = PATTERNS.iter().find(|(of, _)| *of == at).map(|(_, pattern)| *pattern);
+            json!({ "type": "string", "pattern": own.unwrap_or("^[a-z0-9]+(-[a-z0-9]+)*$") })
         }
-        Shape::Name => json!({ "type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$" }),
         Shape::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
         // A TOML date reaches a validator as text.
         Shape::Date => json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}" }),

@@ -19,7 +19,7 @@ use crate::site::{Options, profiles, settings};
 
 /// Settings that set nothing: no key of these is needed.
 const BARE: &str = "[site]\n[journal]\n[console]\n[profiles]\n";
-const SITE: &str = include_str!("specimens/site.toml");
+const SITE: &str = concat!(include_str!("specimens/site.toml"), include_str!("specimens/rules.toml"));
 const PROFILES: [&str; 3] = [
     include_str!("specimens/profile.toml"),
     include_str!("specimens/text-profile.toml"),
