@@ -440,9 +440,8 @@ async fn a_flapping_link_leaves_no_sockets_behind() {
     }
     desk.drained().await;
     assert_eq!(server.seen.lock().unwrap().taken, desk.wanted());
-    let open = std::fs::read_dir("/proc/self/task").unwrap().count();
     let seen = server.seen.lock().unwrap().clone();
-    assert!(seen.connections > 10 && open < 64, "{} connections, {open} threads", seen.connections);
+    assert!(seen.connections > 10, "{} connections", seen.connections);
     let to_server = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let port = format!(":{:04X}", server.port);
     let established = |line: &&str| {
