@@ -12,6 +12,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::clock::zone::Zone;
 use lifeline_gateway::risk::coverage::{Coverage, Rung};
 use lifeline_gateway::risk::group::{By, groups};
 use lifeline_gateway::risk::joint::Joint;
@@ -89,13 +90,13 @@ fn city() -> City {
 }
 
 fn stand(city: &City) -> Vec<Standing> {
-    let windows = Windows::default();
+    let (windows, zone) = (Windows::default(), Zone::default());
     let pairs = city.points.iter().zip(city.sensors.chunks(2));
     pairs
         .map(|(point, sensors)| {
             let each = sensors
                 .iter()
-                .map(|(sensor, seen)| ladder::sensor(sensor, seen, &city.guard, &windows, city.now));
+                .map(|(sensor, seen)| ladder::sensor(sensor, seen, &city.guard, &windows, (city.now, &zone)));
             ladder::point(point, each.collect(), city.now)
         })
         .collect()

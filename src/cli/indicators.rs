@@ -50,7 +50,7 @@ async fn answer(args: &Ask, wanted: &Wanted, options: &Options, out: &mut dyn Wr
             let last = disk.reader.last()?.map_or_else(Timestamp::default, |(_, at)| at);
             let none = || Refusal::new(USAGE, "the journal has no documents".to_owned());
             let site = differ::compile(&disk.documents()?.ok_or_else(none)?.documents, options)?;
-            let sources = Sources { catalog: &site.catalog, rules: &site.rules };
+            let sources = Sources { catalog: &site.catalog, rules: &site.rules, timezone: &site.timezone };
             let view = indicators::of(&disk.reader, question, &sources, last);
             (view.map_err(|why| Refusal::new(USAGE, why))?, disk.site().1)
         }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::condition::measure::Measure;
 use crate::alarm::{Condition, Direction, Rule, Severity};
 use crate::clock::Timestamp;
+use crate::clock::zone::Zone;
 use crate::console::api::json;
 use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
@@ -102,6 +103,8 @@ pub struct Sources<'a> {
     pub catalog: &'a Catalog,
     /// Rules.
     pub rules: &'a [Rule],
+    /// IANA time zone, in which sentences tell times.
+    pub timezone: &'a str,
 }
 
 pub(crate) async fn indicators(
@@ -110,7 +113,7 @@ pub(crate) async fn indicators(
 ) -> Response {
     let (now, shown) = (console.look(|picture| picture.now), console.board.shown());
     let read = of_journal(&console, move |reader| {
-        let sources = Sources { catalog: &shown.catalog, rules: &shown.rules };
+        let sources = Sources { catalog: &shown.catalog, rules: &shown.rules, timezone: &shown.timezone };
         of(reader, &question, &sources, now)
     });
     read.await.map_or_else(|refusal| refusal, |view| json(StatusCode::OK, &view))
@@ -130,7 +133,8 @@ pub fn of(
     let from = time("from", question.from.as_deref().unwrap_or("30d"))?;
     let to = question.to.as_deref().map_or(Ok(now), |to| time("to", to))?;
     if to <= from {
-        return Err(format!("from {from} is not before to {to}"));
+        let zone = Zone::named(sources.timezone);
+        return Err(format!("from {} is not before to {}", zone.tell(from), zone.tell(to)));
     }
     let memories = reader.memories().map_err(|error| error.to_string())?;
     let (_, points) = registry::known(&memories, None)?;
@@ -399,7 +403,7 @@ fn rain(
     sources: &Sources<'_>,
     window: (Timestamp, Timestamp),
 ) -> Result<Vec<IndicatorView>, String> {
-    let mut rows = Vec::new();
+    let (mut rows, zone) = (Vec::new(), Zone::named(sources.timezone));
     for point in &sources.catalog.points {
         let gauge = sources.catalog.device(point.device).is_some_and(|device| device.class == "rain");
         if !gauge || point.unit.is_none_or(|unit| unit.name() != "mm") {
@@ -407,7 +411,7 @@ fn rain(
         }
         let above = measure(reader, point, (&[], RAIN_GAP), window)?;
         let (value, when) = above.highest.unzip();
-        let when = when.map_or_else(String::new, |at| format!(", at {at}"));
+        let when = when.map_or_else(String::new, |at| format!(", at {}", zone.tell(at)));
         rows.push(IndicatorView {
             indicator: "rain-highest".to_owned(),
             chinese: "最大雨量".to_owned(),

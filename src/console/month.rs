@@ -88,7 +88,7 @@ pub struct MonthRow {
 pub(crate) async fn month(State(console): State<Arc<Console>>, Asked(question): Asked<Question>) -> Response {
     let (now, shown) = (console.look(|picture| picture.now), console.board.shown());
     let read = of_journal(&console, move |reader| {
-        let sources = Sources { catalog: &shown.catalog, rules: &shown.rules };
+        let sources = Sources { catalog: &shown.catalog, rules: &shown.rules, timezone: &shown.timezone };
         of(reader, &question, &sources, &shown.timezone, now)
     });
     read.await.map_or_else(|refusal| refusal, |view| json(StatusCode::OK, &view))

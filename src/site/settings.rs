@@ -88,16 +88,7 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
             .text("max_size")
             .map_or(8_000_000_000, |text| size(&store, "max_size", &text, 10_000_000)),
     };
-    let listen = console.text("listen").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let listen = listen.parse().unwrap_or_else(|_| {
-        console.error(
-            "listen",
-            "bad-address",
-            format!("`{listen}` is not an address and port"),
-            Some("such as 127.0.0.1:8080".to_owned()),
-        );
-        SocketAddr::from(([127, 0, 0, 1], 8080))
-    });
+    let listen = listen(&console);
     let watched = console.flag("watched").unwrap_or(false);
     let folder = profiles.text("path").map(PathBuf::from);
     let sections = top.sections("sink");
@@ -113,6 +104,20 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
         section.finish();
     }
     Settings { name, timezone, trust, tell_every, journal, listen, profiles: folder, sinks, nobody }
+}
+
+/// Where the console listens.
+fn listen(console: &Section<'_>) -> SocketAddr {
+    let listen = console.text("listen").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    listen.parse().unwrap_or_else(|_| {
+        console.error(
+            "listen",
+            "bad-address",
+            format!("`{listen}` is not an address and port"),
+            Some("such as 127.0.0.1:8080".to_owned()),
+        );
+        SocketAddr::from(([127, 0, 0, 1], 8080))
+    })
 }
 
 /// The gateway's own points are read every 5 s, and who asks for another time counts on a minute at most.

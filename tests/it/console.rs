@@ -428,17 +428,20 @@ async fn a_refusal_says_what_to_do() {
         );
         assert_eq!((status, answer["error"].as_str()), (409, Some(told)), "{act}");
     }
-    let (status, answer) =
-        post(&served, &path("maintenance"), Some(TOKEN), r#"{"by":"x","seconds":60,"responsible":"z"}"#)
-            .await;
-    assert_eq!((status, answer["error"].as_str()), (422, Some("maintenance needs a reason")));
-    let (status, answer) =
-        post(&served, &path("maintenance"), Some(TOKEN), r#"{"by":"x","reason":"y","seconds":60}"#).await;
-    assert_eq!((status, answer["error"].as_str()), (422, Some("maintenance needs `responsible`")));
-    let (status, answer) =
-        post(&served, &path("maintenance"), Some(TOKEN), r#"{"by":"x","reason":"y","responsible":"z"}"#)
-            .await;
-    assert_eq!((status, answer["error"].as_str()), (422, Some("maintenance needs `seconds`, how long")));
+}
+
+#[tokio::test]
+async fn maintenance_says_what_it_needs() {
+    let served = served().await;
+    let path = "/api/v1/alarms/0000000000000002/maintenance";
+    for (body, told) in [
+        (r#"{"by":"x","seconds":60,"responsible":"z"}"#, "maintenance needs a reason"),
+        (r#"{"by":"x","reason":"y","seconds":60}"#, "maintenance needs `responsible`"),
+        (r#"{"by":"x","reason":"y","responsible":"z"}"#, "maintenance needs `seconds`, how long"),
+    ] {
+        let (status, answer) = post(&served, path, Some(TOKEN), body).await;
+        assert_eq!((status, answer["error"].as_str()), (422, Some(told)));
+    }
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ impl Asked {
         journal.commit(&Group { now: at(60), version, batches, transitions, ..Group::default() }).unwrap();
         let reader = Reader::open(folder.path()).unwrap();
         let question = Question { from: Some(at(from).to_string()), to: Some(at(to).to_string()) };
-        let sources = Sources { catalog: &site.catalog, rules: &site.rules };
+        let sources = Sources { catalog: &site.catalog, rules: &site.rules, timezone: &site.timezone };
         Self { rows: indicators::of(&reader, &question, &sources, at(to + 100)).unwrap().rows }
     }
 
@@ -219,5 +219,5 @@ fn ponding_and_rain_from_readings() {
     assert_eq!(times, want.map(|(time, times)| (time.to_owned(), Some(times))));
     let row = asked.row("rain-highest", "rain-1.rain-hour");
     assert_eq!(row.value.as_deref(), Some("5.0"));
-    assert!(row.definition.ends_with("2026-11-01T00:02:00.000Z"), "{}", row.definition);
+    assert!(row.definition.ends_with(", at 2026-11-01 00:02:00 +00:00"), "{}", row.definition);
 }
