@@ -508,8 +508,14 @@ fn a_drill_that_a_sink_confirms_makes_a_point_effective_and_outlives_a_kill() {
         told.contains("out of service") && told.contains("gas company") && told.contains("bump test"),
         "{told}"
     );
+    // The first answer, not one of some seconds later.
+    let at_once = || recall::until(folder, &["coverage"], |_| true);
+    let told = at_once();
+    assert!(told.contains("in maintenance until") && told.contains("bump test"), "{told}");
     rung("installed");
     recall::until(folder, &["maintenance", "d", "--end", "--by", "li"], |output| output.status.success());
+    let told = at_once();
+    assert!(!told.contains("in maintenance until"), "{told}");
     rung("effective");
     child.kill().unwrap();
     child.wait().unwrap();
