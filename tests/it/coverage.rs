@@ -418,7 +418,7 @@ fn a_sensor_in_maintenance_pages_nobody_and_leaves_the_rungs_from_online_up() {
     assert_eq!(act(&mut world, "one", Act::Maintain { span, role }), None);
     let (rung, why) = rung_of(&mut world, 10);
     assert_eq!(rung, Some(Rung::Installed));
-    assert!(why.contains("gas company: bump test"), "{why}");
+    assert!(why.contains("li (gas company): bump test"), "{why}");
     let work = world.core.work(&world.around, world.now);
     assert!(work.iter().any(|work| work.task == Task::Maintain && work.of == "one"), "{work:?}");
 
