@@ -52,9 +52,12 @@ impl Drills {
         Ok(())
     }
 
-    /// The name of the drill whose alarm has this id.
-    pub(crate) fn find(&self, id: &str) -> Option<String> {
-        self.open.iter().find(|(_, alarm)| alarm.id == id).map(|(name, _)| name.clone())
+    /// The name of the drill that is called so, or whose alarm has this id.
+    pub(crate) fn find(&self, target: &str) -> Option<String> {
+        self.open
+            .iter()
+            .find(|(name, alarm)| *name == target || alarm.id == target)
+            .map(|(name, _)| name.clone())
     }
 
     /// Somebody has seen it.

@@ -63,9 +63,23 @@ impl Permit {
         format!("{MAINTENANCE}{sensor}")
     }
 
+    /// Who works on it: the person responsible, and of a sensor's maintenance the person with the role.
+    pub fn who(&self) -> String {
+        who(&self.number, &self.by, &self.responsible)
+    }
+
     /// The sensor whose maintenance this is.
     pub fn maintained(&self) -> Option<&str> {
         maintained(&self.number)
+    }
+}
+
+/// [`Permit::who`] of a permit's parts: `li (gas company)`.
+pub fn who(number: &str, by: &str, responsible: &str) -> String {
+    if maintained(number).is_some() && by != responsible {
+        format!("{by} ({responsible})")
+    } else {
+        responsible.to_owned()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use crate::alarm::{Base, Severity};
+use crate::alarm::{Base, Severity, overlay};
 use crate::cli::coverage;
 use crate::cli::disk::DiskView;
 use crate::cli::rates;
@@ -130,7 +130,7 @@ fn traffic(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
         let traffic = &line.traffic;
         lines.row(vec![
             line.name.clone(),
-            traffic.load.map(|load| format!("{:.1} %", load * 100.0)).unwrap_or_default(),
+            traffic.load.map_or_else(|| "-".to_owned(), |load| format!("{:.1} %", load * 100.0)),
             count(traffic.requests),
             count(traffic.replies),
             bytes(traffic.bytes_sent.unwrap_or(0)),
@@ -277,7 +277,8 @@ pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> an
             let when = format!("{} to {}", zone.show(&permit.from), zone.show(&permit.to));
             let instead = permit.substitute.as_deref().map(|text| format!("; {text}")).unwrap_or_default();
             let why = permit.reason.as_deref().map(|reason| format!("; {reason}")).unwrap_or_default();
-            row(what, when, &permit.responsible, format!("permit {}{instead}{why}", permit.permit));
+            let who = overlay::who(&permit.permit, &permit.by, &permit.responsible);
+            row(what, when, &who, format!("permit {}{instead}{why}", permit.permit));
         }
         if let Some(by) = &overlay.suppressed_by {
             row("suppressed by design", format!("since {}", zone.show(&by.since)), &by.by, String::new());
@@ -317,9 +318,10 @@ fn state(alarm: &AlarmView) -> String {
         Base::ActiveAcknowledged => "active, acknowledged",
         Base::ReturnedUnacknowledged => "returned, NOT acknowledged",
         Base::LatchedUnacknowledged => "latched, NOT acknowledged",
-        Base::LatchedAcknowledged => "latched, waits for reset",
+        Base::LatchedAcknowledged => "latched, acknowledged",
     };
     let by = alarm.acknowledged_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let then = if alarm.state == Base::LatchedAcknowledged { ", waits for reset" } else { "" };
     let (tell, over) = (&alarm.tell, &alarm.overlay);
     let marks = [
         (tell.drill, "演练 drill"),
@@ -335,7 +337,7 @@ fn state(alarm: &AlarmView) -> String {
         marks.into_iter().filter(|(is, _)| *is).map(|(_, word)| format!(", {word}")).collect();
     let below = over.cause.as_ref().filter(|_| over.suppressed);
     let below = below.map(|cause| format!(" below {}", cause.by)).unwrap_or_default();
-    format!("{state}{by}{marks}{below}")
+    format!("{state}{by}{then}{marks}{below}")
 }
 
 /// One reading as a line of columns that are the same for every line, so that history can be written as it comes.

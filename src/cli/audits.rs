@@ -9,7 +9,7 @@ use std::io::Write;
 use anyhow::Context;
 
 use crate::cli::Where;
-use crate::cli::ask::{Ask, GOOD, NO, Refusal, Source, settle};
+use crate::cli::ask::{Ask, GOOD, NO, Refusal, Source, settle, zone_of};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
 use crate::cli::table::Table;
@@ -45,7 +45,11 @@ async fn audits_of(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow:
     // Read here once, so that a faulty time is told in one way whoever is asked.
     let window = Window::parse(Some(&args.since), args.until.as_deref(), SystemClock::new().now(), "1d")?;
     let source = ask.source().await?;
-    let mut table = Table::new(&["time (UTC)", "device", "what", "came of it"]);
+    let zone = match &source {
+        Source::Gateway(client) => zone_of(client).await?.0,
+        Source::Disk(disk) => disk.site().1,
+    };
+    let mut table = Table::new(&["time", "device", "what", "came of it"]);
     let (mut next, mut found) = (Some(0), false);
     while let Some(after) = next {
         let page = match &source {
@@ -59,7 +63,7 @@ async fn audits_of(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow:
                 writeln!(out, "{}", serde_json::to_string(&audit)?)?;
             } else {
                 let [what, came] = words(&audit.deed);
-                table.row(vec![audit.at.to_string(), audit.device, what, came]);
+                table.row(vec![zone.show(&audit.at.to_string()), audit.device, what, came]);
             }
         }
     }
@@ -69,7 +73,7 @@ async fn audits_of(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow:
     }
     let text = format!(
         "nothing was written to a device or learnt of its firmware, and no documents taken, since {}",
-        window.from
+        zone.show(&window.from.to_string())
     );
     Err(Refusal::new(NO, text).into())
 }
@@ -157,6 +161,7 @@ mod tests {
         let (code, text) = shown(Some("tilt-1"), "1d", None, false).await;
         assert_eq!(code, GOOD);
         assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.contains(" +00:00 "), "the zone of the site, which has none here: {text}");
         assert!(text.contains("timeout") && text.contains("firmware 2.4, before unknown"), "{text}");
         let (_, text) = shown(None, "all", None, true).await;
         assert_eq!(text.lines().count(), 4);

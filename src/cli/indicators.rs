@@ -106,6 +106,7 @@ fn target(row: &IndicatorView) -> String {
         Some(true) => "met",
         Some(false) => "NOT met",
         None if row.too_early => "too early to say",
+        None if row.value.is_none() => "not measured",
         None => "can't be told",
     };
     row.target.as_ref().map_or_else(String::new, |target| format!("{target}: {met}"))

@@ -163,7 +163,8 @@ fn stats(path: &Path, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> 
         status.seq
     )?;
     if let (Some(oldest), Some(newest)) = (content.oldest, &status.now) {
-        writeln!(out, "from {oldest} to {newest}")?;
+        let zone = disk.site().1;
+        writeln!(out, "from {} to {}", zone.show(&oldest.to_string()), zone.show(newest))?;
     }
     writeln!(out, "{} open alarms", status.alarms_open)?;
     for sink in &status.sinks {

@@ -11,6 +11,7 @@ use crate::cli::table::Table;
 use crate::clock::Timestamp;
 use crate::console::coverage::Question;
 use crate::console::map::{self, MapView, Properties};
+use crate::risk::joint::Joint;
 
 /// What a person wants.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +84,8 @@ fn table(view: &MapView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()>
         let one = &feature.properties;
         let trouble = one.sensor_trouble.iter().map(|trouble| format!("sensor {trouble}"));
         let proposed = one.proposed.as_ref().map(|colour| {
-            format!("{colour} is proposed, to be confirmed by a person: {}", one.proposed_by.join(", "))
+            let (why, by) = (reason(&one.code, &one.proposed_by), one.proposed_by.join(", "));
+            format!("{colour} is proposed, to be confirmed by a person: {why}: {by}")
         });
         let hidden = (one.hidden > 0).then(|| format!("{} of its alarms hidden", one.hidden));
         let waiting = (one.waiting > 0)
@@ -101,6 +103,16 @@ fn table(view: &MapView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()>
     Ok(())
 }
 
+/// Why a higher colour is proposed: what comes together, and how near.
+fn reason(code: &str, proposed_by: &[String]) -> String {
+    let here = |by: &String| by.strip_prefix(code).is_some_and(|rest| rest.starts_with(' '));
+    if proposed_by.iter().all(here) {
+        return "several hazards at this point".to_owned();
+    }
+    let Joint { within_m, within, .. } = Joint::default();
+    format!("hazards within {within_m:.0} m and {} min of each other", within.as_secs() / 60)
+}
+
 /// `red, unverified`.
 fn colour(one: &Properties) -> String {
     let mark = if one.unverified { ", unverified" } else { "" };
@@ -114,4 +126,16 @@ fn by(one: &Properties) -> String {
         return String::new();
     }
     format!("{} ({} of {} sensors)", one.rules.join(", "), one.votes, one.voters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proposed_colour_says_why() {
+        let by = |names: &[&str]| reason("P1", &names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(by(&["P1 gas-high", "P1 water-high"]), "several hazards at this point");
+        assert_eq!(by(&["P1 gas-high", "P10 water-high"]), "hazards within 500 m and 30 min of each other");
+    }
 }

@@ -127,6 +127,7 @@ fn indicators(text: &mut String, view: &MonthView) {
             (Some(target), None) if row.too_early => {
                 format!("{} 尚不足一年 too early to say", escape(target))
             }
+            (Some(target), None) if row.value.is_none() => format!("{} 未测 not measured", escape(target)),
             (Some(target), None) => format!("{} 无法判断 can't be told", escape(target)),
         };
         let of = if row.of == "site" { "全部 all" } else { &row.of };
@@ -136,10 +137,38 @@ fn indicators(text: &mut String, view: &MonthView) {
             escape(&row.chinese),
             escape(&row.indicator),
             escape(of),
-            escape(row.not_measured.as_deref().unwrap_or_default())
+            row.not_measured.as_deref().map_or_else(String::new, note)
         );
     }
     text.push_str("</tbody></table>");
+}
+
+/// Why something is not measured, in Chinese before the English where its form is known.
+fn note(english: &str) -> String {
+    let number = |c: char| c.is_ascii_digit() || c == '.';
+    let mut numbers =
+        english.split(|c| !number(c)).filter(|text| text.contains(|c: char| c.is_ascii_digit()));
+    let form: String = english
+        .split(' ')
+        .map(|word| if word.contains(|c: char| !number(c)) { word } else { "#" })
+        .collect::<Vec<_>>()
+        .join(" ");
+    let (one, two) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let chinese = match form.as_str() {
+        "no lift is registered" => "没有登记电梯".to_owned(),
+        "# of # lifts have no rule that sees an entrapment" => format!("{two} 台电梯中 {one} 台没有困人规则"),
+        "nobody was shut in" => "无人被困".to_owned(),
+        "# not over yet" => format!("{one} 起尚未结束"),
+        "none is registered" => "没有登记".to_owned(),
+        "none of # has an `inspection_due`" => format!("{one} 个均未填检验有效期"),
+        "# of # have no `inspection_due`; they count as not inspected" => {
+            format!("{two} 个中 {one} 个未填检验有效期，按未检验计")
+        }
+        "measured # % of the time" => format!("测得 {one} % 的时间"),
+        "no rule has levels for the depth of its water" => "没有分级的积水深度规则".to_owned(),
+        _ => return escape(english),
+    };
+    format!("{} <span class=\"en\">{}</span>", escape(&chinese), escape(english))
 }
 
 fn points(text: &mut String, view: &MonthView) {
@@ -202,4 +231,18 @@ fn escape(text: &str) -> String {
         }
     }
     safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_measured_is_told_in_both_languages() {
+        let told = note("2 of 5 have no `inspection_due`; they count as not inspected");
+        assert!(told.starts_with("5 个中 2 个未填检验有效期，按未检验计 <span"), "{told}");
+        assert!(note("none of 7 has an `inspection_due`").starts_with("7 个均未填检验有效期 "));
+        assert!(note("measured 12.3 % of the time").starts_with("测得 12.3 % 的时间 "));
+        assert_eq!(note("a < b"), "a &lt; b");
+    }
 }

@@ -108,26 +108,36 @@ fn same(one: f64, other: f64) -> bool {
     (one - other).abs() < 1e-9
 }
 
-/// `31.0 cm >= 30.0 cm`, or what the alarm is about when it has no threshold.
+/// `31.0 cm >= 30.0 cm`, `1.3 cm (limit 5.0 cm)` once that does not hold, or what the alarm is about when it has no threshold.
 pub fn comparison(catalog: &Catalog, rules: &[Rule], alarm: &Alarm) -> String {
     let rule = rules.iter().find(|rule| rule.name == alarm.rule);
-    let number = |value: f64| match catalog.find(&alarm.point) {
+    let point = catalog.find(&alarm.point);
+    let number = |value: f64| match point {
         Some(point) => value_of(point, value),
-        None => format!("{value:.2} {}", alarm.unit.as_deref().unwrap_or_default()),
+        None => format!("{value:.2} {}", alarm.unit.as_deref().unwrap_or_default()).trim_end().to_owned(),
     };
     match (rule.map(|rule| &rule.condition), alarm.value, alarm.threshold) {
         (Some(Condition::Stale { after, .. }), _, _) => format!("no number for {} s", after.as_secs()),
+        (Some(Condition::Threshold { .. }), Some(value), _)
+            if point.is_some_and(|point| !point.states.is_empty()) =>
+        {
+            // States have names and no order.
+            number(value)
+        }
         (Some(Condition::Threshold { direction, .. }), Some(value), Some(threshold)) => {
-            let sign = if *direction == Direction::Above { ">=" } else { "<=" };
-            format!("{} {sign} {}", number(value), number(threshold))
+            compared(*direction, (value, threshold), number)
         }
         (Some(Condition::Measured { measured, .. }), Some(value), Some(threshold)) => {
-            let sign = if measured.direction == Direction::Above { ">=" } else { "<=" };
-            match alarm.unit.as_deref() {
-                Some(unit) => format!("{value:.2} {unit} {sign} {threshold:.2} {unit}"),
-                None if measured.measure.is_yes_or_no() => "it holds".to_owned(),
-                None => format!("{value:.2} {sign} {threshold:.2}"),
+            let measure = |value: f64| match alarm.unit.as_deref() {
+                Some(unit) => format!("{value:.2} {unit}"),
+                None => format!("{value:.2}"),
+            };
+            if alarm.unit.is_none() && measured.measure.is_yes_or_no() {
+                let holds = holds(measured.direction, value, threshold);
+                return if holds { "(its condition holds)" } else { "(its condition holds no more)" }
+                    .to_owned();
             }
+            compared(measured.direction, (value, threshold), measure)
         }
         (_, Some(value), _) => number(value),
         _ => match alarm.kind {
@@ -136,6 +146,20 @@ pub fn comparison(catalog: &Catalog, rules: &[Rule], alarm: &Alarm) -> String {
             Kind::System => "gateway trouble",
         }
         .to_owned(),
+    }
+}
+
+fn holds(direction: Direction, value: f64, threshold: f64) -> bool {
+    if direction == Direction::Above { threshold <= value } else { value <= threshold }
+}
+
+/// A comparison that is true; else the value and the limit beside it.
+fn compared(direction: Direction, (value, threshold): (f64, f64), number: impl Fn(f64) -> String) -> String {
+    let sign = if direction == Direction::Above { ">=" } else { "<=" };
+    if holds(direction, value, threshold) {
+        format!("{} {sign} {}", number(value), number(threshold))
+    } else {
+        format!("{} (limit {})", number(value), number(threshold))
     }
 }
 
@@ -208,6 +232,15 @@ pub fn sink(name: &str, status: &forward::Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_true_comparison_has_its_sign() {
+        let cm = |value: f64| format!("{value:.1} cm");
+        assert_eq!(compared(Direction::Above, (31.0, 30.0), cm), "31.0 cm >= 30.0 cm");
+        assert_eq!(compared(Direction::Above, (1.3, 5.0), cm), "1.3 cm (limit 5.0 cm)");
+        assert_eq!(compared(Direction::Below, (2.0, 2.0), cm), "2.0 cm <= 2.0 cm");
+        assert_eq!(compared(Direction::Below, (2.4, 2.0), cm), "2.4 cm (limit 2.0 cm)");
+    }
 
     #[test]
     fn figures_are_readable() {

@@ -290,6 +290,7 @@ fn inspections(
     let not_measured = match (all.len(), undated) {
         (0, _) => Some("none is registered".to_owned()),
         (_, 0) => None,
+        (all, _) if !known => Some(format!("none of {all} has an `inspection_due`")),
         (all, undated) => {
             Some(format!("{undated} of {all} have no `inspection_due`; they count as not inspected"))
         }
@@ -300,8 +301,8 @@ fn inspections(
         of: "site".to_owned(),
         value: known.then(|| percent(part, whole)),
         unit: "%".to_owned(),
-        part: Some(part),
-        whole: Some(whole),
+        part: known.then_some(part),
+        whole: known.then_some(whole),
         target: target.map(|target| format!(">= {target} %")),
         met: target.and_then(|target| meets(part, whole, target)).filter(|_| known),
         too_early: false,

@@ -24,7 +24,8 @@ pub struct TrafficView {
     /// How long answers took; absent until one came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswersView>,
-    /// Share of the last minute in which a request was under way, 0 to 1; absent for a device.
+    /// Share of the last minute in which a request was under way, 0 to 1; absent for a device, for a line that is not open
+    /// and for the first ten seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<f64>,
     /// Bytes sent; absent for a device.
@@ -57,6 +58,9 @@ pub struct AnswersView {
     pub ms_max: f64,
 }
 
+/// A load of less time than this says nothing.
+const LOAD_OVER: Duration = Duration::from_secs(10);
+
 impl TrafficView {
     /// The shape of a device's figures.
     pub fn of_device(figures: &Figures) -> Self {
@@ -80,7 +84,7 @@ impl TrafficView {
     /// The shape of a line's figures.
     pub fn of_line(figures: &Figures) -> Self {
         Self {
-            load: Some((figures.load * 1000.0).round() / 1000.0),
+            load: (LOAD_OVER <= figures.load_over).then(|| (figures.load * 1000.0).round() / 1000.0),
             bytes_sent: Some(figures.bytes_sent),
             bytes_received: Some(figures.bytes_received),
             ..Self::of_device(figures)

@@ -49,6 +49,8 @@ pub struct Vigil {
     every: Duration,
     told: Option<Timestamp>,
     kept: Option<Timestamp>,
+    /// A sensor was heard again or for the first time, went wrong or got well since somebody asked.
+    turned: bool,
 }
 
 struct Watched {
@@ -176,7 +178,8 @@ impl Vigil {
         });
         let (windows, every) = (Windows::default(), site.tell_every);
         let zone = Zone::named(&site.timezone);
-        Self { places: places.collect(), members, windows, zone, every, told: None, kept: None }
+        let places = places.collect();
+        Self { places, members, windows, zone, every, told: None, kept: None, turned: false }
     }
 
     /// Takes what an earlier run kept; what can't be read is as if it never was.
@@ -207,8 +210,20 @@ impl Vigil {
         let counts =
             |reading: &&Reading| member.counted.is_empty() || member.counted.contains(&reading.point);
         if let Some(told) = seen::told(batch.readings.iter().filter(counts), member.has_session) {
+            let online = self.windows.online;
+            let state = |seen: &Seen| {
+                let heard = seen.heard.is_some_and(|at| batch.end.since(at) <= online);
+                (heard, seen.wrong.is_some())
+            };
+            let before = state(&member.seen);
             member.seen.take(told, batch.end);
+            self.turned |= before != state(&member.seen);
         }
+    }
+
+    /// Whether polls since the last call changed what is known of a sensor: a later look would tell something else.
+    pub const fn turned(&mut self) -> bool {
+        std::mem::replace(&mut self.turned, false)
     }
 
     /// The newest poll of a device that is known here; `None` when no sensor is that device.

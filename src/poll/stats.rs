@@ -32,6 +32,8 @@ pub struct Figures {
     pub busy: Duration,
     /// Share of the last minute (of the time since the first request, when that's shorter) that was busy, 0 to 1.
     pub load: f64,
+    /// The time that the load is of; nothing while the line is not open.
+    pub load_over: Duration,
     /// Bytes sent; of a line only.
     pub bytes_sent: u64,
     /// Bytes received, whatever they were; of a line only.
@@ -178,11 +180,15 @@ impl Tally {
         if answered {
             self.answers.record(exchange.ended.saturating_duration_since(exchange.sent));
         }
-        self.occupy(exchange.sent, exchange.ended);
+        // A line that is not open is not busy.
+        if exchange.outcome != Err(Failure::LineDown) {
+            self.occupy(exchange.sent, exchange.ended);
+        }
     }
 
     /// The figures at `now`.
     pub fn snapshot(&self, now: Instant) -> Figures {
+        let (load, load_over) = self.load(now);
         Figures {
             requests: self.requests,
             replies: self.replies,
@@ -192,7 +198,8 @@ impl Tally {
             exceptions: self.exceptions.iter().map(|(code, count)| (*code, *count)).collect(),
             answers: self.answers.times(),
             busy: self.busy,
-            load: self.load(now),
+            load,
+            load_over,
             bytes_sent: 0,
             bytes_received: 0,
         }
@@ -210,12 +217,16 @@ impl Tally {
         self.busy_until = Some(from.max(ended));
     }
 
-    fn load(&self, now: Instant) -> f64 {
+    /// The load and the time it is of: a minute, or from the poll before on where polls are rarer.
+    fn load(&self, now: Instant) -> (f64, Duration) {
         let window = MARK_EVERY * 10;
-        let recent = |mark: &&(Instant, Duration)| now.saturating_duration_since(mark.0) <= window;
-        let Some((since, before)) = self.marks.iter().find(recent) else { return 0.0 };
-        let span = now.saturating_duration_since(*since).as_secs_f64();
-        if span > 0.0 { ((self.busy - *before).as_secs_f64() / span).min(1.0) } else { 0.0 }
+        let age = |at: Instant| now.saturating_duration_since(at);
+        let recent = self.busy_until.filter(|until| age(*until) <= window);
+        let whole = || self.marks.iter().rev().find(|(at, _)| window <= age(*at));
+        let begin = recent.and_then(|_| whole().or_else(|| self.marks.front()));
+        let Some((since, before)) = begin else { return (0.0, Duration::ZERO) };
+        let (span, busy) = (age(*since), (self.busy - *before).as_secs_f64());
+        (if span.is_zero() { 0.0 } else { (busy / span.as_secs_f64()).min(1.0) }, span)
     }
 }
 
@@ -420,5 +431,19 @@ mod tests {
         assert!(last.as_deref().is_some_and(|load| load.starts_with("0.10")), "{last:?}");
         assert!(tally.marks.len() <= MARKS);
         assert!(tally.snapshot(begin + ms(1_000_000)).load.abs() < 1e-9, "nothing for a long time");
+    }
+
+    #[test]
+    fn a_load_needs_a_window_and_an_open_line() {
+        let (mut tally, begin) = (Tally::default(), start());
+        let mut ask = |outcome, from: u64, to: u64| {
+            tally.record(&Exchange { outcome, sent: begin + ms(from), ended: begin + ms(to) });
+            let figures = tally.snapshot(begin + ms(to));
+            (format!("{:.3}", figures.load), figures.load_over)
+        };
+        assert_eq!(ask(Err(Failure::LineDown), 0, 30_000), ("0.000".to_owned(), Duration::ZERO));
+        assert_eq!(ask(Ok(vec![0]), 40_000, 41_000).1, Duration::from_secs(1));
+        // Polled every five minutes, for a second each.
+        assert_eq!(ask(Ok(vec![0]), 340_000, 341_000), ("0.007".to_owned(), Duration::from_secs(301)));
     }
 }

@@ -101,7 +101,7 @@ pub fn sensor(
     (now, zone): (Timestamp, &Zone),
 ) -> SensorStanding {
     let share = seen.share.of_day(sensor.every, now);
-    let gap = gap(sensor, seen, guard, windows, share, (now, zone));
+    let mut gap = gap(sensor, seen, guard, windows, share, (now, zone));
     let rung = match &gap {
         None => Some(Rung::Effective),
         Some(gap) => Rung::ALL.into_iter().take_while(|rung| *rung < gap.missed).last(),
@@ -109,6 +109,11 @@ pub fn sensor(
     // A sensor that was never asked before gets the time of one fresh sample to show itself.
     let early = seen.since.is_none_or(|since| now.since(since) <= sensor.stale_after);
     let unknown = rung == Some(Rung::Installed) && seen.heard.is_none() && early;
+    // That somebody works on it is known.
+    if let Some(gap) = gap.as_mut().filter(|_| unknown && guard.maintenance.is_none()) {
+        "unknown: nothing heard yet".clone_into(&mut gap.why);
+        gap.remedy = "wait for its first samples";
+    }
     let maintenance = guard.maintenance.is_some();
     SensorStanding {
         name: sensor.name.clone(),

@@ -436,7 +436,7 @@ fn a_sensor_in_maintenance_pages_nobody_and_leaves_the_rungs_from_online_up() {
     assert_eq!(act(&mut world, "one", Act::Maintain { span, role }), None);
     let (rung, why) = rung_of(&mut world, 10);
     assert_eq!(rung, Some(Rung::Installed));
-    assert!(why.contains(" +08:00: gas company: bump test"), "{why}");
+    assert!(why.contains(" +08:00: li (gas company): bump test"), "{why}");
     let work = world.core.work(&world.around, world.now);
     assert!(work.iter().any(|work| work.task == Task::Maintain && work.of == "one"), "{work:?}");
 
@@ -526,8 +526,14 @@ fn a_drill_that_a_sink_confirms_makes_a_point_effective_and_outlives_a_kill() {
         told.contains("out of service") && told.contains("gas company") && told.contains("bump test"),
         "{told}"
     );
+    // The first answer, not one of some seconds later.
+    let at_once = || recall::until(folder, &["coverage"], |_| true);
+    let told = at_once();
+    assert!(told.contains("in maintenance until") && told.contains("bump test"), "{told}");
     rung("installed");
     recall::until(folder, &["maintenance", "d", "--end", "--by", "li"], |output| output.status.success());
+    let told = at_once();
+    assert!(!told.contains("in maintenance until"), "{told}");
     rung("effective");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -166,6 +166,8 @@ fn what_nothing_measures_is_no_nought() {
     assert_eq!(asked.row("rescue-median", "site").value, None);
     let inspected = asked.row("regulator-inspection", "site");
     assert_eq!((inspected.value.as_deref(), inspected.met), (None, None), "no date is written anywhere");
+    assert_eq!((inspected.part, inspected.whole), (None, None));
+    assert_eq!(inspected.not_measured.as_deref(), Some("none of 2 has an `inspection_due`"));
     let water = asked.row("ponding-above", "underpass-1.level");
     assert_eq!(
         (water.value.as_deref(), water.not_measured.as_deref()),
@@ -185,6 +187,12 @@ fn inspections_in_date_are_counted_to_their_last_day() {
     let rate = asked.row("regulator-inspection", "site");
     assert_eq!((rate.part, rate.whole, rate.value.as_deref()), (Some(1), Some(2), Some("50.0")));
     assert_eq!((rate.met, rate.not_measured.as_deref()), (Some(false), None));
+    site.risk_points.iter_mut().find(|point| point.class == "gas").unwrap().inspection_due = None;
+    let asked = Asked::of(&site, Vec::new(), Vec::new());
+    let rate = asked.row("regulator-inspection", "site");
+    assert_eq!((rate.part, rate.whole, rate.met), (Some(1), Some(2), Some(false)));
+    let note = rate.not_measured.as_deref();
+    assert_eq!(note, Some("1 of 2 have no `inspection_due`; they count as not inspected"));
 }
 
 #[test]

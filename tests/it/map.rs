@@ -174,10 +174,11 @@ fn the_map_of_a_running_gateway_and_of_its_journal_is_valid_geojson_in_wgs84() {
     let folder = folder.path();
     recall::documents(folder, POINTS, "risk_point = \"P1\"\n", "");
     let mut child = recall::start(folder);
-    let red = |text: &str| text.contains("\"colour\":\"orange\"");
-    let live = recall::until(folder, &["map", "--geojson"], |output| {
-        output.status.success() && red(&String::from_utf8_lossy(&output.stdout))
+    recall::until(folder, &["alarms", "--json"], |output| {
+        String::from_utf8_lossy(&output.stdout).contains("\"severity\":\"orange\"")
     });
+    let live = recall::until(folder, &["map", "--geojson"], |output| output.status.success());
+    assert!(live.contains("\"colour\":\"orange\""), "map and alarms agree at once: {live}");
     let (head, body) = get(folder, "/api/v1/map");
     assert!(head.contains("200 ok") && head.contains("content-type: application/geo+json"), "{head}");
     assert!(get(folder, "/api/v1/map?colour=red").0.contains("422"));

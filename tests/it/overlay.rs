@@ -225,6 +225,10 @@ fn a_drill_is_an_occurrence_of_its_own_and_is_never_counted() {
     assert_eq!(engine.alarms().len(), 2, "a drill masks nothing");
     engine.ack(&exercise.id, Severity::Red, "duty", None, at(3)).unwrap();
     assert_eq!(engine.load().figures(at(3)).day, 1, "only the real one");
+    let mut named = crate::alarm::engine(&[colours()]);
+    named.restore(engine.states(), Some(at(3)), at(4));
+    act(&mut named, "high.drill", Act::Reset, 5).unwrap();
+    assert_eq!(named.alarms().len(), 1, "ended by the name that the list shows");
     let states = engine.states();
     let mut later = crate::alarm::engine(&[colours()]);
     later.restore(states, Some(at(3)), at(4));

@@ -324,16 +324,16 @@ fn a_pipe_gets_a_line_for_each_alarm_change() {
     let alarm = next.alarms.get_mut("underpass-1-level").unwrap();
     (alarm.severity, alarm.value) = (Severity::Orange, Some(24.0));
     let fell = alarm_lines(&now.alarms, &next, &zone);
-    assert_eq!(fell, ["08:00:15 ALARM orange underpass-1-level fell from red, 24.0 cm >= 30.0 cm"]);
+    assert_eq!(fell, ["08:00:15 ALARM orange underpass-1-level fell from red, 24.0 cm (limit 30.0 cm)"]);
 
     let mut last = next.clone();
     last.alarms.get_mut("underpass-1-level").unwrap().state = Base::ReturnedUnacknowledged;
     let gone = alarm_lines(&next.alarms, &last, &zone);
-    assert_eq!(gone, ["08:00:15 ALARM orange underpass-1-level is gone, not seen, 24.0 cm >= 30.0 cm"]);
+    assert_eq!(gone, ["08:00:15 ALARM orange underpass-1-level is gone, not seen, 24.0 cm (limit 30.0 cm)"]);
     let before = std::mem::take(&mut last.alarms);
     assert_eq!(
         alarm_lines(&before, &last, &zone),
-        ["08:00:15 ALARM orange underpass-1-level closed, last 24.0 cm >= 30.0 cm"]
+        ["08:00:15 ALARM orange underpass-1-level closed, last 24.0 cm (limit 30.0 cm)"]
     );
 }
 

@@ -37,8 +37,7 @@ impl Core {
         for (rule, overlay) in self.overlays() {
             if let Some(permit) = &overlay.permit {
                 if let Some(sensor) = permit.maintained() {
-                    let why =
-                        format!("{}: {}", permit.responsible, permit.reason.as_deref().unwrap_or_default());
+                    let why = format!("{}: {}", permit.who(), permit.reason.as_deref().unwrap_or_default());
                     around.maintenance.insert(sensor.to_owned(), (why, permit.to));
                 }
                 let why = format!("{rule} is out of service until {} ({})", told(permit.to), permit.number);

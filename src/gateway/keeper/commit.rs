@@ -84,6 +84,10 @@ impl Keeper {
                 let seam = self.seam(site);
                 self.board.committed(seq, (group, seam.as_ref()), self.pending.waiting());
                 self.proof.journaled(&group.transitions, written.numbered);
+                // Before people are answered: what they did is to be seen then.
+                if !(group.transitions.is_empty() && self.answers_in_flight.is_empty()) {
+                    self.look_now();
+                }
                 // A commit of progress alone has nothing for a sink: waking it would make the next such commit.
                 if !group.batches.is_empty() || !group.transitions.is_empty() {
                     let _ = self.outlets.committed.send(seq);
@@ -130,7 +134,11 @@ impl Keeper {
         if first {
             tracing::error!(%trouble, "the journal cannot be written; polling and alarming go on");
         }
+        let turned = !job.group.transitions.is_empty();
         self.pending.put_back(job);
+        if turned {
+            self.look_now();
+        }
         if first {
             let (batches, transitions) = self.pending.copy();
             self.tell_unjournaled(batches, transitions);

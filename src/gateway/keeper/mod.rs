@@ -38,6 +38,10 @@ use crate::site::Site;
 const OWN_EVERY: Duration = Duration::from_secs(5);
 /// A refused group is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
+/// What polls change in how risk points stand is shown after this: the first polls come in a row.
+const LOOK_AFTER: Duration = Duration::from_millis(500);
+/// Looks at risk points take no more than one part of this many of the time, however many points and alarms there are.
+const LOOK_SHARE: u32 = 10;
 /// The last commit may take this long at stop.
 const LAST_COMMIT: Duration = Duration::from_millis(700);
 /// A disk that takes longer than this counts as one that refuses: notice goes out without it.
@@ -85,6 +89,9 @@ pub(crate) struct Keeper {
     health: Health,
     own_at: Timestamp,
     own_read: Option<Timestamp>,
+    /// When the risk points are to be looked at before the gateway's own points are read, and not before when.
+    look_at: Option<Timestamp>,
+    look_from: Timestamp,
     /// A damaged journal was moved aside, and nobody was told yet.
     set_aside: bool,
     troubles: BTreeMap<LineId, String>,
@@ -127,6 +134,8 @@ impl Keeper {
             health: Health::of(&site),
             own_at: now,
             own_read: None,
+            look_at: None,
+            look_from: now,
             set_aside: begun.set_aside,
             troubles: BTreeMap::new(),
             firmware: BTreeMap::new(),
@@ -148,6 +157,7 @@ impl Keeper {
             if self.own_at.min(self.core.next_due().unwrap_or(self.own_at)) <= self.clock.now() {
                 self.tick();
             }
+            self.look_if_due();
             self.hand_over();
             let wake = self.wake_after(self.clock.now());
             tokio::select! {
@@ -268,6 +278,9 @@ impl Keeper {
         self.identify(polled.batch.device, polled.firmware);
         self.pending.audit(polled.audits, now);
         self.apply(Event::Polled(polled.batch));
+        if self.core.vigil().turned() {
+            self.look_at.get_or_insert(now.plus(LOOK_AFTER));
+        }
         if changed {
             self.read_own_soon();
         }
@@ -310,6 +323,9 @@ impl Keeper {
         if let Some(due) = self.core.next_due() {
             at = at.min(due);
         }
+        if let Some(due) = self.look_at {
+            at = at.min(due.max(self.look_from));
+        }
         at.since(now).max(Duration::from_millis(1))
     }
 
@@ -321,6 +337,8 @@ impl Keeper {
             self.alive.polled = self.alive.polled.map(|at| at.shifted(by));
             self.own_at = self.own_at.shifted(by);
             self.own_read = self.own_read.map(|at| at.shifted(by));
+            self.look_at = self.look_at.map(|at| at.shifted(by));
+            self.look_from = self.look_from.shifted(by);
             self.pending.since = self.pending.since.map(|at| at.shifted(by));
             self.retry_at = self.retry_at.map(|at| at.shifted(by));
             self.handed = self.handed.shifted(by);
@@ -382,6 +400,19 @@ impl Keeper {
         }
     }
 
+    /// Alarms or what lies over rules changed: map and coverage are to agree with them now.
+    fn look_now(&mut self) {
+        self.look_at = Some(self.clock.now());
+        self.look_if_due();
+    }
+
+    fn look_if_due(&mut self) {
+        let now = self.clock.now();
+        if self.look_at.is_some_and(|at| at.max(self.look_from) <= now) {
+            self.look_at_risk_points(now);
+        }
+    }
+
     /// Tells how the risk points stand.
     fn look_at_risk_points(&mut self, now: Timestamp) {
         let around = self.core.surroundings(self.proof.last.as_ref().map(|proved| proved.at));
@@ -393,6 +424,8 @@ impl Keeper {
         self.board.stand(stands, states, self.core.work(&around, now));
         let memories = self.core.vigil().memories(now, false);
         self.pending.remember(memories, now);
+        self.look_at = None;
+        self.look_from = now.plus(self.clock.now().since(now) * LOOK_SHARE);
     }
 }
 

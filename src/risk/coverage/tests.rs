@@ -279,10 +279,13 @@ fn nothing_heard_yet_is_unknown_for_a_while_and_then_a_fault() {
     };
     let mut seen = Seen::default();
     assert!(at(&seen, NOW).unknown);
+    let gap = at(&seen, NOW).sensors[0].gap.clone().unwrap();
+    assert_eq!((gap.why.as_str(), gap.remedy), ("unknown: nothing heard yet", "wait for its first samples"));
     seen.take(Told { heard: false, sampled: false, wrong: Some("timeout".into()) }, NOW);
     assert!(at(&seen, NOW.plus(Duration::from_secs(930))).unknown);
     let late = at(&seen, NOW.plus(Duration::from_secs(931)));
     assert!(!late.unknown && late.rung == Some(Rung::Installed) && late.blind);
+    assert_eq!(late.sensors[0].gap.as_ref().unwrap().why, "nothing heard (timeout)");
 }
 
 #[test]
