@@ -194,7 +194,7 @@ fn sinks(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
 /// A journal on disk.
 pub(crate) fn disk(view: &DiskView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
     let last = view
-        .now
+        .as_of
         .as_deref()
         .map_or_else(|| "empty".to_owned(), |now| format!("last commit {}", zone.show(now)));
     writeln!(

@@ -162,7 +162,7 @@ fn stats(path: &Path, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> 
         count(content.commits),
         status.seq
     )?;
-    if let (Some(oldest), Some(newest)) = (content.oldest, &status.now) {
+    if let (Some(oldest), Some(newest)) = (content.oldest, &status.as_of) {
         writeln!(out, "from {oldest} to {newest}")?;
     }
     writeln!(out, "{} open alarms", status.alarms_open)?;
