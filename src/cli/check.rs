@@ -4,6 +4,7 @@
 //! Invariant: with `--json` and `--format sarif` standard output holds nothing else.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ pub fn check(documents: &Documents, args: &Check, out: &mut dyn Write) -> anyhow
     if let Some(name) = &args.explain {
         return explain(name, out);
     }
-    let options = options(documents, Purpose::Example);
+    let options = options(documents, Purpose::Run);
     if args.watch {
         return watch(&options, args, out);
     }
@@ -93,7 +94,7 @@ fn once(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result<
         Form::Text => {
             write!(out, "{}", diagnostic::render(&found, &texts))?;
             if let Some(site) = &site {
-                summary(site, out)?;
+                summary(site, &options.site, out)?;
             }
         }
     }
@@ -101,7 +102,7 @@ fn once(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result<
     Ok((site.is_none() || (args.deny_warnings && !found.0.is_empty()), site))
 }
 
-fn summary(site: &Site, out: &mut dyn Write) -> anyhow::Result<()> {
+fn summary(site: &Site, folder: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
     let catalog = &site.catalog;
     // What the gateway tells of itself is none of the documents'.
     let own = |device: DeviceId| {
@@ -112,14 +113,15 @@ fn summary(site: &Site, out: &mut dyn Write) -> anyhow::Result<()> {
     };
     writeln!(
         out,
-        "{}: {} lines, {} devices, {} points, {} rules, {} risk points, {} sinks",
+        "{}: {} lines, {} devices, {} points, {} rules, {} risk points, {} sinks; read from {}",
         catalog.site,
         site.lines.len(),
         site.devices.len(),
         catalog.points.iter().filter(|point| !own(point.device)).count(),
         site.rules.len(),
         site.risk_points.len(),
-        site.sinks.len()
+        site.sinks.len(),
+        folder.display()
     )?;
     let written = site.rules.iter().filter(|rule| rule.kind == Kind::Process).count();
     if written > 0 && site.sinks.is_empty() {

@@ -78,10 +78,10 @@ struct Cli {
 /// Which documents a command reads.
 #[derive(Clone, Debug, Args)]
 pub struct Documents {
-    /// Settings of the gateway (gateway.toml).
+    /// Settings of the gateway (default: /etc/lifeline/gateway.toml where it is there).
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Folder of the site's documents.
+    /// Folder of the site's documents (default: /etc/lifeline/site; `demo` takes the example site).
     #[arg(long, global = true, value_name = "DIR")]
     site: Option<PathBuf>,
     /// Folder of device profiles, instead of the configured one.
@@ -291,9 +291,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Coverage(args) => risk::coverage(&documents, args, out),
         Command::Map(args) => risk::map(&documents, args, out),
         Command::Indicators(args) => risk::indicators(&documents, args, out),
-        Command::Replay(args) => replay::replay(load(&options(&documents, Purpose::Example))?, &args, out),
+        Command::Replay(args) => replay::replay(load(&options(&documents, Purpose::Run))?, &args, out),
         Command::Backtest(args) => {
-            backtest::backtest(&load(&options(&documents, Purpose::Example))?, &args, out)
+            backtest::backtest(&load(&options(&documents, Purpose::Run))?, &args, out)
         }
         Command::Audits(args) => {
             one_thread()?.block_on(audits::audits(&asked(&documents, &args.place)?, &args, out))
@@ -363,7 +363,7 @@ fn own_gateway(documents: &Documents, json: bool) -> anyhow::Result<ask::Ask> {
     asked(documents, &Where { url: None, journal: None, token_file: None, json })
 }
 
-/// What the documents are for: `run` never falls back to the example site by itself.
+/// What the documents are for: all commands take those of the site, and `demo` alone the example.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Run,
