@@ -3,7 +3,7 @@
 //! In: `[[line]]` and `[[device]]` sections with the models that profiles gave. Out: drafts with places.
 //! Invariant: every name is used once; a device names a line, a profile and a risk point that are there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::bus::text::Format;
@@ -48,6 +48,15 @@ pub(crate) struct DeviceDraft {
     /// What a time-series store gets beside the names.
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) place: Place,
+}
+
+/// What can still be said of a device with a mistake: its points, when its model is known.
+pub(crate) struct Dim {
+    pub(crate) name: Option<String>,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) every: Duration,
+    pub(crate) binding: Binding,
+    pub(crate) datum: Option<String>,
 }
 
 /// Reads one line; `elsewhere` leads lines by name to another address of the same kind.
@@ -165,20 +174,22 @@ pub(crate) fn check_endpoint(section: &Section<'_>, key: &str, text: &str) {
 /// Reads one device.
 pub(crate) fn device(
     section: &Section<'_>,
-    lines: &[LineDraft],
+    (lines, dim): (&[LineDraft], &BTreeSet<String>),
     models: &BTreeMap<String, Model>,
     calendar: &Calendar,
-) -> Option<DeviceDraft> {
+) -> Result<DeviceDraft, Box<Dim>> {
     let name = section.name("name");
     section.unless("template");
     // What could be written out has neither: why the others could not has been told.
     if section.text("template").is_some() || section.text("slaves").is_some() {
-        return None;
+        let (every, binding) = (Duration::ZERO, Binding::default());
+        return Err(Box::new(Dim { name, profile: None, every, binding, datum: None }));
     }
     let line = section.need("line", section.text("line")).and_then(|wanted| {
         let found = lines.iter().position(|line| line.settings.name == wanted);
-        if found.is_none() {
-            let help = nearest(&wanted, lines.iter().map(|line| line.settings.name.as_str()));
+        if found.is_none() && !dim.contains(&wanted) {
+            let names = lines.iter().map(|line| &line.settings.name).chain(dim);
+            let help = nearest(&wanted, names.map(String::as_str));
             section.error("line", "unknown-line", format!("there is no line `{wanted}`"), help);
         }
         found
@@ -210,15 +221,22 @@ pub(crate) fn device(
     let datum = section.text("datum");
     let tags = tags(section);
     section.finish();
-    Some(DeviceDraft {
-        name: name?,
-        line: line?,
-        slave: Slave(slave?),
-        profile: profile?,
-        firmware: firmware?,
+    let (Some(name), Some(line), Some(slave), Some(profile), Some(firmware), Some(every)) =
+        (&name, line, slave, &profile, firmware, every)
+    else {
+        // An unknown period is short: no finding comes from it.
+        let every = every.unwrap_or_default();
+        return Err(Box::new(Dim { name, profile, every, binding, datum }));
+    };
+    Ok(DeviceDraft {
+        name: name.clone(),
+        line,
+        slave: Slave(slave),
+        profile: profile.clone(),
+        firmware,
         triggers,
         withheld,
-        every: every?,
+        every,
         every_in_alarm,
         timeout: timeout.unwrap_or(TIMEOUT),
         stale_after,

@@ -18,7 +18,7 @@ use crate::bus::Address;
 use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
 use crate::risk::RiskPoint;
-use crate::site::devices::{self, DeviceDraft, LineDraft};
+use crate::site::devices::{self, DeviceDraft, Dim, LineDraft};
 use crate::site::expand::{ask, expand};
 use crate::site::guide;
 use crate::site::profiles::{self, Model};
@@ -118,8 +118,12 @@ pub(crate) struct Build<'a> {
     /// Where the name of each written rule stands.
     rule_places: Vec<Place>,
     known: Vec<Known>,
-    /// Devices and derived points that are named and could not be read.
+    /// Devices and derived points that are named and whose points nobody knows.
     broken: BTreeSet<String>,
+    /// Devices with a mistake.
+    dim: Vec<Dim>,
+    /// Names of lines with a mistake.
+    dim_lines: BTreeSet<String>,
     /// All derived points that are named.
     derivable: BTreeSet<String>,
 }
@@ -142,6 +146,8 @@ impl<'a> Build<'a> {
             rule_places: Vec::new(),
             known: Vec::new(),
             broken: BTreeSet::new(),
+            dim: Vec::new(),
+            dim_lines: BTreeSet::new(),
             derivable: BTreeSet::new(),
         }
     }
@@ -155,7 +161,10 @@ impl<'a> Build<'a> {
         let calendar = Calendar::new(&self.settings.timezone, self.options.now);
         for section in each("line") {
             names.named("line", &section);
-            self.lines.extend(devices::line(&section, &self.options.lines));
+            match devices::line(&section, &self.options.lines) {
+                Some(line) => self.lines.push(line),
+                None => self.dim_lines.extend(section.text("name")),
+            }
         }
         self.check_elsewhere(&each("line"));
         for section in each("risk_point") {
@@ -167,11 +176,15 @@ impl<'a> Build<'a> {
         }
         for section in each("device") {
             names.named("device", &section);
-            if let Some(draft) = devices::device(&section, &self.lines, models, &calendar) {
-                self.check_risk_point(&draft);
-                self.drafts.push(draft);
-            } else {
-                self.broken.extend(section.text("name"));
+            match devices::device(&section, (&self.lines, &self.dim_lines), models, &calendar) {
+                Ok(draft) => {
+                    self.check_risk_point(&draft.binding);
+                    self.drafts.push(draft);
+                }
+                Err(dim) => {
+                    self.check_risk_point(&dim.binding);
+                    self.dim.push(*dim);
+                }
             }
         }
         self.check_slaves();
@@ -180,6 +193,7 @@ impl<'a> Build<'a> {
         self.check_listen();
         self.check_lines();
         self.number_lines_and_devices();
+        self.know_dim();
         budget::check(&self.lines, &self.drafts, self.report);
         self.derivable = each("derived").iter().filter_map(|section| section.text("name")).collect();
         for section in each("derived") {
@@ -215,7 +229,10 @@ impl<'a> Build<'a> {
         let names = |index| devices(index).map(|draft| draft.name.clone()).collect::<Vec<_>>();
         let lines =
             self.lines.iter().enumerate().map(|(index, line)| (line.settings.name.clone(), names(index)));
-        let lines: Vec<(String, Vec<String>)> = lines.collect();
+        let mut lines: Vec<(String, Vec<String>)> = lines.collect();
+        lines.extend(self.dim_lines.iter().map(|line| (line.clone(), Vec::new())));
+        let dim = self.dim.iter().filter_map(|device| device.name.clone());
+        lines.push((String::new(), dim.collect()));
         let id = |rules: &[Rule], name: &str| rules.iter().find(|rule| rule.name == name).map(|rule| rule.id);
         let mut cause_of: HashMap<&str, RuleId> = HashMap::new();
         for (line, devices) in &lines {
@@ -288,6 +305,32 @@ impl<'a> Build<'a> {
             });
         }
         self.drafts = drafts;
+    }
+
+    /// The points of devices with a mistake, so that what names them is looked at, too; nothing of them is ever started.
+    fn know_dim(&mut self) {
+        let dim = std::mem::take(&mut self.dim);
+        for device in &dim {
+            let Some(name) = &device.name else { continue };
+            let Some(profile) = &device.profile else {
+                self.broken.insert(name.clone());
+                continue;
+            };
+            let id = self.device(name, &profile.class, None, None);
+            for field in profile.fields.iter().filter(|field| !field.hidden) {
+                let unit = field.unit.map(|unit| unit.canonical_for(&profile.class));
+                let point = self.point(id, name, &field.name, unit, field.decimals, field.states.clone());
+                let to = field.unit.zip(unit).and_then(|(from, to)| from.to(to)).unwrap_or((1.0, 0.0));
+                let range = field.range.map(|(low, high)| (low * to.0 + to.1, high * to.0 + to.1));
+                self.know(point, device.every, range, device.datum.clone());
+            }
+        }
+        self.dim = dim;
+    }
+
+    /// Every device and derived point could be read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.broken.is_empty() && self.dim.is_empty()
     }
 
     fn device(
