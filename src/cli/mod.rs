@@ -153,16 +153,16 @@ enum Command {
 #[derive(Clone, Debug, Args)]
 struct Where {
     /// A running gateway (default: the console address of the settings).
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// A journal on disk instead of a running gateway.
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "url")]
     journal: Option<PathBuf>,
     /// The console's token file (default: beside the journal).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// One JSON object per line.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 

@@ -178,6 +178,7 @@ fn remedy(refused: &str, alarm: Option<&Alarm>) -> String {
         _ if is(Refusal::StillActive) => "; it can be reset once its condition is gone".to_owned(),
         _ if is(Refusal::NoSuchAlarm) => "; the list of alarms has the ids".to_owned(),
         _ if is(Refusal::NotShelved) || is(Refusal::InService) => ": nothing had to be done".to_owned(),
+        _ if is(Refusal::NeedsSubstitute) => " (`substitute`, on the command line --substitute)".to_owned(),
         _ if is(Refusal::UnderPermit) => "; end that one first (return)".to_owned(),
         _ => String::new(),
     };
