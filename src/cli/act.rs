@@ -69,10 +69,10 @@ pub(crate) enum AlarmsAct {
         /// The person responsible for the work.
         #[arg(long)]
         responsible: String,
-        /// Begin, RFC 3339; now when left out.
+        /// Begin, of the site's zone without an offset; now when left out.
         #[arg(long)]
         from: Option<String>,
-        /// End, RFC 3339.
+        /// End, of the site's zone without an offset.
         #[arg(long, required_unless_present = "span")]
         to: Option<String>,
         /// How long from the begin, such as 2h, instead of the end.

@@ -26,6 +26,11 @@ impl Zone {
         Self(TimeZone::get(name).unwrap_or(TimeZone::UTC))
     }
 
+    /// Its IANA name; UTC for one without.
+    pub(crate) fn name(&self) -> String {
+        self.0.iana_name().unwrap_or("UTC").to_owned()
+    }
+
     /// The zone of this box.
     pub(crate) fn of_box() -> Self {
         Self(TimeZone::system())

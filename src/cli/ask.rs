@@ -20,7 +20,7 @@ use crate::console::rates::RatesView;
 use crate::console::status::{PointView, StatusView};
 use crate::console::token;
 use crate::console::view::{self, AckView, ActView, AlarmView, ReadingView, RuleView};
-use crate::console::window::Window;
+use crate::console::window::{Window, placed};
 
 /// Exit code: good.
 pub const GOOD: u8 = 0;
@@ -405,8 +405,9 @@ async fn history_of_gateway(
 
 fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Write) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
-    let window = window_of(question.since.as_deref(), question.until.as_deref(), now, "24h")?;
     let zone = disk.site().1;
+    let (since, until) = (question.since.as_deref(), question.until.as_deref());
+    let window = window_of((since, until), &zone, now, "24h")?;
     if !args.json {
         disk.head(&zone, now, out)?;
     }
@@ -433,12 +434,13 @@ fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Wr
 
 /// The window that a person asked for.
 pub(crate) fn window_of(
-    since: Option<&str>,
-    until: Option<&str>,
+    (since, until): (Option<&str>, Option<&str>),
+    zone: &Zone,
     now: crate::clock::Timestamp,
     ago: &str,
 ) -> anyhow::Result<Window> {
-    Window::parse(since, until, now, ago).map_err(|error| Refusal::new(USAGE, error.to_string()).into())
+    let placed = |text: Option<&str>| text.map(|text| placed(text, &zone.name()));
+    Window::parse(placed(since).as_deref(), placed(until).as_deref(), now, ago).map_err(|error| Refusal::new(USAGE, error.to_string()).into())
 }
 
 /// The gateway's time zone, and its points for display.

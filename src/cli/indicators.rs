@@ -51,7 +51,7 @@ async fn answer(args: &Ask, wanted: &Wanted, options: &Options, out: &mut dyn Wr
             let none = || Refusal::new(USAGE, "the journal has no documents".to_owned());
             let site = differ::compile(&disk.documents()?.ok_or_else(none)?.documents, options)?;
             let sources = Sources { catalog: &site.catalog, rules: &site.rules };
-            let view = indicators::of(&disk.reader, question, &sources, last);
+            let view = indicators::of(&disk.reader, &question.clone().placed(&site.timezone), &sources, last);
             let (view, zone) = (view.map_err(|why| Refusal::new(USAGE, why))?, disk.site().1);
             if !args.json && !wanted.csv {
                 disk.head(&zone, SystemClock::new().now(), out)?;

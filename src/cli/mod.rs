@@ -191,10 +191,10 @@ struct HistoryArgs {
     place: Where,
     /// The point, such as `regulator-3.pressure`.
     point: String,
-    /// From: RFC 3339 or a duration back from now (`2h`).
+    /// From: a date or time (of the site's zone without an offset), or a duration back from now (`2h`).
     #[arg(long, default_value = "2h")]
     since: String,
-    /// Until: RFC 3339 or a duration back from now.
+    /// Until: a date or time, or a duration back from now.
     #[arg(long)]
     until: Option<String>,
     /// About so many rows that look like all of them: no extreme is lost.
@@ -212,10 +212,10 @@ struct ExportArgs {
     /// Only these points (all when none is named).
     #[arg(long = "point", value_name = "POINT")]
     points: Vec<String>,
-    /// From: RFC 3339 or a duration back from now.
+    /// From: a date or time (of the site's zone without an offset), or a duration back from now.
     #[arg(long, default_value = "24h")]
     since: String,
-    /// Until: RFC 3339 or a duration back from now.
+    /// Until: a date or time, or a duration back from now.
     #[arg(long)]
     until: Option<String>,
     /// Write here instead of standard output.

@@ -20,6 +20,7 @@ use crate::alarm::{Alarm, Base};
 use crate::clock::Timestamp;
 use crate::console::api::{CORE_MAX, NAME_MAX, NOTE_MAX, Refused, json, parse, refuse, text};
 use crate::console::state::Console;
+use crate::console::window::placed;
 use crate::console::view::{ActView, AlarmView, RuleView};
 use crate::gateway::board::{Command, Picture};
 use crate::gateway::core::Event;
@@ -44,7 +45,7 @@ pub(crate) async fn act(
         let by = text("by", &view.by, NAME_MAX)?;
         let note = view.reason.as_deref().filter(|reason| !reason.trim().is_empty());
         let note = note.map(|note| text("reason", note, NOTE_MAX)).transpose()?;
-        let act = wanted(&what, &view)?;
+        let act = wanted(&what, &view, &console.board.shown().timezone)?;
         let reasoned =
             matches!(act, Act::Shelve { .. } | Act::Lift { .. } | Act::Drill { .. } | Act::Maintain { .. });
         if reasoned && note.is_none() {
@@ -63,7 +64,7 @@ fn wrong(why: impl Into<String>) -> Refused {
 }
 
 /// The act that `what` and its keys mean.
-fn wanted(what: &str, view: &ActView) -> Result<Act, Refused> {
+fn wanted(what: &str, view: &ActView, timezone: &str) -> Result<Act, Refused> {
     let span = || {
         let seconds = view.seconds.filter(|seconds| *seconds > 0);
         seconds.map(Duration::from_secs).ok_or_else(|| wrong(format!("{what} needs `seconds`, how long")))
@@ -71,7 +72,7 @@ fn wanted(what: &str, view: &ActView) -> Result<Act, Refused> {
     let severity = || view.severity.ok_or_else(|| wrong(format!("{what} needs a severity")));
     let time = |key: &str, given: &str| {
         Timestamp::parse(given)
-            .map_err(|_| wrong(format!("{key} is no RFC 3339 time, such as 2026-11-23T18:00:00+08:00")))
+            .map_err(|_| wrong(format!("{key} is no time, such as 2026-11-23T18:00:00 (of the site's zone) or 2026-11-23T18:00:00+08:00")))
     };
     let named = |key: &str, given: &Option<String>| match given {
         Some(given) => text(key, given, NAME_MAX),
@@ -83,8 +84,8 @@ fn wanted(what: &str, view: &ActView) -> Result<Act, Refused> {
         "unshelve" => Act::Unshelve,
         "out-of-service" => Act::TakeOut {
             number: named("permit", &view.permit)?,
-            from: view.from.as_deref().map(|from| time("from", from)).transpose()?,
-            to: time("to", &named("to", &view.to)?)?,
+            from: view.from.as_deref().map(|from| time("from", &placed(from, timezone))).transpose()?,
+            to: time("to", &placed(&named("to", &view.to)?, timezone))?,
             responsible: named("responsible", &view.responsible)?,
             substitute: view
                 .substitute
