@@ -138,7 +138,8 @@ pub(crate) enum AlarmsAct {
 /// The begin that was written, or now.
 fn begin(from: Option<&str>) -> anyhow::Result<Timestamp> {
     let Some(from) = from else { return Ok(SystemClock::new().now()) };
-    Timestamp::parse(from).with_context(|| format!("--from is `{from}`; write it as 2026-11-23T18:00:00+08:00"))
+    Timestamp::parse(from)
+        .with_context(|| format!("--from is `{from}`; write it as 2026-11-23T18:00:00+08:00"))
 }
 
 /// A duration that is not nothing.

@@ -271,7 +271,7 @@ fn brief(value: f64) -> String {
 
 /// Rules over which something lies.
 pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut table = Table::new(&["rule", "overlay", "since or until", "by", "why"]);
+    let mut table = Table::new(&["rule", "overlay", "since or until", "by", "why"]).whole();
     for RuleView { rule, overlay } in rules {
         let mut row = |what: &str, when: String, by: &str, why: String| {
             table.row(vec![rule.clone(), what.to_owned(), when, by.to_owned(), why]);

@@ -440,7 +440,8 @@ pub(crate) fn window_of(
     ago: &str,
 ) -> anyhow::Result<Window> {
     let placed = |text: Option<&str>| text.map(|text| placed(text, &zone.name()));
-    Window::parse(placed(since).as_deref(), placed(until).as_deref(), now, ago).map_err(|error| Refusal::new(USAGE, error.to_string()).into())
+    Window::parse(placed(since).as_deref(), placed(until).as_deref(), now, ago)
+        .map_err(|error| Refusal::new(USAGE, error.to_string()).into())
 }
 
 /// The gateway's time zone, and its points for display.

@@ -45,7 +45,8 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
                 disk.head(&zone, SystemClock::new().now(), out)?;
             }
             let last = disk.reader.last()?.map_or_else(Timestamp::default, |(_, at)| at);
-            let view = coverage::past(&disk.reader, &wanted.question.clone().placed(&zone.name()), &site, last);
+            let view =
+                coverage::past(&disk.reader, &wanted.question.clone().placed(&zone.name()), &site, last);
             (view.map_err(|why| Refusal::new(USAGE, why))?, zone)
         }
     };

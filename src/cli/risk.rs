@@ -22,7 +22,7 @@ struct Which {
     #[arg(long)]
     class: Option<String>,
     /// Only points of at least this grade, 1 to 4.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=4))]
     grade: Option<u8>,
     /// Another time than now: a date or time (of the site's zone without an offset), or how long ago (`2h`).
     #[arg(long, value_name = "TIME")]

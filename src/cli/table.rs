@@ -14,19 +14,27 @@ const WIDTH_MAX: usize = 60;
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    /// No cell is cut.
+    whole: bool,
 }
 
 impl Table {
     /// A table with these heads.
     pub(crate) fn new(heads: &[&str]) -> Self {
-        Self { rows: vec![heads.iter().map(|head| (*head).to_owned()).collect()] }
+        Self { rows: vec![heads.iter().map(|head| (*head).to_owned()).collect()], whole: false }
+    }
+
+    /// A table that cuts no cell: a cut time would be another one.
+    pub(crate) fn whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         let last = cells.len().saturating_sub(1);
         let cells = cells.iter().enumerate();
-        let shown = cells.map(|(column, cell)| if column < last { cut(&plain(cell)) } else { plain(cell) });
+        let shown = cells
+            .map(|(column, cell)| if column < last && !self.whole { cut(&plain(cell)) } else { plain(cell) });
         self.rows.push(shown.collect());
     }
 
@@ -121,6 +129,15 @@ mod tests {
         table.emit(&mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         assert!(out.contains(&format!("{}…  {}\n", "n".repeat(60), "a".repeat(100))), "{out}");
+    }
+
+    #[test]
+    fn a_whole_table_cuts_nothing() {
+        let mut table = Table::new(&["when", "why"]).whole();
+        table.row(vec!["t".repeat(100), "w".to_owned()]);
+        let mut out = Vec::new();
+        table.emit(&mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains(&"t".repeat(100)));
     }
 
     #[test]
