@@ -292,9 +292,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Map(args) => risk::map(&documents, args, out),
         Command::Indicators(args) => risk::indicators(&documents, args, out),
         Command::Replay(args) => replay::replay(load(&options(&documents, Purpose::Run))?, &args, out),
-        Command::Backtest(args) => {
-            backtest::backtest(&load(&options(&documents, Purpose::Run))?, &args, out)
-        }
+        Command::Backtest(args) => backtest::backtest(&load(&options(&documents, Purpose::Run))?, &args, out),
         Command::Audits(args) => {
             one_thread()?.block_on(audits::audits(&asked(&documents, &args.place)?, &args, out))
         }
@@ -428,6 +426,9 @@ fn severity(text: &str) -> Result<Severity, String> {
         "yellow" => Ok(Severity::Yellow),
         "orange" => Ok(Severity::Orange),
         "red" => Ok(Severity::Red),
+        _ if text.to_lowercase() != text && severity(&text.to_lowercase()).is_ok() => {
+            Err(format!("write `{}`", text.to_lowercase()))
+        }
         _ => Err("one of blue, yellow, orange, red".to_owned()),
     }
 }

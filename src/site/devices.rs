@@ -3,7 +3,7 @@
 //! In: `[[line]]` and `[[device]]` sections with the models that profiles gave. Out: drafts with places.
 //! Invariant: every name is used once; a device names a line, a profile and a risk point that are there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::bus::text::Format;
@@ -174,7 +174,7 @@ pub(crate) fn check_endpoint(section: &Section<'_>, key: &str, text: &str) {
 /// Reads one device.
 pub(crate) fn device(
     section: &Section<'_>,
-    (lines, dim): (&[LineDraft], &BTreeSet<String>),
+    (lines, dim): (&[LineDraft], &BTreeMap<String, bool>),
     models: &BTreeMap<String, Model>,
     calendar: &Calendar,
 ) -> Result<DeviceDraft, Box<Dim>> {
@@ -187,16 +187,17 @@ pub(crate) fn device(
     }
     let line = section.need("line", section.text("line")).and_then(|wanted| {
         let found = lines.iter().position(|line| line.settings.name == wanted);
-        if found.is_none() && !dim.contains(&wanted) {
-            let names = lines.iter().map(|line| &line.settings.name).chain(dim);
+        if found.is_none() && !dim.contains_key(&wanted) {
+            let names = lines.iter().map(|line| &line.settings.name).chain(dim.keys());
             let help = nearest(&wanted, names.map(String::as_str));
             section.error("line", "unknown-line", format!("there is no line `{wanted}`"), help);
         }
         found
     });
-    let serial = line
-        .and_then(|line| lines.get(line))
-        .is_some_and(|line| line.settings.address.framing() != Framing::Mbap);
+    let serial = match line.and_then(|line| lines.get(line)) {
+        Some(line) => line.settings.address.framing() != Framing::Mbap,
+        None => section.text("line").and_then(|line| dim.get(&line).copied()).unwrap_or(false),
+    };
     let found =
         section.need("profile", section.text("profile")).and_then(|wanted| model(section, &wanted, models));
     let (mut profile, firmware) = found.unzip();

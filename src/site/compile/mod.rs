@@ -122,8 +122,8 @@ pub(crate) struct Build<'a> {
     broken: BTreeSet<String>,
     /// Devices with a mistake.
     dim: Vec<Dim>,
-    /// Names of lines with a mistake.
-    dim_lines: BTreeSet<String>,
+    /// Names of lines with a mistake, and whether they are serial.
+    dim_lines: BTreeMap<String, bool>,
     /// All derived points that are named.
     derivable: BTreeSet<String>,
 }
@@ -147,7 +147,7 @@ impl<'a> Build<'a> {
             known: Vec::new(),
             broken: BTreeSet::new(),
             dim: Vec::new(),
-            dim_lines: BTreeSet::new(),
+            dim_lines: BTreeMap::new(),
             derivable: BTreeSet::new(),
         }
     }
@@ -163,7 +163,10 @@ impl<'a> Build<'a> {
             names.named("line", &section);
             match devices::line(&section, &self.options.lines) {
                 Some(line) => self.lines.push(line),
-                None => self.dim_lines.extend(section.text("name")),
+                None => {
+                    let serial = section.has("serial");
+                    self.dim_lines.extend(section.text("name").map(|name| (name, serial)));
+                }
             }
         }
         self.check_elsewhere(&each("line"));
@@ -230,7 +233,7 @@ impl<'a> Build<'a> {
         let lines =
             self.lines.iter().enumerate().map(|(index, line)| (line.settings.name.clone(), names(index)));
         let mut lines: Vec<(String, Vec<String>)> = lines.collect();
-        lines.extend(self.dim_lines.iter().map(|line| (line.clone(), Vec::new())));
+        lines.extend(self.dim_lines.keys().map(|line| (line.clone(), Vec::new())));
         let dim = self.dim.iter().filter_map(|device| device.name.clone());
         lines.push((String::new(), dim.collect()));
         let id = |rules: &[Rule], name: &str| rules.iter().find(|rule| rule.name == name).map(|rule| rule.id);
