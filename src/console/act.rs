@@ -20,8 +20,8 @@ use crate::alarm::{Alarm, Base};
 use crate::clock::Timestamp;
 use crate::console::api::{CORE_MAX, NAME_MAX, NOTE_MAX, Refused, json, parse, refuse, text};
 use crate::console::state::Console;
-use crate::console::view::{ActView, AlarmView, RuleView};
-use crate::console::window::placed;
+use crate::console::view::{ActView, AlarmView, RefusalView, RuleView};
+use crate::console::window::{nearest, placed};
 use crate::gateway::board::{Command, Picture};
 use crate::gateway::core::Event;
 use crate::point::Device;
@@ -128,10 +128,8 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
     let before = if target.len() > TARGET_MAX { None } else { alarm() };
     if before.is_none() && !rule {
         let shown: String = target.chars().take(TARGET_MAX).collect();
-        return refuse(
-            StatusCode::NOT_FOUND,
-            format!("no open alarm has the id {shown}, and no rule or device this name"),
-        );
+        let error = format!("no open alarm has the id {shown}, and no rule or device this name");
+        return json(StatusCode::NOT_FOUND, &RefusalView { error, nearest: near(console, &shown) });
     }
     let (answer, answered) = oneshot::channel();
     if console.board.commands.try_send(Command { event, answer }).is_err() {
@@ -162,6 +160,14 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
             refuse(StatusCode::GATEWAY_TIMEOUT, error)
         }
     }
+}
+
+/// The rule or device that `name` was probably meant to be.
+fn near(console: &Console, name: &str) -> Option<String> {
+    let site = console.board.shown();
+    let rules = site.rules.iter().map(|rule| rule.name.as_str());
+    let devices = site.catalog.devices.iter().filter(|device| device.line.is_some());
+    nearest(name, rules.chain(devices.map(|device| device.name.as_str()))).map(str::to_owned)
 }
 
 /// A refusal with what a person can do about it, and what the alarm is now.
