@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::alarm::Kind;
+use crate::cli::table::many_of;
 use crate::cli::watch::Watch;
 use crate::cli::{Documents, Purpose, differ, one_thread, options, own_gateway};
 use crate::clock::SystemClock;
@@ -111,23 +112,25 @@ fn summary(site: &Site, folder: &Path, out: &mut dyn Write) -> anyhow::Result<()
             device.line.is_none() && (device.name == "gateway" || is_own(&device.class))
         })
     };
+    let points: Vec<_> = catalog.points.iter().filter(|point| !own(point.device)).collect();
     writeln!(
         out,
-        "{}: {} lines, {} devices, {} points, {} rules, {} risk points, {} sinks; read from {}",
+        "{}: {}, {}, {}, {}, {}, {}; read from {}",
         catalog.site,
-        site.lines.len(),
-        site.devices.len(),
-        catalog.points.iter().filter(|point| !own(point.device)).count(),
-        site.rules.len(),
-        site.risk_points.len(),
-        site.sinks.len(),
+        many_of(&site.lines, "line"),
+        many_of(&site.devices, "device"),
+        many_of(&points, "point"),
+        many_of(&site.rules, "rule"),
+        many_of(&site.risk_points, "risk point"),
+        many_of(&site.sinks, "sink"),
         folder.display()
     )?;
-    let written = site.rules.iter().filter(|rule| rule.kind == Kind::Process).count();
-    if written > 0 && site.sinks.is_empty() {
+    let written: Vec<_> = site.rules.iter().filter(|rule| rule.kind == Kind::Process).collect();
+    if !written.is_empty() && site.sinks.is_empty() {
         writeln!(
             out,
-            "note: {written} rules and no sink: alarms are on the status page and in `lifeline alarms`, and nobody is told; a [[sink]] in gateway.toml tells people"
+            "note: {} and no sink: alarms are on the status page and in `lifeline alarms`, and nobody is told; a [[sink]] in gateway.toml tells people",
+            many_of(&written, "rule")
         )?;
     }
     Ok(())

@@ -59,9 +59,11 @@ impl Disk {
         match Reader::open(path) {
             Ok(reader) => Ok(Self { path: path.to_owned(), alone: false, reader }),
             Err(error) => {
+                // The cause of the cause says the same again.
+                let cause =
+                    std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
                 let text = format!(
-                    "{:#}; `lifeline run` makes one: name its folder with --journal DIR, or its settings with --config FILE",
-                    anyhow::Error::new(error)
+                    "{error}{cause}; `lifeline run` makes one: name its folder with --journal DIR, or its settings with --config FILE"
                 );
                 Err(Refusal::new(UNREACHABLE, text).into())
             }

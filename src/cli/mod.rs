@@ -406,7 +406,8 @@ fn load(options: &site::Options) -> anyhow::Result<Site> {
         None => {
             let report = crate::diagnostic::render(&diagnostics, &texts);
             let _ = write!(std::io::stderr(), "{report}");
-            anyhow::bail!("the documents have {} errors; nothing was started", diagnostics.errors())
+            let errors = u64::try_from(diagnostics.errors()).unwrap_or(u64::MAX);
+            anyhow::bail!("the documents have {}; nothing was started", table::many(errors, "error"))
         }
     }
 }

@@ -93,6 +93,16 @@ fn cut(text: &str) -> String {
     short + "…"
 }
 
+/// `1 line`, `2 lines`, `1,234 lines`.
+pub(crate) fn many(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// The same of a length.
+pub(crate) fn many_of<T>(things: &[T], thing: &str) -> String {
+    many(u64::try_from(things.len()).unwrap_or(u64::MAX), thing)
+}
+
 /// `1234567` as `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -154,6 +164,10 @@ mod tests {
 
     #[test]
     fn counts_are_grouped() {
+        assert_eq!(
+            [many(1, "line"), many(0, "line"), many(1234, "line")],
+            ["1 line", "0 lines", "1,234 lines"]
+        );
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(number), text);
         }
