@@ -171,6 +171,26 @@ pub(crate) fn check_endpoint(section: &Section<'_>, key: &str, text: &str) {
     }
 }
 
+/// The line that a device names, and whether that is serial; one with a mistake is there, too.
+fn line_of(
+    section: &Section<'_>,
+    lines: &[LineDraft],
+    dim: &BTreeMap<String, bool>,
+) -> (Option<usize>, bool) {
+    let Some(wanted) = section.need("line", section.text("line")) else { return (None, false) };
+    let found = lines.iter().position(|line| line.settings.name == wanted);
+    if let Some(line) = found.and_then(|found| lines.get(found)) {
+        return (found, line.settings.address.framing() != Framing::Mbap);
+    }
+    let serial = dim.get(&wanted).copied();
+    if serial.is_none() {
+        let names = lines.iter().map(|line| &line.settings.name).chain(dim.keys());
+        let help = nearest(&wanted, names.map(String::as_str));
+        section.error("line", "unknown-line", format!("there is no line `{wanted}`"), help);
+    }
+    (None, serial.unwrap_or(false))
+}
+
 /// Reads one device.
 pub(crate) fn device(
     section: &Section<'_>,
@@ -185,19 +205,7 @@ pub(crate) fn device(
         let (every, binding) = (Duration::ZERO, Binding::default());
         return Err(Box::new(Dim { name, profile: None, every, binding, datum: None }));
     }
-    let line = section.need("line", section.text("line")).and_then(|wanted| {
-        let found = lines.iter().position(|line| line.settings.name == wanted);
-        if found.is_none() && !dim.contains_key(&wanted) {
-            let names = lines.iter().map(|line| &line.settings.name).chain(dim.keys());
-            let help = nearest(&wanted, names.map(String::as_str));
-            section.error("line", "unknown-line", format!("there is no line `{wanted}`"), help);
-        }
-        found
-    });
-    let serial = match line.and_then(|line| lines.get(line)) {
-        Some(line) => line.settings.address.framing() != Framing::Mbap,
-        None => section.text("line").and_then(|line| dim.get(&line).copied()).unwrap_or(false),
-    };
+    let (line, serial) = line_of(section, lines, dim);
     let found =
         section.need("profile", section.text("profile")).and_then(|wanted| model(section, &wanted, models));
     let (mut profile, firmware) = found.unzip();

@@ -161,13 +161,7 @@ impl<'a> Build<'a> {
         let calendar = Calendar::new(&self.settings.timezone, self.options.now);
         for section in each("line") {
             names.named("line", &section);
-            match devices::line(&section, &self.options.lines) {
-                Some(line) => self.lines.push(line),
-                None => {
-                    let serial = section.has("serial");
-                    self.dim_lines.extend(section.text("name").map(|name| (name, serial)));
-                }
-            }
+            self.line(&section);
         }
         self.check_elsewhere(&each("line"));
         for section in each("risk_point") {
@@ -179,16 +173,7 @@ impl<'a> Build<'a> {
         }
         for section in each("device") {
             names.named("device", &section);
-            match devices::device(&section, (&self.lines, &self.dim_lines), models, &calendar) {
-                Ok(draft) => {
-                    self.check_risk_point(&draft.binding);
-                    self.drafts.push(draft);
-                }
-                Err(dim) => {
-                    self.check_risk_point(&dim.binding);
-                    self.dim.push(*dim);
-                }
-            }
+            self.draft(&section, models, &calendar);
         }
         self.check_slaves();
         self.check_needs();
@@ -220,6 +205,29 @@ impl<'a> Build<'a> {
         self.check_own(&each("derived"));
         for top in &tops {
             top.finish();
+        }
+    }
+
+    fn line(&mut self, section: &Section<'_>) {
+        match devices::line(section, &self.options.lines) {
+            Some(line) => self.lines.push(line),
+            None => {
+                let serial = section.has("serial");
+                self.dim_lines.extend(section.text("name").map(|name| (name, serial)));
+            }
+        }
+    }
+
+    fn draft(&mut self, section: &Section<'_>, models: &BTreeMap<String, Model>, calendar: &Calendar) {
+        match devices::device(section, (&self.lines, &self.dim_lines), models, calendar) {
+            Ok(draft) => {
+                self.check_risk_point(&draft.binding);
+                self.drafts.push(draft);
+            }
+            Err(dim) => {
+                self.check_risk_point(&dim.binding);
+                self.dim.push(*dim);
+            }
         }
     }
 
