@@ -4,6 +4,7 @@
 //! documents give the same site.
 
 mod checks;
+mod dim;
 mod health;
 pub(crate) mod implicit;
 pub(crate) mod watched;
@@ -18,7 +19,7 @@ use crate::bus::Address;
 use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
 use crate::risk::RiskPoint;
-use crate::site::devices::{self, DeviceDraft, Dim, LineDraft};
+use crate::site::devices::{DeviceDraft, Dim, LineDraft};
 use crate::site::expand::{ask, expand};
 use crate::site::guide;
 use crate::site::profiles::{self, Model};
@@ -208,29 +209,6 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn line(&mut self, section: &Section<'_>) {
-        match devices::line(section, &self.options.lines) {
-            Some(line) => self.lines.push(line),
-            None => {
-                let serial = section.has("serial");
-                self.dim_lines.extend(section.text("name").map(|name| (name, serial)));
-            }
-        }
-    }
-
-    fn draft(&mut self, section: &Section<'_>, models: &BTreeMap<String, Model>, calendar: &Calendar) {
-        match devices::device(section, (&self.lines, &self.dim_lines), models, calendar) {
-            Ok(draft) => {
-                self.check_risk_point(&draft.binding);
-                self.drafts.push(draft);
-            }
-            Err(dim) => {
-                self.check_risk_point(&dim.binding);
-                self.dim.push(*dim);
-            }
-        }
-    }
-
     /// Numbers the rules, puts alarms below the ones that explain them, and tells each rule its place.
     fn bind(&mut self, written: &[Section<'_>]) {
         for (index, rule) in (0..).zip(&mut self.rules) {
@@ -316,32 +294,6 @@ impl<'a> Build<'a> {
             });
         }
         self.drafts = drafts;
-    }
-
-    /// The points of devices with a mistake, so that what names them is looked at, too; nothing of them is ever started.
-    fn know_dim(&mut self) {
-        let dim = std::mem::take(&mut self.dim);
-        for device in &dim {
-            let Some(name) = &device.name else { continue };
-            let Some(profile) = &device.profile else {
-                self.broken.insert(name.clone());
-                continue;
-            };
-            let id = self.device(name, &profile.class, None, None);
-            for field in profile.fields.iter().filter(|field| !field.hidden) {
-                let unit = field.unit.map(|unit| unit.canonical_for(&profile.class));
-                let point = self.point(id, name, &field.name, unit, field.decimals, field.states.clone());
-                let to = field.unit.zip(unit).and_then(|(from, to)| from.to(to)).unwrap_or((1.0, 0.0));
-                let range = field.range.map(|(low, high)| (low * to.0 + to.1, high * to.0 + to.1));
-                self.know(point, device.every, range, device.datum.clone());
-            }
-        }
-        self.dim = dim;
-    }
-
-    /// Every device and derived point could be read.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.broken.is_empty() && self.dim.is_empty()
     }
 
     fn device(
