@@ -20,6 +20,19 @@ pub(crate) const UNVERIFIABLE: Duration = Duration::from_secs(600);
 /// How long an explained alarm stays below its cause after that is gone.
 pub(crate) const AFTERMATH: Duration = Duration::from_secs(60);
 
+/// Whether it ends after it began, within its limit.
+pub(crate) fn ends(
+    (from, to): (Timestamp, Timestamp),
+    max: Duration,
+    limit: &'static str,
+) -> Result<(), Refusal> {
+    match to.since(from) {
+        Duration::ZERO => Err(Refusal::NoSpan),
+        span if span > max => Err(Refusal::TooLong(limit)),
+        _ => Ok(()),
+    }
+}
+
 impl Watch {
     /// Hides the alarm, or the rule before it has one, until a time.
     pub(crate) fn shelve(
@@ -37,9 +50,7 @@ impl Watch {
         if severity == Severity::Red {
             return Err(Refusal::RedStays);
         }
-        if until <= cause.now || until.since(cause.now) > SHELF_MAX {
-            return Err(Refusal::TooLong);
-        }
+        ends((cause.now, until), SHELF_MAX, "a shelf lasts 8 h")?;
         self.shelved = self.shelved.saturating_add(1);
         let (by, reason) = words(cause);
         self.overlay.shelf = Some(Shelf { until, by, reason, severity, count: self.shelved });
@@ -63,8 +74,9 @@ impl Watch {
         cause: Cause<'_>,
         out: &mut Vec<Transition>,
     ) -> Result<(), Refusal> {
-        if permit.to <= permit.from || permit.to <= cause.now || permit.to.since(permit.from) > PERMIT_MAX {
-            return Err(Refusal::TooLong);
+        ends((permit.from, permit.to), PERMIT_MAX, "a permit lasts 24 h")?;
+        if permit.to <= cause.now {
+            return Err(Refusal::NoSpan);
         }
         if self.overlay.permit.as_ref().is_some_and(|old| old.number == permit.number) {
             return Err(Refusal::UnderPermit);
@@ -116,9 +128,7 @@ impl Watch {
         if severity <= alarm.severity {
             return Err(Refusal::NotHigher);
         }
-        if until <= cause.now || until.since(cause.now) > HAND_MAX {
-            return Err(Refusal::TooLong);
-        }
+        ends((cause.now, until), HAND_MAX, "a raised severity lasts 24 h")?;
         let (by, reason) = words(cause);
         // What nobody has seen, or waits for a reset, comes back into sight after it.
         let before = (alarm.acknowledged.is_none() || alarm.marks.latching).then_some(alarm.severity);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::alarm::Severity;
+use crate::alarm::acts::ends;
 use crate::alarm::engine::Engine;
 use crate::alarm::lifecycle::{Event, Refusal};
 use crate::alarm::overlay::Permit;
@@ -81,8 +82,8 @@ impl Engine {
         (by, reason): (&str, Option<&str>),
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        if to.is_some_and(|(to, _)| to <= now || to.since(now) > MAINTENANCE_MAX) {
-            return Err(Refusal::TooLong);
+        if let Some((to, _)) = to {
+            ends((now, to), MAINTENANCE_MAX, "maintenance lasts 30 days")?;
         }
         let (from, number) = (self.out.len(), Permit::maintenance(sensor));
         let cause = Cause { by: Some(by), note: reason, ..Cause::plain(now, now) };

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::alarm::acts::ends;
 use crate::alarm::lifecycle::{Event, Next, Refusal, next};
 use crate::alarm::overlay::{HAND_MAX, Hand};
 use crate::alarm::watch::{Cause, Watch, alarm_id};
@@ -36,9 +37,7 @@ impl Drills {
         if self.open.contains_key(&name) {
             return Err(Refusal::DrillUnderWay);
         }
-        if until <= cause.now || until.since(cause.now) > HAND_MAX {
-            return Err(Refusal::TooLong);
-        }
+        ends((cause.now, until), HAND_MAX, "a drill lasts 24 h")?;
         let mut alarm = watch.calm(cause);
         let words = |text: Option<&str>| text.unwrap_or_default().to_owned();
         alarm.id = alarm_id(site, &name, &alarm.point, cause.now);

@@ -102,11 +102,12 @@ pub enum Refusal {
     /// Red alarms stay in sight.
     #[error("a red alarm cannot be shelved")]
     RedStays,
-    /// A shelf or a permit ends within its limit, and after it began.
-    #[error(
-        "the end must come after the beginning, and a shelf lasts 8 h at most, a permit and a raised severity 24 h, maintenance 30 days"
-    )]
-    TooLong,
+    /// It ends after it began, and after now.
+    #[error("the end must come after the beginning, and after now")]
+    NoSpan,
+    /// It ends within its limit.
+    #[error("{0} at most")]
+    TooLong(&'static str),
     /// It is not shelved.
     #[error("it is not shelved")]
     NotShelved,

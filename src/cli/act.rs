@@ -6,11 +6,13 @@
 use std::io::Write;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Subcommand;
 
 use crate::alarm::Severity;
 use crate::cli::ask::{self, Ask};
 use crate::cli::{Where, duration, prove, severity};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::console::view::ActView;
 
 /// Acts on alarms.
@@ -42,7 +44,7 @@ pub(crate) enum AlarmsAct {
         /// The alarm's id, or a rule's name.
         target: String,
         /// How long, such as 30m or 2h.
-        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        #[arg(long = "for", value_name = "TIME", value_parser = lasting)]
         span: Duration,
         /// The severity that you saw; after a rise it is refused.
         #[arg(long, value_parser = severity)]
@@ -67,12 +69,15 @@ pub(crate) enum AlarmsAct {
         /// The person responsible for the work.
         #[arg(long)]
         responsible: String,
-        /// Begin, RFC 3339; now when left out.
+        /// Begin, of the site's zone without an offset; now when left out.
         #[arg(long)]
         from: Option<String>,
-        /// End, RFC 3339.
-        #[arg(long)]
-        to: String,
+        /// End, of the site's zone without an offset.
+        #[arg(long, required_unless_present = "span")]
+        to: Option<String>,
+        /// How long from the begin, such as 2h, instead of the end.
+        #[arg(long = "for", value_name = "TIME", value_parser = lasting, conflicts_with = "to")]
+        span: Option<Duration>,
         /// What watches the place meanwhile; needed where the rule has a red level.
         #[arg(long)]
         substitute: Option<String>,
@@ -94,7 +99,7 @@ pub(crate) enum AlarmsAct {
         #[arg(long, value_parser = severity)]
         severity: Severity,
         /// How long, 24 h at most.
-        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        #[arg(long = "for", value_name = "TIME", value_parser = lasting)]
         span: Duration,
         #[command(flatten)]
         who: Who,
@@ -107,7 +112,7 @@ pub(crate) enum AlarmsAct {
         #[arg(long, value_parser = severity)]
         severity: Severity,
         /// How long, 24 h at most.
-        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        #[arg(long = "for", value_name = "TIME", value_parser = lasting)]
         span: Duration,
         #[command(flatten)]
         who: Who,
@@ -130,6 +135,21 @@ pub(crate) enum AlarmsAct {
     Hidden,
 }
 
+/// The begin that was written, or now.
+fn begin(from: Option<&str>) -> anyhow::Result<Timestamp> {
+    let Some(from) = from else { return Ok(SystemClock::new().now()) };
+    Timestamp::parse(from)
+        .with_context(|| format!("--from is `{from}`; write it as 2026-11-23T18:00:00+08:00"))
+}
+
+/// A duration that is not nothing.
+fn lasting(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must last; write 30m or 2h".to_owned()),
+        span => Ok(span),
+    }
+}
+
 /// Who does it, and why.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Who {
@@ -147,7 +167,7 @@ pub(crate) struct MaintenanceArgs {
     /// Name of the device.
     sensor: String,
     /// How long, 30 days at most.
-    #[arg(long = "for", value_name = "TIME", value_parser = duration, required_unless_present = "end")]
+    #[arg(long = "for", value_name = "TIME", value_parser = lasting, required_unless_present = "end")]
     span: Option<Duration>,
     /// End it now.
     #[arg(long, conflicts_with = "span")]
@@ -213,8 +233,12 @@ pub(crate) async fn act(place: &Ask, act: AlarmsAct, out: &mut dyn Write) -> any
         AlarmsAct::Drill { target, severity, span, who } => {
             (target, "drill", ActView { severity: Some(severity), seconds: seconds(span), ..of(who) })
         }
-        AlarmsAct::OutOfService { target, permit, responsible, from, to, substitute, who } => {
-            let (permit, to, responsible) = (Some(permit), Some(to), Some(responsible));
+        AlarmsAct::OutOfService { target, permit, responsible, from, to, span, substitute, who } => {
+            let to = match span {
+                Some(span) => Some(begin(from.as_deref())?.plus(span).to_string()),
+                None => to,
+            };
+            let (permit, responsible) = (Some(permit), Some(responsible));
             (target, "out-of-service", ActView { permit, from, to, responsible, substitute, ..of(who) })
         }
     };

@@ -25,6 +25,11 @@ impl Zone {
         Self(zone::Zone::named(name))
     }
 
+    /// Its IANA name; UTC for one without.
+    pub(crate) fn name(&self) -> String {
+        self.0.name().to_owned()
+    }
+
     /// The zone of this box.
     pub(crate) fn of_box() -> Self {
         Self(zone::Zone::of_box())
@@ -189,7 +194,7 @@ fn sinks(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
 /// A journal on disk.
 pub(crate) fn disk(view: &DiskView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
     let last = view
-        .now
+        .as_of
         .as_deref()
         .map_or_else(|| "empty".to_owned(), |now| format!("last commit {}", zone.show(now)));
     writeln!(
@@ -261,7 +266,7 @@ fn brief(value: f64) -> String {
 
 /// Rules over which something lies.
 pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut table = Table::new(&["rule", "overlay", "since or until", "by", "why"]);
+    let mut table = Table::new(&["rule", "overlay", "since or until", "by", "why"]).whole();
     for RuleView { rule, overlay } in rules {
         let mut row = |what: &str, when: String, by: &str, why: String| {
             table.row(vec![rule.clone(), what.to_owned(), when, by.to_owned(), why]);

@@ -20,7 +20,7 @@ use crate::console::rates::RatesView;
 use crate::console::status::{PointView, StatusView};
 use crate::console::token;
 use crate::console::view::{self, AckView, ActView, AlarmView, ReadingView, RuleView};
-use crate::console::window::Window;
+use crate::console::window::{Window, placed};
 
 /// Exit code: good.
 pub const GOOD: u8 = 0;
@@ -119,7 +119,8 @@ impl Ask {
             return Ok(Source::Gateway(client));
         }
         match Disk::open(&self.default_journal) {
-            Ok(disk) => {
+            Ok(mut disk) => {
+                disk.alone = true;
                 eprintln!(
                     "no gateway answers at {}; this is the journal in {}",
                     client.url(),
@@ -184,7 +185,7 @@ pub(crate) fn settle(answer: anyhow::Result<u8>) -> anyhow::Result<u8> {
     Err(error)
 }
 
-/// How the gateway is. Exit code 1 when it says that something is wrong with it.
+/// How the gateway is. Exit code 1 when it says that something is wrong with it, 3 when only its journal is there and was not asked for.
 ///
 /// # Errors
 /// The answer cannot be read or written.
@@ -208,9 +209,11 @@ async fn status_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
             if args.json {
                 line(out, &view)?;
             } else {
-                answers::disk(&view, &disk.site().1, out)?;
+                let zone = disk.site().1;
+                disk.head(&zone, SystemClock::new().now(), out)?;
+                answers::disk(&view, &zone, out)?;
             }
-            Ok(GOOD)
+            Ok(if disk.alone { UNREACHABLE } else { GOOD })
         }
     }
 }
@@ -230,7 +233,13 @@ async fn alarms_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
             let zone = if args.json { Zone::of_box() } else { zone_of(&client).await?.0 };
             (alarms, zone)
         }
-        Source::Disk(disk) => (view::alarms(disk.alarms()?.into_iter()), disk.site().1),
+        Source::Disk(disk) => {
+            let zone = disk.site().1;
+            if !args.json {
+                disk.head(&zone, SystemClock::new().now(), out)?;
+            }
+            (view::alarms(disk.alarms()?.into_iter()), zone)
+        }
     };
     if args.json {
         alarms.iter().try_for_each(|alarm| line(out, alarm))?;
@@ -396,8 +405,12 @@ async fn history_of_gateway(
 
 fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Write) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
-    let window = window_of(question.since.as_deref(), question.until.as_deref(), now, "24h")?;
     let zone = disk.site().1;
+    let (since, until) = (question.since.as_deref(), question.until.as_deref());
+    let window = window_of((since, until), &zone, now, "24h")?;
+    if !args.json {
+        disk.head(&zone, now, out)?;
+    }
     let mut left = question.limit.unwrap_or(u64::MAX);
     let mut any = false;
     let mut written = Ok(());
@@ -421,12 +434,14 @@ fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Wr
 
 /// The window that a person asked for.
 pub(crate) fn window_of(
-    since: Option<&str>,
-    until: Option<&str>,
+    (since, until): (Option<&str>, Option<&str>),
+    zone: &Zone,
     now: crate::clock::Timestamp,
     ago: &str,
 ) -> anyhow::Result<Window> {
-    Window::parse(since, until, now, ago).map_err(|error| Refusal::new(USAGE, error.to_string()).into())
+    let placed = |text: Option<&str>| text.map(|text| placed(text, &zone.name()));
+    Window::parse(placed(since).as_deref(), placed(until).as_deref(), now, ago)
+        .map_err(|error| Refusal::new(USAGE, error.to_string()).into())
 }
 
 /// The gateway's time zone, and its points for display.

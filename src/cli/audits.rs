@@ -9,7 +9,7 @@ use std::io::Write;
 use anyhow::Context;
 
 use crate::cli::Where;
-use crate::cli::ask::{Ask, GOOD, NO, Refusal, Source, settle, zone_of};
+use crate::cli::ask::{Ask, GOOD, NO, Refusal, Source, settle, window_of, zone_of};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
 use crate::cli::table::Table;
@@ -25,7 +25,7 @@ pub(crate) struct AuditsArgs {
     pub(crate) place: Where,
     /// Only of this device.
     device: Option<String>,
-    /// From: RFC 3339, a duration back from now, or `all`.
+    /// From: a date or time (of the site's zone without an offset), a duration back from now, or `all`.
     #[arg(long, default_value = "1d")]
     since: String,
     /// To, the same way (default: no end).
@@ -43,12 +43,13 @@ pub(crate) async fn audits(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) ->
 
 async fn audits_of(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     // Read here once, so that a faulty time is told in one way whoever is asked.
-    let window = Window::parse(Some(&args.since), args.until.as_deref(), SystemClock::new().now(), "1d")?;
     let source = ask.source().await?;
     let zone = match &source {
         Source::Gateway(client) => zone_of(client).await?.0,
         Source::Disk(disk) => disk.site().1,
     };
+    let asked = (Some(args.since.as_str()), args.until.as_deref());
+    let window = window_of(asked, &zone, SystemClock::new().now(), "1d")?;
     let mut table = Table::new(&["time", "device", "what", "came of it"]);
     let (mut next, mut found) = (Some(0), false);
     while let Some(after) = next {

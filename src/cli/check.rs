@@ -4,12 +4,14 @@
 //! Invariant: with `--json` and `--format sarif` standard output holds nothing else.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use crate::alarm::Kind;
+use crate::cli::table::many_of;
 use crate::cli::watch::Watch;
 use crate::cli::{Documents, Purpose, differ, one_thread, options, own_gateway};
 use crate::clock::SystemClock;
@@ -67,7 +69,7 @@ pub fn check(documents: &Documents, args: &Check, out: &mut dyn Write) -> anyhow
     if let Some(name) = &args.explain {
         return explain(name, out);
     }
-    let options = options(documents, Purpose::Example);
+    let options = options(documents, Purpose::Run);
     if args.watch {
         return watch(&options, args, out);
     }
@@ -94,7 +96,7 @@ fn once(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result<
             write!(out, "{}", diagnostic::render(&found, &texts))?;
             if let Some(site) = &site {
                 let told = found.0.iter().any(|one| one.code == "no-sink");
-                summary(site, told, out)?;
+                summary(site, (&options.site, told), out)?;
             }
         }
     }
@@ -103,7 +105,7 @@ fn once(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result<
 }
 
 /// `told`: a finding says already that nobody hears of alarms.
-fn summary(site: &Site, told: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+fn summary(site: &Site, (folder, told): (&Path, bool), out: &mut dyn Write) -> anyhow::Result<()> {
     let catalog = &site.catalog;
     // What the gateway tells of itself is none of the documents'.
     let own = |device: DeviceId| {
@@ -112,22 +114,25 @@ fn summary(site: &Site, told: bool, out: &mut dyn Write) -> anyhow::Result<()> {
             device.line.is_none() && (device.name == "gateway" || is_own(&device.class))
         })
     };
+    let points: Vec<_> = catalog.points.iter().filter(|point| !own(point.device)).collect();
     writeln!(
         out,
-        "{}: {} lines, {} devices, {} points, {} rules, {} risk points, {} sinks",
+        "{}: {}, {}, {}, {}, {}, {}; read from {}",
         catalog.site,
-        site.lines.len(),
-        site.devices.len(),
-        catalog.points.iter().filter(|point| !own(point.device)).count(),
-        site.rules.len(),
-        site.risk_points.len(),
-        site.sinks.len()
+        many_of(&site.lines, "line"),
+        many_of(&site.devices, "device"),
+        many_of(&points, "point"),
+        many_of(&site.rules, "rule"),
+        many_of(&site.risk_points, "risk point"),
+        many_of(&site.sinks, "sink"),
+        folder.display()
     )?;
-    let written = site.rules.iter().filter(|rule| rule.kind == Kind::Process).count();
-    if written > 0 && site.sinks.is_empty() && !told {
+    let written: Vec<_> = site.rules.iter().filter(|rule| rule.kind == Kind::Process).collect();
+    if !written.is_empty() && site.sinks.is_empty() && !told {
         writeln!(
             out,
-            "note: {written} rules and no sink: alarms are on the status page and in `lifeline alarms`, and nobody is told; a [[sink]] in gateway.toml tells people"
+            "note: {} and no sink: alarms are on the status page and in `lifeline alarms`, and nobody is told; a [[sink]] in gateway.toml tells people",
+            many_of(&written, "rule")
         )?;
     }
     Ok(())

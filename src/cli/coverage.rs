@@ -9,7 +9,7 @@ use std::io::Write;
 use crate::cli::answers::Zone;
 use crate::cli::ask::{self, Ask, GOOD, NO, Refusal, Source, USAGE};
 use crate::cli::table::Table;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::console::coverage::{self, CoverageView, PointView, Question, RowView, SensorView, WorkView};
 use crate::risk::coverage::Rung;
 use crate::site::table::is_formula;
@@ -41,8 +41,12 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
         }
         Source::Disk(disk) => {
             let (site, zone) = disk.site();
+            if !args.json && !wanted.csv {
+                disk.head(&zone, SystemClock::new().now(), out)?;
+            }
             let last = disk.reader.last()?.map_or_else(Timestamp::default, |(_, at)| at);
-            let view = coverage::past(&disk.reader, &wanted.question, (&site, &zone.0), last);
+            let question = wanted.question.clone().placed(&zone.name());
+            let view = coverage::past(&disk.reader, &question, (&site, &zone.0), last);
             (view.map_err(|why| Refusal::new(USAGE, why))?, zone)
         }
     };

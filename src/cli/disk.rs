@@ -3,6 +3,7 @@
 //! In: the journal's folder. Out: what was last committed there.
 //! Invariant: only reads.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -18,6 +19,8 @@ use crate::journal::{Kept, Progress, Reader, Seq, Span};
 /// A journal that was opened for reading.
 pub(crate) struct Disk {
     pub(crate) path: PathBuf,
+    /// It stands in for a gateway that was asked and is not there.
+    pub(crate) alone: bool,
     pub(crate) reader: Reader,
 }
 
@@ -30,7 +33,10 @@ pub(crate) struct DiskView {
     pub(crate) seq: u64,
     /// The time of that commit; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) now: Option<String>,
+    pub(crate) as_of: Option<String>,
+    /// False when the gateway was asked first and is not there; absent when only the journal was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) running: Option<bool>,
     /// Bytes on disk.
     pub(crate) bytes: u64,
     /// Alarms that are not closed.
@@ -51,11 +57,13 @@ pub(crate) struct LagView {
 impl Disk {
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         match Reader::open(path) {
-            Ok(reader) => Ok(Self { path: path.to_owned(), reader }),
+            Ok(reader) => Ok(Self { path: path.to_owned(), alone: false, reader }),
             Err(error) => {
+                // The cause of the cause says the same again.
+                let cause =
+                    std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
                 let text = format!(
-                    "{:#}; `lifeline run` makes one: name its folder with --journal DIR, or its settings with --config FILE",
-                    anyhow::Error::new(error)
+                    "{error}{cause}; `lifeline run` makes one: name its folder with --journal DIR, or its settings with --config FILE"
                 );
                 Err(Refusal::new(UNREACHABLE, text).into())
             }
@@ -81,6 +89,19 @@ impl Disk {
         (said("name").unwrap_or_else(|| "journal".to_owned()), zone)
     }
 
+    /// The first line of what people read, when a gateway was meant: how old the answer is.
+    pub(crate) fn head(&self, zone: &Zone, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+        if !self.alone {
+            return Ok(());
+        }
+        let last = self.reader.last().context("cannot read the last commit")?;
+        let age = last.map_or_else(
+            || "nothing was committed".to_owned(),
+            |(_, at)| format!("as of {}, {} s ago", zone.show(&at.to_string()), now.since(at).as_secs()),
+        );
+        Ok(writeln!(out, "{age}; the gateway is not running")?)
+    }
+
     pub(crate) fn status(&self) -> anyhow::Result<DiskView> {
         let last = self.reader.last().context("cannot read the last commit")?;
         let (seq, now) = last.unzip();
@@ -90,7 +111,8 @@ impl Disk {
         Ok(DiskView {
             journal: self.path.display().to_string(),
             seq: seq.0,
-            now: now.map(|now| now.to_string()),
+            as_of: now.map(|now| now.to_string()),
+            running: self.alone.then_some(false),
             bytes: self.reader.bytes(),
             alarms_open: self.alarms()?.len(),
             sinks: progress.into_iter().map(lag).collect(),

@@ -95,7 +95,8 @@ async fn rows_of_gateway(client: &Client, what: &Export, meter: &mut Meter<'_>) 
 }
 
 fn rows_of_disk(disk: &Disk, what: &Export, meter: &mut Meter<'_>) -> anyhow::Result<()> {
-    let window = window_of(what.since.as_deref(), what.until.as_deref(), SystemClock::new().now(), "all")?;
+    let asked = (what.since.as_deref(), what.until.as_deref());
+    let window = window_of(asked, &disk.site().1, SystemClock::new().now(), "all")?;
     let mut piece = what.format.head().as_bytes().to_vec();
     let mut any = false;
     let mut written = Ok(());

@@ -11,7 +11,7 @@ use crate::cli::ask::{self, Ask, GOOD, NO, Refusal, Source, USAGE};
 use crate::cli::coverage::cell;
 use crate::cli::differ;
 use crate::cli::table::Table;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::console::indicators::{self, IndicatorView, IndicatorsView, Question, Sources};
 use crate::site::Options;
 
@@ -51,8 +51,12 @@ async fn answer(args: &Ask, wanted: &Wanted, options: &Options, out: &mut dyn Wr
             let none = || Refusal::new(USAGE, "the journal has no documents".to_owned());
             let site = differ::compile(&disk.documents()?.ok_or_else(none)?.documents, options)?;
             let sources = Sources { catalog: &site.catalog, rules: &site.rules, timezone: &site.timezone };
-            let view = indicators::of(&disk.reader, question, &sources, last);
-            (view.map_err(|why| Refusal::new(USAGE, why))?, disk.site().1)
+            let view = indicators::of(&disk.reader, &question.clone().placed(&site.timezone), &sources, last);
+            let (view, zone) = (view.map_err(|why| Refusal::new(USAGE, why))?, disk.site().1);
+            if !args.json && !wanted.csv {
+                disk.head(&zone, SystemClock::new().now(), out)?;
+            }
+            (view, zone)
         }
     };
     if args.json {

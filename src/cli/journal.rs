@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::cli::ask::{GOOD, NO};
 use crate::cli::disk::Disk;
+use crate::cli::table::many;
 use crate::cli::words::{bytes, count};
 use crate::clock::{Clock, SystemClock};
 use crate::journal::care::{self, Health};
@@ -118,11 +119,11 @@ fn say(health: &Health, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8
         let Health { groups, readings, transitions, audits, damaged, structure } = health;
         writeln!(
             out,
-            "{} readings in {} commits, {} transitions, {} audits are whole",
-            count(*readings),
-            count(*groups),
-            count(*transitions),
-            count(*audits)
+            "{} in {}, {}, {} are whole",
+            many(*readings, "reading"),
+            many(*groups, "commit"),
+            many(*transitions, "transition"),
+            many(*audits, "audit")
         )?;
         if *damaged > 0 {
             writeln!(out, "{} records are damaged and left out", count(*damaged))?;
@@ -152,23 +153,22 @@ fn stats(path: &Path, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> 
         return Ok(GOOD);
     }
     writeln!(out, "{} in {}", bytes(status.bytes), path.display())?;
-    let hundredths = (status.bytes * 100).checked_div(content.readings);
-    let each =
-        hundredths.map_or(String::new(), |each| format!(", {}.{:02} bytes each", each / 100, each % 100));
+    let tenths = (status.bytes * 10).checked_div(content.readings);
+    let each = tenths.map_or(String::new(), |each| format!(", {}.{} bytes each", each / 10, each % 10));
     writeln!(
         out,
-        "{} readings in {} commits up to {}{each}",
-        count(content.readings),
-        count(content.commits),
+        "{} in {} up to {}{each}",
+        many(content.readings, "reading"),
+        many(content.commits, "commit"),
         status.seq
     )?;
-    if let (Some(oldest), Some(newest)) = (content.oldest, &status.now) {
+    if let (Some(oldest), Some(newest)) = (content.oldest, &status.as_of) {
         let zone = disk.site().1;
         writeln!(out, "from {} to {}", zone.show(&oldest.to_string()), zone.show(newest))?;
     }
     writeln!(out, "{} open alarms", status.alarms_open)?;
     for sink in &status.sinks {
-        writeln!(out, "sink {}: {} commits not delivered", sink.name, count(sink.backlog))?;
+        writeln!(out, "sink {}: {} not delivered", sink.name, many(sink.backlog, "commit"))?;
     }
     Ok(GOOD)
 }

@@ -8,7 +8,7 @@ use std::io::Write;
 use crate::cli::answers::Zone;
 use crate::cli::ask::{self, Ask, GOOD, NO, Refusal, Source, USAGE};
 use crate::cli::table::Table;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::console::coverage::Question;
 use crate::console::map::{self, MapView, Properties};
 use crate::risk::joint::Joint;
@@ -41,8 +41,12 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
         }
         Source::Disk(disk) => {
             let (site, zone) = disk.site();
+            if !args.json && !wanted.geojson {
+                disk.head(&zone, SystemClock::new().now(), out)?;
+            }
             let last = disk.reader.last()?.map_or_else(Timestamp::default, |(_, at)| at);
-            let view = map::past(&disk.reader, question, (&site, &zone.0), last);
+            let question = question.clone().placed(&zone.name());
+            let view = map::past(&disk.reader, &question, (&site, &zone.0), last);
             (view.map_err(|why| Refusal::new(USAGE, why))?, zone)
         }
     };

@@ -50,7 +50,7 @@ mod whole;
 pub mod words;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -78,10 +78,10 @@ struct Cli {
 /// Which documents a command reads.
 #[derive(Clone, Debug, Args)]
 pub struct Documents {
-    /// Settings of the gateway (gateway.toml).
+    /// Settings of the gateway (default: config/gateway.toml in this folder, else /etc/lifeline/gateway.toml).
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Folder of the site's documents.
+    /// Folder of the site's documents (default: devices in this folder, else /etc/lifeline/site).
     #[arg(long, global = true, value_name = "DIR")]
     site: Option<PathBuf>,
     /// Folder of device profiles, instead of the configured one.
@@ -153,16 +153,16 @@ enum Command {
 #[derive(Clone, Debug, Args)]
 struct Where {
     /// A running gateway (default: the console address of the settings).
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// A journal on disk instead of a running gateway.
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "url")]
     journal: Option<PathBuf>,
     /// The console's token file (default: beside the journal).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// One JSON object per line.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -191,10 +191,10 @@ struct HistoryArgs {
     place: Where,
     /// The point, such as `regulator-3.pressure`.
     point: String,
-    /// From: RFC 3339 or a duration back from now (`2h`).
+    /// From: a date or time (of the site's zone without an offset), or a duration back from now (`2h`).
     #[arg(long, default_value = "2h")]
     since: String,
-    /// Until: RFC 3339 or a duration back from now.
+    /// Until: a date or time, or a duration back from now.
     #[arg(long)]
     until: Option<String>,
     /// About so many rows that look like all of them: no extreme is lost.
@@ -212,10 +212,10 @@ struct ExportArgs {
     /// Only these points (all when none is named).
     #[arg(long = "point", value_name = "POINT")]
     points: Vec<String>,
-    /// From: RFC 3339 or a duration back from now.
+    /// From: a date or time (of the site's zone without an offset), or a duration back from now.
     #[arg(long, default_value = "24h")]
     since: String,
-    /// Until: RFC 3339 or a duration back from now.
+    /// Until: a date or time, or a duration back from now.
     #[arg(long)]
     until: Option<String>,
     /// Write here instead of standard output.
@@ -291,10 +291,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Coverage(args) => risk::coverage(&documents, args, out),
         Command::Map(args) => risk::map(&documents, args, out),
         Command::Indicators(args) => risk::indicators(&documents, args, out),
-        Command::Replay(args) => replay::replay(load(&options(&documents, Purpose::Example))?, &args, out),
-        Command::Backtest(args) => {
-            backtest::backtest(&load(&options(&documents, Purpose::Example))?, &args, out)
-        }
+        Command::Replay(args) => replay::replay(load(&options(&documents, Purpose::Run))?, &args, out),
+        Command::Backtest(args) => backtest::backtest(&load(&options(&documents, Purpose::Run))?, &args, out),
         Command::Audits(args) => {
             one_thread()?.block_on(audits::audits(&asked(&documents, &args.place)?, &args, out))
         }
@@ -363,7 +361,7 @@ fn own_gateway(documents: &Documents, json: bool) -> anyhow::Result<ask::Ask> {
     asked(documents, &Where { url: None, journal: None, token_file: None, json })
 }
 
-/// What the documents are for: `run` never falls back to the example site by itself.
+/// What the documents are for: all commands take those of this folder, else those of the box; `demo` alone the packaged example.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Run,
@@ -371,20 +369,17 @@ enum Purpose {
 }
 
 fn options(documents: &Documents, purpose: Purpose) -> site::Options {
-    let example = purpose == Purpose::Example;
-    let here_or_share = |name: &str| {
-        let here = PathBuf::from(name);
-        if here.exists() { here } else { PathBuf::from(SHARE).join(name) }
+    let found = |here: &str, box_has: &str| {
+        let else_at = match purpose {
+            Purpose::Run => Path::new("/etc/lifeline").join(box_has),
+            Purpose::Example => Path::new(SHARE).join(here),
+        };
+        let here = PathBuf::from(here);
+        if here.exists() { here } else { else_at }
     };
-    let etc = |name: &str| PathBuf::from("/etc/lifeline").join(name);
-    let config = documents.config.clone().or_else(|| {
-        let found = if example { here_or_share("config/gateway.toml") } else { etc("gateway.toml") };
-        found.exists().then_some(found)
-    });
-    let site = documents
-        .site
-        .clone()
-        .unwrap_or_else(|| if example { here_or_share("devices") } else { etc("site") });
+    let settings = found("config/gateway.toml", "gateway.toml");
+    let config = documents.config.clone().or_else(|| settings.exists().then_some(settings));
+    let site = documents.site.clone().unwrap_or_else(|| found("devices", "site"));
     let profiles = documents.profiles.clone().or_else(|| {
         let here = PathBuf::from("firmware-profiles");
         here.is_dir().then_some(here)
@@ -408,7 +403,8 @@ fn load(options: &site::Options) -> anyhow::Result<Site> {
         None => {
             let report = crate::diagnostic::render(&diagnostics, &texts);
             let _ = write!(std::io::stderr(), "{report}");
-            anyhow::bail!("the documents have {} errors; nothing was started", diagnostics.errors())
+            let errors = u64::try_from(diagnostics.errors()).unwrap_or(u64::MAX);
+            anyhow::bail!("the documents have {}; nothing was started", table::many(errors, "error"))
         }
     }
 }
@@ -428,6 +424,9 @@ fn severity(text: &str) -> Result<Severity, String> {
         "yellow" => Ok(Severity::Yellow),
         "orange" => Ok(Severity::Orange),
         "red" => Ok(Severity::Red),
+        _ if text.to_lowercase() != text && severity(&text.to_lowercase()).is_ok() => {
+            Err(format!("write `{}`", text.to_lowercase()))
+        }
         _ => Err("one of blue, yellow, orange, red".to_owned()),
     }
 }

@@ -69,7 +69,13 @@ async fn answer(args: &Ask, wanted: &Wanted, options: &Options, out: &mut dyn Wr
             let none = || Refusal::new(USAGE, "the journal has no documents".to_owned());
             let site = differ::compile(&disk.documents()?.ok_or_else(none)?.documents, options)?;
             let sources = Sources { catalog: &site.catalog, rules: &site.rules, timezone: &site.timezone };
-            let view = month::of(&disk.reader, question, &sources, &site.timezone, last);
+            let view = month::of(
+                &disk.reader,
+                &question.clone().placed(&site.timezone),
+                &sources,
+                &site.timezone,
+                last,
+            );
             view.map_err(|why| Refusal::new(USAGE, why))?
         }
     };

@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use crate::cli::ask::{GOOD, NO};
 use crate::cli::coverage::cell;
-use crate::cli::table::{Table, plain};
+use crate::cli::table::{Table, many_of, plain};
 use crate::cli::whole;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::risk::{RiskPoint, datum};
@@ -138,11 +138,11 @@ fn tell(name: &str, found: &[Finding], out: &mut dyn Write) -> anyhow::Result<u8
         let word = if one.is_error { "error" } else { "note" };
         writeln!(out, "{word}: {}: {}", plain(&place), plain(&one.text))?;
     }
-    let errors = found.iter().filter(|one| one.is_error).count();
-    if errors > 0 {
-        writeln!(out, "{errors} errors: nothing was taken")?;
+    let errors: Vec<_> = found.iter().filter(|one| one.is_error).collect();
+    if !errors.is_empty() {
+        writeln!(out, "{}: nothing was taken", many_of(&errors, "error"))?;
     }
-    Ok(if errors > 0 { NO } else { GOOD })
+    Ok(if !errors.is_empty() { NO } else { GOOD })
 }
 
 /// The rows but those of points that another document has, and says the same of: an export comes back whole.

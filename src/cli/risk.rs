@@ -22,9 +22,9 @@ struct Which {
     #[arg(long)]
     class: Option<String>,
     /// Only points of at least this grade, 1 to 4.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=4))]
     grade: Option<u8>,
-    /// Another time than now: RFC 3339, or how long ago (`2h`).
+    /// Another time than now: a date or time (of the site's zone without an offset), or how long ago (`2h`).
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
     /// With what the documents said at this time; the newest ones when left out.
@@ -131,10 +131,10 @@ pub(crate) struct MapArgs {
 pub(crate) struct IndicatorsArgs {
     #[command(flatten)]
     place: Where,
-    /// From: RFC 3339 or a duration back from now; 困人率 is a figure of a year (`365d`).
+    /// From: a date or time (of the site's zone without an offset), or a duration back from now; 困人率 is a figure of a year (`365d`).
     #[arg(long, default_value = "30d", value_name = "TIME")]
     from: String,
-    /// Until: RFC 3339 or a duration back from now.
+    /// Until: a date or time, or a duration back from now.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
     /// Comma separated instead of a table.

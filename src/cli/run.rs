@@ -13,6 +13,7 @@ use crate::cli::{Documents, Purpose, load, options, reload};
 use crate::clock::SystemClock;
 use crate::console;
 use crate::gateway::{self, ExtraTask};
+use crate::journal::Journal;
 use crate::site::Site;
 
 /// Arguments of `run`.
@@ -46,6 +47,8 @@ pub async fn run(documents: &Documents, args: &Run) -> anyhow::Result<u8> {
     start_log(args.log, &args.log_filter)?;
     let options = options(documents, Purpose::Run);
     let site = load(&options)?;
+    // A second gateway gets no further: neither its console nor its serial ports are to blame.
+    Journal::is_free(&site.journal.path)?;
     let (stop_to, stop) = watch::channel(false);
     let mut signals = Signals::new()?;
     let mut extra: Vec<ExtraTask> = vec![reload::triggers(&options, args.watch)?];

@@ -34,7 +34,7 @@ pub struct Simulate {
 /// # Errors
 /// Faulty documents or script, no pty or port.
 pub async fn simulate(documents: &Documents, args: &Simulate) -> anyhow::Result<u8> {
-    let options = options(documents, Purpose::Example);
+    let options = options(documents, Purpose::Run);
     let own = options.site.join("sim/story.toml");
     let path = args.script.clone().or_else(|| own.exists().then_some(own));
     let script = path.as_deref().map(Script::load).transpose()?.unwrap_or_default();

@@ -14,19 +14,27 @@ const WIDTH_MAX: usize = 60;
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    /// No cell is cut.
+    whole: bool,
 }
 
 impl Table {
     /// A table with these heads.
     pub(crate) fn new(heads: &[&str]) -> Self {
-        Self { rows: vec![heads.iter().map(|head| (*head).to_owned()).collect()] }
+        Self { rows: vec![heads.iter().map(|head| (*head).to_owned()).collect()], whole: false }
+    }
+
+    /// A table that cuts no cell: a cut time would be another one.
+    pub(crate) fn whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         let last = cells.len().saturating_sub(1);
         let cells = cells.iter().enumerate();
-        let shown = cells.map(|(column, cell)| if column < last { cut(&plain(cell)) } else { plain(cell) });
+        let shown = cells
+            .map(|(column, cell)| if column < last && !self.whole { cut(&plain(cell)) } else { plain(cell) });
         self.rows.push(shown.collect());
     }
 
@@ -85,6 +93,16 @@ fn cut(text: &str) -> String {
     short + "…"
 }
 
+/// `1 line`, `2 lines`, `1,234 lines`.
+pub(crate) fn many(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// The same of a length.
+pub(crate) fn many_of<T>(things: &[T], thing: &str) -> String {
+    many(u64::try_from(things.len()).unwrap_or(u64::MAX), thing)
+}
+
 /// `1234567` as `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -124,6 +142,15 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_table_cuts_nothing() {
+        let mut table = Table::new(&["when", "why"]).whole();
+        table.row(vec!["t".repeat(100), "w".to_owned()]);
+        let mut out = Vec::new();
+        table.emit(&mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains(&"t".repeat(100)));
+    }
+
+    #[test]
     fn an_empty_table_is_silent() {
         let mut out = Vec::new();
         Table::new(&["town"]).emit(&mut out).unwrap();
@@ -137,6 +164,10 @@ mod tests {
 
     #[test]
     fn counts_are_grouped() {
+        assert_eq!(
+            [many(1, "line"), many(0, "line"), many(1234, "line")],
+            ["1 line", "0 lines", "1,234 lines"]
+        );
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(number), text);
         }

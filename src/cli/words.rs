@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use crate::alarm::{Alarm, Base, Condition, Direction, Kind, Rule, Severity};
+use crate::cli::table::many;
 use crate::clock::Timestamp;
 use crate::forward;
 use crate::gateway::board::Picture;
@@ -215,7 +216,7 @@ pub fn sink(name: &str, status: &forward::Status) -> String {
     let mut text =
         format!("{name} {up}, {} readings, {} transitions", count(status.readings), count(status.alarms));
     if status.backlog > 0 {
-        text.push_str(&format!(", {} commits behind", count(status.backlog)));
+        text.push_str(&format!(", {} behind", many(status.backlog, "commit")));
     }
     if status.quarantined > 0 {
         text.push_str(&format!(", {} set aside", count(status.quarantined)));

@@ -33,6 +33,11 @@ impl Zone {
         Self(TimeZone::system())
     }
 
+    /// Its IANA name; UTC for one without.
+    pub fn name(&self) -> &str {
+        self.0.iana_name().unwrap_or("UTC")
+    }
+
     /// `2026-11-23 16:00:00 +08:00`.
     pub fn tell(&self, at: Timestamp) -> String {
         self.form(at, "%Y-%m-%d %H:%M:%S %:z").unwrap_or_else(|| at.to_string())

@@ -21,7 +21,8 @@ use crate::clock::Timestamp;
 use crate::clock::zone::Zone;
 use crate::console::api::{CORE_MAX, NAME_MAX, NOTE_MAX, Refused, json, parse, refuse, text};
 use crate::console::state::Console;
-use crate::console::view::{ActView, AlarmView, RuleView};
+use crate::console::view::{ActView, AlarmView, RefusalView, RuleView};
+use crate::console::window::{nearest, placed};
 use crate::gateway::board::{Command, Picture};
 use crate::gateway::core::Event;
 use crate::point::Device;
@@ -45,7 +46,7 @@ pub(crate) async fn act(
         let by = text("by", &view.by, NAME_MAX)?;
         let note = view.reason.as_deref().filter(|reason| !reason.trim().is_empty());
         let note = note.map(|note| text("reason", note, NOTE_MAX)).transpose()?;
-        let act = wanted(&what, &view)?;
+        let act = wanted(&what, &view, &console.board.shown().timezone)?;
         let reasoned =
             matches!(act, Act::Shelve { .. } | Act::Lift { .. } | Act::Drill { .. } | Act::Maintain { .. });
         if reasoned && note.is_none() {
@@ -64,7 +65,7 @@ fn wrong(why: impl Into<String>) -> Refused {
 }
 
 /// The act that `what` and its keys mean.
-fn wanted(what: &str, view: &ActView) -> Result<Act, Refused> {
+fn wanted(what: &str, view: &ActView, timezone: &str) -> Result<Act, Refused> {
     let span = || {
         let seconds = view.seconds.filter(|seconds| *seconds > 0);
         seconds.map(Duration::from_secs).ok_or_else(|| wrong(format!("{what} needs `seconds`, how long")))
@@ -72,7 +73,7 @@ fn wanted(what: &str, view: &ActView) -> Result<Act, Refused> {
     let severity = || view.severity.ok_or_else(|| wrong(format!("{what} needs a severity")));
     let time = |key: &str, given: &str| {
         Timestamp::parse(given)
-            .map_err(|_| wrong(format!("{key} is no RFC 3339 time, such as 2026-11-23T18:00:00+08:00")))
+            .map_err(|_| wrong(format!("{key} is no time, such as 2026-11-23T18:00:00 (of the site's zone) or 2026-11-23T18:00:00+08:00")))
     };
     let named = |key: &str, given: &Option<String>| match given {
         Some(given) => text(key, given, NAME_MAX),
@@ -84,8 +85,8 @@ fn wanted(what: &str, view: &ActView) -> Result<Act, Refused> {
         "unshelve" => Act::Unshelve,
         "out-of-service" => Act::TakeOut {
             number: named("permit", &view.permit)?,
-            from: view.from.as_deref().map(|from| time("from", from)).transpose()?,
-            to: time("to", &named("to", &view.to)?)?,
+            from: view.from.as_deref().map(|from| time("from", &placed(from, timezone))).transpose()?,
+            to: time("to", &placed(&named("to", &view.to)?, timezone))?,
             responsible: named("responsible", &view.responsible)?,
             substitute: view
                 .substitute
@@ -128,10 +129,8 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
     let before = if target.len() > TARGET_MAX { None } else { alarm() };
     if before.is_none() && !rule {
         let shown: String = target.chars().take(TARGET_MAX).collect();
-        return refuse(
-            StatusCode::NOT_FOUND,
-            format!("no open alarm has the id {shown}, and no rule or device this name"),
-        );
+        let error = format!("no open alarm has the id {shown}, and no rule or device this name");
+        return json(StatusCode::NOT_FOUND, &RefusalView { error, nearest: near(console, &shown) });
     }
     let (answer, answered) = oneshot::channel();
     if console.board.commands.try_send(Command { event, answer }).is_err() {
@@ -167,6 +166,14 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
     }
 }
 
+/// The rule or device that `name` was probably meant to be.
+fn near(console: &Console, name: &str) -> Option<String> {
+    let site = console.board.shown();
+    let rules = site.rules.iter().map(|rule| rule.name.as_str());
+    let devices = site.catalog.devices.iter().filter(|device| device.line.is_some());
+    nearest(name, rules.chain(devices.map(|device| device.name.as_str()))).map(str::to_owned)
+}
+
 /// A refusal with what a person can do about it, and what the alarm is now.
 fn remedy(refused: &str, alarm: Option<&Alarm>, zone: &Zone) -> String {
     let is = |refusal: Refusal| refused == refusal.to_string();
@@ -182,6 +189,7 @@ fn remedy(refused: &str, alarm: Option<&Alarm>, zone: &Zone) -> String {
         _ if is(Refusal::StillActive) => "; it can be reset once its condition is gone".to_owned(),
         _ if is(Refusal::NoSuchAlarm) => "; the list of alarms has the ids".to_owned(),
         _ if is(Refusal::NotShelved) || is(Refusal::InService) => ": nothing had to be done".to_owned(),
+        _ if is(Refusal::NeedsSubstitute) => " (`substitute`, on the command line --substitute)".to_owned(),
         _ if is(Refusal::UnderPermit) => "; end that one first (return)".to_owned(),
         _ => String::new(),
     };

@@ -18,7 +18,7 @@ use crate::clock::zone::Zone;
 use crate::console::api::{json, refuse};
 use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
-use crate::console::window::moment;
+use crate::console::window::{moment, placed_some};
 use crate::journal::{Reader, StoreError};
 use crate::risk::coverage::{CLASS, Coverage, Rung, SENSOR};
 use crate::risk::group::{By, groups};
@@ -55,6 +55,12 @@ impl Question {
     pub fn asks(&self, point: &RiskPoint) -> bool {
         self.class.as_ref().is_none_or(|class| *class == point.class)
             && self.grade.is_none_or(|grade| point.grade >= grade)
+    }
+
+    /// With times of the site's zone where none is said.
+    pub(crate) fn placed(self, timezone: &str) -> Self {
+        let (at, known_at) = (placed_some(self.at, timezone), placed_some(self.known_at, timezone));
+        Self { at, known_at, ..self }
     }
 
     /// Its keys and values, as they stand in an address.
@@ -202,6 +208,7 @@ pub(crate) async fn coverage(
     State(console): State<Arc<Console>>,
     Asked(question): Asked<Question>,
 ) -> Response {
+    let question = question.placed(&console.board.shown().timezone);
     let (now, stands) = console.look(|picture| (picture.now, Arc::clone(&picture.stands)));
     let site = console.board.shown().catalog.site.clone();
     if question.at.is_none() && question.known_at.is_none() {

@@ -23,7 +23,7 @@ use crate::console::query::Asked;
 use crate::console::rows::Format;
 use crate::console::state::Console;
 use crate::console::view::RefusalView;
-use crate::console::window::{Window, nearest};
+use crate::console::window::{Window, nearest, placed_some};
 use crate::journal::Reader;
 use crate::point::Catalog;
 use crate::reading::Reading;
@@ -83,6 +83,12 @@ pub(crate) async fn history(
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "as many people read history as may; try again soon");
     };
     let now = console.look(|picture| picture.now);
+    let timezone = &console.board.shown().timezone;
+    let question = Question {
+        since: placed_some(question.since, timezone),
+        until: placed_some(question.until, timezone),
+        ..question
+    };
     let job = match understand(question, now, console.board.journal.clone(), place) {
         Ok(job) => job,
         Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error),

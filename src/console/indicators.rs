@@ -19,7 +19,7 @@ use crate::clock::zone::Zone;
 use crate::console::api::json;
 use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
-use crate::console::window::moment;
+use crate::console::window::{moment, placed_some};
 use crate::journal::Reader;
 use crate::point::{Catalog, Point};
 use crate::reading::{Doubt, Sample};
@@ -46,6 +46,13 @@ pub struct Question {
     /// Until: RFC 3339, or how long ago; now when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+}
+
+impl Question {
+    /// With times of the site's zone where none is said.
+    pub(crate) fn placed(self, timezone: &str) -> Self {
+        Self { from: placed_some(self.from, timezone), to: placed_some(self.to, timezone) }
+    }
 }
 
 /// The answer.
@@ -112,6 +119,7 @@ pub(crate) async fn indicators(
     Asked(question): Asked<Question>,
 ) -> Response {
     let (now, shown) = (console.look(|picture| picture.now), console.board.shown());
+    let question = question.placed(&shown.timezone);
     let read = of_journal(&console, move |reader| {
         let sources = Sources { catalog: &shown.catalog, rules: &shown.rules, timezone: &shown.timezone };
         of(reader, &question, &sources, now)

@@ -160,6 +160,7 @@ impl MapView {
 pub(crate) const MEDIA_TYPE: &str = "application/geo+json";
 
 pub(crate) async fn map(Shared(console): Shared<Arc<Console>>, Asked(question): Asked<Question>) -> Response {
+    let question = question.placed(&console.board.shown().timezone);
     let site = console.board.shown().catalog.site.clone();
     if question.by.is_some() {
         return refuse(StatusCode::UNPROCESSABLE_ENTITY, "a map has no groups: leave `by` out");

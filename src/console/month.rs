@@ -18,7 +18,7 @@ use crate::console::api::json;
 use crate::console::indicators::{self, IndicatorView, Sources};
 use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
-use crate::console::window::moment;
+use crate::console::window::{moment, placed_some};
 use crate::journal::Reader;
 use crate::risk::coverage::{CLASS, Rung, percent};
 use crate::risk::month::{Group, Month};
@@ -34,6 +34,13 @@ pub struct Question {
     /// All hours with the documents of this time, instead of each with its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known_at: Option<String>,
+}
+
+impl Question {
+    /// With times of the site's zone where none is said.
+    pub(crate) fn placed(self, timezone: &str) -> Self {
+        Self { known_at: placed_some(self.known_at, timezone), ..self }
+    }
 }
 
 /// The answer.
@@ -87,6 +94,7 @@ pub struct MonthRow {
 
 pub(crate) async fn month(State(console): State<Arc<Console>>, Asked(question): Asked<Question>) -> Response {
     let (now, shown) = (console.look(|picture| picture.now), console.board.shown());
+    let question = question.placed(&shown.timezone);
     let read = of_journal(&console, move |reader| {
         let sources = Sources { catalog: &shown.catalog, rules: &shown.rules, timezone: &shown.timezone };
         of(reader, &question, &sources, &shown.timezone, now)

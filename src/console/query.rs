@@ -24,8 +24,20 @@ impl<S: Send + Sync, Q: DeserializeOwned> FromRequestParts<S> for Asked<Q> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(question)) => Ok(Self(question)),
-            Err(rejection) => Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, rejection.body_text())),
+            Err(rejection) => Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, plain(&rejection.body_text()))),
         }
+    }
+}
+
+/// What was not understood, in a sentence for the person who asked.
+fn plain(text: &str) -> String {
+    let unknown = text.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
+    match unknown {
+        Some((name, rest)) => {
+            let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+            format!("there is no parameter `{name}` here; there are {}", known.join(", "))
+        }
+        None => text.to_owned(),
     }
 }
 
@@ -48,5 +60,19 @@ pub(crate) async fn of_journal<T: Send + 'static>(
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, error)),
         Err(error) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_parameter_is_told_with_the_valid_ones() {
+        let told = plain(
+            "Failed to deserialize query string: unknown field `pont`, expected one of `point`, `since`",
+        );
+        assert_eq!(told, "there is no parameter `pont` here; there are point, since");
+        assert_eq!(plain("limit: invalid digit"), "limit: invalid digit");
     }
 }

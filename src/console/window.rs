@@ -24,7 +24,7 @@ pub struct Window {
 #[expect(missing_docs, reason = "the text says it")]
 pub enum WindowError {
     #[error(
-        "{key} is \"{text}\"; write a time like 2026-11-23T08:00:00Z or how long ago, like 90s, 15m, 2h, 7d"
+        "{key} is \"{text}\"; write a time like 2026-11-23T08:00:00 (of the site's zone), 2026-11-23T08:00:00Z or a date, or how long ago, like 90s, 15m, 2h, 7d"
     )]
     Unclear { key: &'static str, text: String },
     #[error("the window is empty: since {from} is not before until {to}")]
@@ -67,6 +67,25 @@ pub(crate) fn moment(key: &'static str, text: &str, now: Timestamp) -> Result<Ti
         // A `+` of a query that nobody escaped arrives as a space.
         None => Timestamp::parse(&text.replace(' ', "+")).map_err(|_| unclear()),
     }
+}
+
+/// A time without an offset is one of the site's zone, and a date its midnight: such a text with its offset; any other as it is.
+pub fn placed(text: &str, timezone: &str) -> String {
+    let local = || {
+        let civil: jiff::civil::DateTime = text.trim().parse().ok()?;
+        let zone = jiff::tz::TimeZone::get(timezone).unwrap_or(jiff::tz::TimeZone::UTC);
+        let at = zone.to_timestamp(civil).ok()?;
+        Some(Timestamp::from_millis(at.as_millisecond()).to_string())
+    };
+    if Timestamp::parse(&text.replace(' ', "+")).is_ok() {
+        return text.to_owned();
+    }
+    local().unwrap_or_else(|| text.to_owned())
+}
+
+/// The same of what may be left out.
+pub(crate) fn placed_some(text: Option<String>, timezone: &str) -> Option<String> {
+    text.map(|text| placed(&text, timezone))
 }
 
 /// A whole number and one of `ms s m h d`.
@@ -135,6 +154,22 @@ mod tests {
         assert_eq!(nearest("underpass.level", known.into_iter()), Some("underpass-2.level"));
         assert_eq!(nearest("zzz", known.into_iter()), None);
         assert_eq!(nearest("", known.into_iter()), None);
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_one_of_the_site() {
+        for (text, wanted) in [
+            ("2026-11-28T20:32:00", "2026-11-28T12:32:00.000Z"),
+            ("2026-11-28 20:32", "2026-11-28T12:32:00.000Z"),
+            ("2026-11-28", "2026-11-27T16:00:00.000Z"),
+            ("2026-11-28T20:32:00Z", "2026-11-28T20:32:00Z"),
+            ("2026-11-28T20:32:00 08:00", "2026-11-28T20:32:00 08:00"),
+            ("2h", "2h"),
+            ("all", "all"),
+            ("yesterday", "yesterday"),
+        ] {
+            assert_eq!(placed(text, "Asia/Shanghai"), wanted);
+        }
     }
 
     proptest::proptest! {

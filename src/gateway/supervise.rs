@@ -193,8 +193,9 @@ impl Supervisor {
         for item in found.items.iter_mut().filter(gone) {
             let left = self.ports.board.sink(&item.name).map_or(0, |status| status.backlog);
             if left > 0 {
+                let commits = if left == 1 { "commit" } else { "commits" };
                 item.what.push(format!(
-                    "it does not have {left} commits; they stay as long as there is room, and it gets them when it comes back under this name"
+                    "it does not have {left} {commits}; they stay as long as there is room, and it gets them when it comes back under this name"
                 ));
             }
         }

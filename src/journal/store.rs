@@ -83,6 +83,17 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 impl Journal {
+    /// Whether nobody has the journal of this folder open for writing. What a folder can't do is told by opening it.
+    ///
+    /// # Errors
+    /// Another lifeline is running on it.
+    pub fn is_free(path: &Path) -> Result<(), OpenError> {
+        match lock(path) {
+            Err(error @ OpenError::Locked { .. }) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Opens or creates the journal in `settings.path`.
     ///
     /// # Errors

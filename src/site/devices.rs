@@ -50,6 +50,15 @@ pub(crate) struct DeviceDraft {
     pub(crate) place: Place,
 }
 
+/// What can still be said of a device with a mistake: its points, when its model is known.
+pub(crate) struct Dim {
+    pub(crate) name: Option<String>,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) every: Duration,
+    pub(crate) binding: Binding,
+    pub(crate) datum: Option<String>,
+}
+
 /// Reads one line; `elsewhere` leads lines by name to another address of the same kind.
 pub(crate) fn line(section: &Section<'_>, elsewhere: &[(String, String)]) -> Option<LineDraft> {
     let name = section.name("name");
@@ -162,30 +171,41 @@ pub(crate) fn check_endpoint(section: &Section<'_>, key: &str, text: &str) {
     }
 }
 
+/// The line that a device names, and whether that is serial; one with a mistake is there, too.
+fn line_of(
+    section: &Section<'_>,
+    lines: &[LineDraft],
+    dim: &BTreeMap<String, bool>,
+) -> (Option<usize>, bool) {
+    let Some(wanted) = section.need("line", section.text("line")) else { return (None, false) };
+    let found = lines.iter().position(|line| line.settings.name == wanted);
+    if let Some(line) = found.and_then(|found| lines.get(found)) {
+        return (found, line.settings.address.framing() != Framing::Mbap);
+    }
+    let serial = dim.get(&wanted).copied();
+    if serial.is_none() {
+        let names = lines.iter().map(|line| &line.settings.name).chain(dim.keys());
+        let help = nearest(&wanted, names.map(String::as_str));
+        section.error("line", "unknown-line", format!("there is no line `{wanted}`"), help);
+    }
+    (None, serial.unwrap_or(false))
+}
+
 /// Reads one device.
 pub(crate) fn device(
     section: &Section<'_>,
-    lines: &[LineDraft],
+    (lines, dim): (&[LineDraft], &BTreeMap<String, bool>),
     models: &BTreeMap<String, Model>,
     calendar: &Calendar,
-) -> Option<DeviceDraft> {
+) -> Result<DeviceDraft, Box<Dim>> {
     let name = section.name("name");
     section.unless("template");
     // What could be written out has neither: why the others could not has been told.
     if section.text("template").is_some() || section.text("slaves").is_some() {
-        return None;
+        let (every, binding) = (Duration::ZERO, Binding::default());
+        return Err(Box::new(Dim { name, profile: None, every, binding, datum: None }));
     }
-    let line = section.need("line", section.text("line")).and_then(|wanted| {
-        let found = lines.iter().position(|line| line.settings.name == wanted);
-        if found.is_none() {
-            let help = nearest(&wanted, lines.iter().map(|line| line.settings.name.as_str()));
-            section.error("line", "unknown-line", format!("there is no line `{wanted}`"), help);
-        }
-        found
-    });
-    let serial = line
-        .and_then(|line| lines.get(line))
-        .is_some_and(|line| line.settings.address.framing() != Framing::Mbap);
+    let (line, serial) = line_of(section, lines, dim);
     let found =
         section.need("profile", section.text("profile")).and_then(|wanted| model(section, &wanted, models));
     let (mut profile, firmware) = found.unzip();
@@ -210,15 +230,22 @@ pub(crate) fn device(
     let datum = section.text("datum");
     let tags = tags(section);
     section.finish();
-    Some(DeviceDraft {
-        name: name?,
-        line: line?,
-        slave: Slave(slave?),
-        profile: profile?,
-        firmware: firmware?,
+    let (Some(name), Some(line), Some(slave), Some(profile), Some(firmware), Some(every)) =
+        (&name, line, slave, &profile, firmware, every)
+    else {
+        // An unknown period is short: no finding comes from it.
+        let every = every.unwrap_or_default();
+        return Err(Box::new(Dim { name, profile, every, binding, datum }));
+    };
+    Ok(DeviceDraft {
+        name: name.clone(),
+        line,
+        slave: Slave(slave),
+        profile: profile.clone(),
+        firmware,
         triggers,
         withheld,
-        every: every?,
+        every,
         every_in_alarm,
         timeout: timeout.unwrap_or(TIMEOUT),
         stale_after,

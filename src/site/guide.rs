@@ -109,7 +109,7 @@ pub(crate) fn causes(written: &[Section<'_>], rules: &mut [Rule], lines: &[(Stri
                 None if device => vec![format!("{thing}-stale")],
                 None => {
                     let names = lines.iter().flat_map(|(line, devices)| devices.iter().chain([line]));
-                    let help = nearest(&thing, names.map(String::as_str));
+                    let help = nearest(&thing, names.map(String::as_str).filter(|name| !name.is_empty()));
                     let text = format!("there is no device or line `{thing}`");
                     section.report.error(&place, "unknown-device", text, help);
                     continue;

@@ -132,14 +132,17 @@ pub(crate) fn risk_point(section: &Section<'_>, calendar: &Calendar) -> Option<(
 }
 
 fn place(table: &Section<'_>) -> Option<Place> {
-    let degrees = |key, most: f64| {
+    let degrees = |key, other, most: f64| {
         let value = table.need(key, table.float(key))?;
         if value.abs() > most {
-            table.error(key, "out-of-range", format!("`{key}` is in degrees, and {value} is not"), None);
+            let text = format!("`{key}` is -{most} to {most} degrees, and this is {value}");
+            let swapped = value.abs() <= 180.0 && table.float(other).is_some_and(|other| other.abs() <= most);
+            let help = swapped.then(|| "`lon` and `lat` look swapped".to_owned());
+            table.error(key, "out-of-range", text, help);
         }
         Some(value)
     };
-    let (lon, lat) = (degrees("lon", 180.0), degrees("lat", 90.0));
+    let (lon, lat) = (degrees("lon", "lat", 180.0), degrees("lat", "lon", 90.0));
     let datum = table.need("datum", table.word("datum", &["CGCS2000", "WGS84", "GCJ-02"]));
     table.finish();
     Some(Place { lon: lon?, lat: lat?, datum: datum?.to_owned() })

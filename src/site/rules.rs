@@ -151,7 +151,13 @@ fn threshold(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
     let to_point = point.map_or(Some((1.0, 0.0)), |point| convert(section, unit, point));
     let deadband = section.float("deadband").unwrap_or(0.0);
     if deadband < 0.0 {
-        section.error("deadband", "bad-deadband", "the deadband must not be negative", None);
+        let help = "0 or more, and less than the smallest step between two thresholds".to_owned();
+        section.error(
+            "deadband",
+            "bad-deadband",
+            format!("the deadband must not be negative, and this is {deadband}"),
+            Some(help),
+        );
     }
     let found = grades::direction_and_levels(section, deadband, &grades::delays(section));
     let max_gap =
@@ -245,7 +251,11 @@ pub(crate) fn convert(section: &Section<'_>, unit: Option<Unit>, point: &Known) 
 fn words(section: &Section<'_>, key: &'static str) -> String {
     let text = section.need(key, section.text(key));
     if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
-        section.warning(key, "empty-text", format!("`{key}` says nothing"), None);
+        let help = match key {
+            "advice" => "write what the person who sees the alarm is to do",
+            _ => "write what the thresholds are taken from: a standard, a rule of the site",
+        };
+        section.warning(key, "empty-text", format!("`{key}` says nothing"), Some(help.to_owned()));
     }
     text.unwrap_or_default()
 }

@@ -274,7 +274,9 @@ impl<'a> Section<'a> {
         let text = self.need(key, self.text(key))?;
         let kebab = kebab(&text);
         if kebab != text || text.is_empty() {
-            let help = (!kebab.is_empty()).then(|| format!("write `{kebab}`"));
+            // A letter that is left of a name in another script is none.
+            let some = kebab.len() > 1 || (kebab.len() == 1 && text.chars().count() == 1);
+            let help = some.then(|| format!("write `{kebab}`"));
             self.error(key, "bad-name", format!("`{text}` is not a kebab-case name (a-z, 0-9, -)"), help);
         }
         Some(text)

@@ -182,14 +182,15 @@ async fn alarms_come_one_a_line_and_worst_first() {
     }
 }
 
+async fn status(ask: Ask) -> (u8, String) {
+    let mut out = Vec::new();
+    let code = ask::status(&ask, &mut out).await.unwrap();
+    (code, String::from_utf8(out).unwrap())
+}
+
 #[tokio::test]
 async fn status_tells_gateway_and_disk_apart() {
     let house = House::new(250).await;
-    let status = async |ask: Ask| {
-        let mut out = Vec::new();
-        let code = ask::status(&ask, &mut out).await.unwrap();
-        (code, String::from_utf8(out).unwrap())
-    };
     let (code, out) = status(house.gateway()).await;
     assert_eq!(code, GOOD);
     let view: serde_json::Value = serde_json::from_str(&out).unwrap();
@@ -247,6 +248,19 @@ async fn without_a_gateway_the_journal_answers_and_without_both_nobody() {
     let fallback = Ask { default_url: nobody(), default_journal: journal, json: true, ..Ask::default() };
     let (code, out) = history(&fallback, "regulator-3.pressure", "2026-11-23T08:00:09.000Z").await;
     assert_eq!((code, out.lines().count()), (GOOD, 1));
+
+    let (code, out) = status(fallback.clone()).await;
+    let view: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, view["running"].as_bool()), (UNREACHABLE, Some(false)));
+    assert_eq!(view["as_of"], "2026-11-23T08:00:10.000Z");
+    let text = Ask { json: false, ..fallback };
+    let (code, out) = status(text.clone()).await;
+    assert!(code == UNREACHABLE && out.starts_with("as of 2026-11-23 "), "{out}");
+    let first = out.lines().next().unwrap();
+    assert!(first.ends_with(" s ago; the gateway is not running"), "{out}");
+    let mut out = Vec::new();
+    assert_eq!(ask::alarms(&text, &mut out).await.unwrap(), GOOD);
+    assert!(String::from_utf8(out).unwrap().starts_with("as of 2026-11-23 "));
 
     let nowhere = house.folder.path().join("nowhere");
     let mut out = Vec::new();

@@ -591,7 +591,7 @@ async fn bad_questions_about_history_are_explained() {
         ("since=yesterday", "since is \\\"yesterday\\\""),
         ("since=1h&until=2h", "the window is empty"),
         ("format=xml", "write csv, jsonl or lp"),
-        ("points=x", "unknown field"),
+        ("points=x", "there is no parameter"),
         ("limit=-1", "limit"),
     ] {
         let (status, _, body) = get(&served, &format!("/api/v1/history?{query}")).await;

@@ -120,7 +120,7 @@ fn a_table_of_points_in_gbk_becomes_a_site_that_polls() {
     let (code, out) = import(&[]);
     assert_eq!(code, Some(1), "something was left out: {out}");
     remarks(&out, Path::new("tests/import"), "tests/import/points.expected");
-    checked(site, "1 lines, 2 devices");
+    checked(site, "1 line, 2 devices");
     assert!(out.contains(&format!("next: lifeline check --site {site}")), "{out}");
     let mut done = Command::new(env!("CARGO_BIN_EXE_lifeline"));
     let done = done.args(["check", "--site", site]).current_dir(folder.path()).output().unwrap();
@@ -155,7 +155,7 @@ fn telegraf_in_both_styles_becomes_a_site_that_polls() {
     let (code, out) = lifeline(&["import", file.to_str().unwrap(), "--out", site]);
     assert_eq!(code, Some(1), "something was left out: {out}");
     remarks(&out, folder.path(), "tests/import/telegraf.expected");
-    checked(site, "1 lines, 3 devices");
+    checked(site, "1 line, 3 devices");
     let line = format!("tcp-{}", server.replace(['.', ':'], "-"));
     let pump = polled(site, &line, "1", "telegraf-1");
     shows(&pump, "outlet-pressure", " 3.14");

@@ -58,7 +58,7 @@ fn an_entry_for_each_profile_of_the_library_passes_the_check() {
         ];
         let (code, out, error) = new_of(&library, &site, &args);
         assert!(code == Some(0) && out.contains("[[device]]"), "{profile}: {out}{error}");
-        assert!(check_of(&library, &site).contains("1 lines, 1 devices"), "{profile}");
+        assert!(check_of(&library, &site).contains("1 line, 1 device,"), "{profile}");
     }
 }
 
@@ -83,7 +83,7 @@ fn an_entry_is_printed_or_appended_and_names_what_the_model_wants() {
     );
     assert!(code == Some(0) && out.contains("# The line runs at 9600 8N1"), "{out}");
     assert_eq!(std::fs::read_dir(&site).unwrap().count(), 1, "it stands in the same document: {out}");
-    assert!(check(&site).contains("1 lines, 2 devices"));
+    assert!(check(&site).contains("1 line, 2 devices"));
 
     // What is there already is refused, and stays as it is.
     let before = std::fs::read_to_string(site.join("site.toml")).unwrap();
@@ -121,7 +121,7 @@ fn a_document_with_lists_gets_a_neighbour() {
         ["--profile", "crowcon-nimbus", "--line", "rs485-1", "--slave", "9", "--name", "cellar", "--write"];
     let (code, out, error) = new(&site, &args);
     assert!(code == Some(0) && out.contains("cellar.toml"), "{out}{error}");
-    assert!(check(&site).contains("1 lines, 4 devices"));
+    assert!(check(&site).contains("1 line, 4 devices"));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_device_behind_a_dtu_gets_its_line() {
     let (code, out, error) = new(&site, &[&base[..], &["pump", "--write"]].concat());
     let line = "dial_in = { listen = \"0.0.0.0:5020\", id = \"LOGIN:1001\" }";
     assert!(code == Some(0) && out.contains(line), "{out}{error}");
-    assert!(check(&site).contains("1 lines, 1 devices"));
+    assert!(check(&site).contains("1 line, 1 device,"));
     let (code, _, error) = new(&site, &[&base[..], &["Pump 1"]].concat());
     assert!(code == Some(1) && error.contains("such as --name pump-1") && !error.contains("-->"), "{error}");
 }

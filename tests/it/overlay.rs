@@ -100,8 +100,8 @@ fn a_rise_ends_a_shelf_and_red_is_never_shelved() {
 #[test]
 fn shelves_have_limits() {
     let (mut engine, id) = active(2.0);
-    assert_eq!(act(&mut engine, &id, shelve(8 * 60 + 1), 1), Err(Refusal::TooLong));
-    assert_eq!(act(&mut engine, &id, shelve(0), 1), Err(Refusal::TooLong));
+    assert_eq!(act(&mut engine, &id, shelve(8 * 60 + 1), 1), Err(Refusal::TooLong("a shelf lasts 8 h")));
+    assert_eq!(act(&mut engine, &id, shelve(0), 1), Err(Refusal::NoSpan));
     assert_eq!(act(&mut engine, &id, Act::Unshelve, 1), Err(Refusal::NotShelved));
     assert_eq!(act(&mut engine, "nobody", shelve(1), 1), Err(Refusal::NoSuchRule));
     let seen = Act::Shelve { seen: Some(Severity::Blue), span: secs(60) };
@@ -116,7 +116,10 @@ fn shelves_have_limits() {
 #[test]
 fn out_of_service_has_a_permit_a_person_and_an_end() {
     let (mut engine, id) = active(4.0);
-    assert_eq!(act(&mut engine, &id, permit("7", None, 24 * HOUR + 2), 1), Err(Refusal::TooLong));
+    assert_eq!(
+        act(&mut engine, &id, permit("7", None, 24 * HOUR + 2), 1),
+        Err(Refusal::TooLong("a permit lasts 24 h"))
+    );
     let bare = Act::TakeOut {
         number: "7".into(),
         from: None,

@@ -13,6 +13,7 @@ use crate::site::compile::implicit::IMPLICIT;
 use crate::site::devices::DeviceDraft;
 use crate::site::health::is_own;
 use crate::site::profiles::Model;
+use crate::site::risk::Binding;
 use crate::site::section::{Section, nearest};
 use crate::site::{certificates, serial, text};
 
@@ -61,8 +62,8 @@ impl Build<'_> {
         }
     }
 
-    pub(crate) fn check_risk_point(&self, draft: &DeviceDraft) {
-        for (code, place) in &draft.binding.codes {
+    pub(crate) fn check_risk_point(&self, binding: &Binding) {
+        for (code, place) in &binding.codes {
             if !self.risk_points.iter().any(|point| point.code == *code) {
                 let help = nearest(code, self.risk_points.iter().map(|point| point.code.as_str()));
                 let text = format!("there is no risk point `{code}`");
@@ -117,7 +118,7 @@ impl Build<'_> {
         for (point, place) in self.risk_points.iter().zip(&self.risk_places) {
             let Some(classes) = at.get(point.code.as_str()) else {
                 // A device that cannot be read may be the one.
-                if self.broken.is_empty() {
+                if self.is_whole() {
                     let text = format!("the risk point {} has no sensor", point.code);
                     self.report.warning(place, "blind-risk-point", text, None);
                 }
@@ -125,7 +126,7 @@ impl Build<'_> {
             };
             for need in &point.needs {
                 let there = classes.iter().filter(|class| need.takes(class)).count();
-                if there < usize::try_from(need.min).unwrap_or(usize::MAX) && self.broken.is_empty() {
+                if there < usize::try_from(need.min).unwrap_or(usize::MAX) && self.is_whole() {
                     let text = format!(
                         "the risk point {} needs {} of class {}, and has {there}",
                         point.code, need.min, need.role
@@ -191,7 +192,7 @@ impl Build<'_> {
 
     /// Profiles of the site's own folder (the documents called `own`) that no device names.
     pub(crate) fn check_unused(&self, models: &BTreeMap<String, Model>, own: &[&str]) {
-        if !self.broken.is_empty() {
+        if !self.is_whole() {
             return;
         }
         for (name, model) in models {

@@ -4,6 +4,7 @@
 //! documents give the same site.
 
 mod checks;
+mod dim;
 mod health;
 pub(crate) mod implicit;
 pub(crate) mod watched;
@@ -18,7 +19,7 @@ use crate::bus::Address;
 use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
 use crate::risk::RiskPoint;
-use crate::site::devices::{self, DeviceDraft, LineDraft};
+use crate::site::devices::{DeviceDraft, Dim, LineDraft};
 use crate::site::expand::{ask, expand};
 use crate::site::guide;
 use crate::site::profiles::{self, Model};
@@ -118,8 +119,12 @@ pub(crate) struct Build<'a> {
     /// Where the name of each written rule stands.
     rule_places: Vec<Place>,
     known: Vec<Known>,
-    /// Devices and derived points that are named and could not be read.
+    /// Devices and derived points that are named and whose points nobody knows.
     broken: BTreeSet<String>,
+    /// Devices with a mistake.
+    dim: Vec<Dim>,
+    /// Names of lines with a mistake, and whether they are serial.
+    dim_lines: BTreeMap<String, bool>,
     /// All derived points that are named.
     derivable: BTreeSet<String>,
 }
@@ -142,6 +147,8 @@ impl<'a> Build<'a> {
             rule_places: Vec::new(),
             known: Vec::new(),
             broken: BTreeSet::new(),
+            dim: Vec::new(),
+            dim_lines: BTreeMap::new(),
             derivable: BTreeSet::new(),
         }
     }
@@ -155,7 +162,7 @@ impl<'a> Build<'a> {
         let calendar = Calendar::new(&self.settings.timezone, self.options.now);
         for section in each("line") {
             names.named("line", &section);
-            self.lines.extend(devices::line(&section, &self.options.lines));
+            self.line(&section);
         }
         self.check_elsewhere(&each("line"));
         for section in each("risk_point") {
@@ -167,12 +174,7 @@ impl<'a> Build<'a> {
         }
         for section in each("device") {
             names.named("device", &section);
-            if let Some(draft) = devices::device(&section, &self.lines, models, &calendar) {
-                self.check_risk_point(&draft);
-                self.drafts.push(draft);
-            } else {
-                self.broken.extend(section.text("name"));
-            }
+            self.draft(&section, models, &calendar);
         }
         self.check_slaves();
         self.check_needs();
@@ -180,6 +182,7 @@ impl<'a> Build<'a> {
         self.check_listen();
         self.check_lines();
         self.number_lines_and_devices();
+        self.know_dim();
         budget::check(&self.lines, &self.drafts, self.report);
         self.derivable = each("derived").iter().filter_map(|section| section.text("name")).collect();
         for section in each("derived") {
@@ -216,7 +219,10 @@ impl<'a> Build<'a> {
         let names = |index| devices(index).map(|draft| draft.name.clone()).collect::<Vec<_>>();
         let lines =
             self.lines.iter().enumerate().map(|(index, line)| (line.settings.name.clone(), names(index)));
-        let lines: Vec<(String, Vec<String>)> = lines.collect();
+        let mut lines: Vec<(String, Vec<String>)> = lines.collect();
+        lines.extend(self.dim_lines.keys().map(|line| (line.clone(), Vec::new())));
+        let dim = self.dim.iter().filter_map(|device| device.name.clone());
+        lines.push((String::new(), dim.collect()));
         let id = |rules: &[Rule], name: &str| rules.iter().find(|rule| rule.name == name).map(|rule| rule.id);
         let mut cause_of: HashMap<&str, RuleId> = HashMap::new();
         for (line, devices) in &lines {

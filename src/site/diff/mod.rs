@@ -208,7 +208,11 @@ fn compare<T>(
 /// `key old -> new` when they differ.
 fn key<T: PartialEq + Debug>(what: &mut Vec<String>, key: &str, old: &T, new: &T) {
     if old != new {
-        what.push(format!("{key} {old:?} -> {new:?}"));
+        // A duration of nothing is `0ns` otherwise.
+        let shown = |value: &T| {
+            Some(format!("{value:?}")).filter(|text| text != "0ns").unwrap_or_else(|| "0s".to_owned())
+        };
+        what.push(format!("{key} {} -> {}", shown(old), shown(new)));
     }
 }
 
