@@ -168,6 +168,10 @@ fn parse_body(now: i64, body: &[u8], keep: &mut Keep<'_>) -> Option<Vec<Batch>> 
         for _ in 0..held {
             readings.extend(keep(device, end, input.reading(&mut point, &mut at)?));
         }
+        // Of a sieved hour few are kept, and thousands of batches stand in memory at once.
+        if readings.len() < readings.capacity() / 2 {
+            readings.shrink_to_fit();
+        }
         batches.push(Batch { device, start, end, readings });
     }
     input.rest.is_empty().then_some(batches)
