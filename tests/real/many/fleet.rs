@@ -129,6 +129,16 @@ impl Fleet {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// Failed attempts of all gateways at the sink of this name.
+    pub(crate) fn failures(&self, sink: &str) -> u64 {
+        let of = |gateway| {
+            let said = self.said(gateway, &["status", "--json"]);
+            let found = said[0]["sinks"].as_array().unwrap().iter().find(|one| one["name"] == sink);
+            found.and_then(|found| found["failures"].as_u64()).unwrap()
+        };
+        (0..self.members.len()).map(of).sum()
+    }
+
     /// What `lifeline coverage --json` of each gateway says of its sensors; `None` while one of them is not known.
     pub(crate) fn seen(&self) -> Option<Vec<Seen>> {
         let mut all = Vec::new();

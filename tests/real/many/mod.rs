@@ -106,5 +106,5 @@ async fn twenty_gateways_make_one_district() {
     }
     let series = get(fleet.servers.promql.port, "/api/v1/series/count");
     println!("series of {} gateways: {series}", gateways.len());
-    listeners.share(&gateways).await;
+    listeners.share(&gateways, fleet.failures("broker")).await;
 }
