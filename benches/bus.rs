@@ -103,7 +103,7 @@ fn bench_profile(server: SocketAddr) -> profile::Profile {
         profiles: Some(folder.path().join("profiles")),
         ..site::Options::default()
     };
-    site::load(&options).0.unwrap().devices[0].profile.clone()
+    site::load(&options).0.unwrap().devices[0].profile.as_ref().clone()
 }
 
 /// CPU seconds that this thread used so far.

@@ -4,6 +4,7 @@
 //! Invariant: while the version is open, only what all versions agree on is polled; a version that the site names wins, and a device that
 //! tells another one is told of, never silently; a device is asked at the first contact, after each silence, and now and then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -57,7 +58,7 @@ pub(crate) struct Identity {
     name: String,
     firmware: Firmware,
     /// The device's profile in the layout of all versions, where another version may still come.
-    profile: Option<Profile>,
+    profile: Option<Arc<Profile>>,
     withheld: Vec<usize>,
     known: Known,
     /// When the device last told, or refused to; `None`: it has to be asked.
@@ -90,7 +91,7 @@ impl Identity {
         Self {
             name: name.to_owned(),
             known: Known { applied: firmware.named.clone(), told: None, by, note },
-            profile: firmware.is_open().then(|| spec.profile.clone()),
+            profile: firmware.is_open().then(|| Arc::clone(&spec.profile)),
             firmware,
             withheld: spec.withheld.clone(),
             heard: None,
@@ -100,12 +101,13 @@ impl Identity {
 
     /// The profile to poll by: what its version has and the site allows is visible, all else hidden. `whole` is the device's own, in the
     /// layout of all versions.
-    pub(crate) fn profile(&self, whole: &Profile) -> Profile {
+    pub(crate) fn profile(&self, whole: &Arc<Profile>) -> Arc<Profile> {
         let whole = self.profile.as_ref().unwrap_or(whole);
         let at = self.firmware.is_open().then(|| self.firmware.apply(whole, self.known.applied.as_deref()));
-        let mut profile = at.and_then(Result::ok).unwrap_or_else(|| whole.clone());
+        let mut profile = at.and_then(Result::ok).map_or_else(|| Arc::clone(whole), Arc::new);
         for index in &self.withheld {
-            if let Some(field) = profile.fields.get_mut(*index) {
+            let seen = profile.fields.get(*index).is_some_and(|field| !field.hidden);
+            if seen && let Some(field) = Arc::make_mut(&mut profile).fields.get_mut(*index) {
                 field.hidden = true;
             }
         }

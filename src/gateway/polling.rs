@@ -5,6 +5,7 @@
 //! poll. A device that says nothing costs one timeout, or two when it was well and they are learnt, short ones.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -72,7 +73,7 @@ pub(crate) struct Polling {
     /// The triggers that it needs and may have.
     pub(crate) triggers: Vec<Allowed>,
     pub(crate) course: Option<Box<Course>>,
-    pub(crate) profile: Profile,
+    pub(crate) profile: Arc<Profile>,
     pub(crate) wanted: Vec<usize>,
     pub(crate) plan: Plan,
     /// What may be asked to tell late answers apart, and whether the master knows it.
@@ -128,7 +129,7 @@ impl Polling {
     }
 
     fn plan(&mut self) {
-        let Profile { fields, limits, .. } = &self.profile;
+        let Profile { fields, limits, .. } = &*self.profile;
         self.plan = Plan::new(fields, &self.wanted, limits, &self.cost, self.refusals.cuts());
         self.fences = fences(&self.plan, fields, limits, self.refusals.cuts());
         self.told = false;

@@ -36,7 +36,7 @@ struct Speaker {
     id: DeviceId,
     name: String,
     every_in_alarm: Option<Duration>,
-    profile: Profile,
+    profile: Arc<Profile>,
     dialect: Dialect,
     timeout: Duration,
     beat: Beat,
@@ -93,7 +93,7 @@ impl TextTask {
                     Mode::Ask => dense,
                     Mode::Stream => dense.max(format.period).min(device.every),
                 }),
-                profile: device.profile.clone(),
+                profile: Arc::clone(&device.profile),
                 // The site has checked the pattern.
                 dialect: Dialect::new(format, device.slave).ok()?,
                 timeout: device.timeout,

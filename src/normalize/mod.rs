@@ -27,15 +27,27 @@ use crate::reading::{Batch, Doubt, Reading, Reason, Sample};
 #[derive(Clone, Debug)]
 pub struct Normalizer {
     device: DeviceId,
-    steps: Vec<Step>,
+    steps: Steps,
+    points: Vec<Option<PointId>>,
     not_valid: Arc<str>,
 }
 
-/// One point of the device.
+/// The fields of a profile compiled: devices of one kind share them.
+#[derive(Clone, Debug)]
+pub struct Steps(Arc<[Step]>);
+
+impl Steps {
+    /// Those of a profile.
+    pub fn new(profile: &Profile) -> Self {
+        let fields = profile.fields.iter().enumerate();
+        Self(fields.map(|(index, field)| Step::new(index, field, &profile.class)).collect())
+    }
+}
+
+/// One field of the profile.
 #[derive(Clone, Debug)]
 struct Step {
     field: usize,
-    point: PointId,
     /// Exceptions that are faults of the sensor.
     refused: Vec<(u8, Arc<str>)>,
     valid_when: Vec<Gate>,
@@ -75,16 +87,12 @@ impl Linear {
 impl Normalizer {
     /// `points[i]` is the point of field i of the profile; `None` for a field that is hidden or left out.
     pub fn new(device: DeviceId, profile: &Profile, points: &[Option<PointId>]) -> Self {
-        let steps = profile
-            .fields
-            .iter()
-            .zip(points)
-            .enumerate()
-            .filter_map(|(index, (field, point))| {
-                point.map(|point| Step::new(index, field, point, &profile.class))
-            })
-            .collect();
-        Self { device, steps, not_valid: "not valid".into() }
+        Self::of(device, Steps::new(profile), points)
+    }
+
+    /// The same with steps that were made for another device of the same profile.
+    pub fn of(device: DeviceId, steps: Steps, points: &[Option<PointId>]) -> Self {
+        Self { device, steps, points: points.to_vec(), not_valid: "not valid".into() }
     }
 
     /// The readings of one poll. `doubt_calibration`: the device's calibration is overdue; `doubt_clock`: the box's clock is not trusted.
@@ -94,14 +102,15 @@ impl Normalizer {
             (false, true) => Some(Doubt::Calibration),
             (false, false) => None,
         };
-        let mut readings = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
+        let mut readings = Vec::with_capacity(self.points.iter().flatten().count());
+        for (step, point) in self.steps.0.iter().zip(&self.points) {
+            let Some(point) = *point else { continue };
             let at = raw.raws.get(step.field).map_or(raw.end, |(at, _)| *at);
             let sample = match self.sample(step, raw) {
                 Ok(sample) => doubted(sample, doubt),
                 Err(reason) => Sample::Bad(reason),
             };
-            readings.push(Reading { point: step.point, at, sample });
+            readings.push(Reading { point, at, sample });
         }
         Batch { device: self.device, start: raw.start, end: raw.end, readings }
     }
@@ -151,7 +160,7 @@ impl Linear {
 }
 
 impl Step {
-    fn new(index: usize, field: &Field, point: PointId, class: &str) -> Self {
+    fn new(index: usize, field: &Field, class: &str) -> Self {
         let (factor, offset) =
             field.unit.and_then(|unit| unit.to(unit.canonical_for(class))).unwrap_or((1.0, 0.0));
         let refused = field.faults.iter().filter_map(|fault| match fault.matches {
@@ -170,7 +179,6 @@ impl Step {
         });
         Self {
             field: index,
-            point,
             refused: refused.collect(),
             valid_when: field.valid_when.clone(),
             ordered,

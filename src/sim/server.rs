@@ -94,7 +94,7 @@ pub fn devices(site: &Site, script: &Script) -> Result<Vec<SimDevice>, ScriptErr
     let still = |spec: &crate::site::DeviceSpec| SimDevice {
         name: name(spec),
         slave: spec.slave,
-        profile: spec.profile.clone(),
+        profile: (*spec.profile).clone(),
         // A script that moves one sensor leaves the others where they rest.
         signals: match script.signals.as_slice() {
             [] => middling(&spec.profile),

@@ -4,6 +4,7 @@
 //! Invariant: every name is used once; a device names a line, a profile and a risk point that are there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::text::Format;
@@ -33,7 +34,7 @@ pub(crate) struct DeviceDraft {
     pub(crate) name: String,
     pub(crate) line: usize,
     pub(crate) slave: Slave,
-    pub(crate) profile: Profile,
+    pub(crate) profile: Arc<Profile>,
     pub(crate) firmware: Firmware,
     pub(crate) triggers: Vec<Allowed>,
     pub(crate) withheld: Vec<usize>,
@@ -241,7 +242,7 @@ pub(crate) fn device(
         name: name.clone(),
         line,
         slave: Slave(slave),
-        profile: profile.clone(),
+        profile: Arc::new(profile.clone()),
         firmware,
         triggers,
         withheld,

@@ -92,7 +92,7 @@ pub struct DeviceSpec {
     pub slave: Slave,
     /// Its model: at the firmware that the site names; where the device tells it, with everything that any version has. When the device names
     /// points, the others are hidden.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
     /// The point that each field feeds; `None` for hidden ones.
     pub points: Vec<Option<PointId>>,
     /// Poll period.

@@ -384,7 +384,7 @@ fn site(lines: Vec<Address>, devices: Vec<(&str, u8, Profile)>) -> Site {
         id: DeviceId(number(index)),
         slave: Slave(slave),
         points: vec![None; profile.fields.len()],
-        profile,
+        profile: std::sync::Arc::new(profile),
         every: Duration::from_secs(1),
         every_in_alarm: None,
         timeout: Duration::from_millis(500),

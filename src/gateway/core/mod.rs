@@ -8,7 +8,7 @@ mod asked;
 mod reload;
 mod restart;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::derive::Derived;
 use crate::gateway::attention::Attention;
 use crate::gateway::times::Times;
 use crate::gateway::vigil::Vigil;
-use crate::normalize::Normalizer;
+use crate::normalize::{Normalizer, Steps};
 use crate::point::{Catalog, DeviceId, PointId};
 use crate::reading::{Batch, Reading, Sample};
 use crate::site::{DeviceSpec, Site};
@@ -115,8 +115,11 @@ struct Polled {
 impl Core {
     /// A core for these documents.
     pub fn new(site: &Site) -> Self {
+        let mut kinds = HashMap::new();
         let device = |device: &DeviceSpec| {
-            let normalizer = Normalizer::new(device.id, &device.profile, &device.points);
+            let steps =
+                kinds.entry(Arc::as_ptr(&device.profile)).or_insert_with(|| Steps::new(&device.profile));
+            let normalizer = Normalizer::of(device.id, steps.clone(), &device.points);
             (device.id, Polled { spec: device.clone(), normalizer })
         };
         Self {

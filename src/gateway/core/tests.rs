@@ -122,7 +122,7 @@ fn gauge() -> DeviceSpec {
     DeviceSpec {
         id: DeviceId(0),
         slave: bus::Slave(1),
-        profile,
+        profile: std::sync::Arc::new(profile),
         points: vec![Some(PointId(0))],
         every: Duration::from_secs(10),
         every_in_alarm: None,

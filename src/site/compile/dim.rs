@@ -4,7 +4,9 @@
 //! Invariant: nothing of them is ever started: a site with a mistake does not load.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::profile::Profile;
 use crate::site::compile::Build;
 use crate::site::devices;
 use crate::site::profiles::Model;
@@ -29,14 +31,23 @@ impl Build<'_> {
         calendar: &Calendar,
     ) {
         match devices::device(section, (&self.lines, &self.dim_lines), models, calendar) {
-            Ok(draft) => {
+            Ok(mut draft) => {
                 self.check_risk_point(&draft.binding);
+                self.share(&mut draft.profile);
                 self.drafts.push(draft);
             }
             Err(dim) => {
                 self.check_risk_point(&dim.binding);
                 self.dim.push(*dim);
             }
+        }
+    }
+
+    /// Devices that are polled alike keep one profile together: thousands of them are of few kinds.
+    fn share(&mut self, profile: &mut Arc<Profile>) {
+        match self.profiles.iter().find(|known| known.name == profile.name && *known == profile) {
+            Some(known) => *profile = Arc::clone(known),
+            None => self.profiles.push(Arc::clone(profile)),
         }
     }
 

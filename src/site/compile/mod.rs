@@ -18,6 +18,7 @@ use crate::alarm::{Kind, Rule, RuleId};
 use crate::bus::Address;
 use crate::diagnostic::{Diagnostics, Place};
 use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
+use crate::profile::Profile;
 use crate::risk::RiskPoint;
 use crate::site::devices::{DeviceDraft, Dim, LineDraft};
 use crate::site::expand::{ask, expand};
@@ -109,6 +110,8 @@ pub(crate) struct Build<'a> {
     report: &'a Report,
     lines: Vec<LineDraft>,
     drafts: Vec<DeviceDraft>,
+    /// What the drafts are polled by, each once.
+    profiles: Vec<Arc<Profile>>,
     catalog: Catalog,
     devices: Vec<DeviceSpec>,
     derived: Vec<crate::derive::Settings>,
@@ -138,6 +141,7 @@ impl<'a> Build<'a> {
             report,
             lines: Vec::new(),
             drafts: Vec::new(),
+            profiles: Vec::new(),
             catalog,
             devices: Vec::new(),
             derived: Vec::new(),
@@ -283,7 +287,7 @@ impl<'a> Build<'a> {
             self.devices.push(DeviceSpec {
                 id: device,
                 slave: draft.slave,
-                profile: draft.profile.clone(),
+                profile: Arc::clone(&draft.profile),
                 points,
                 every: draft.every,
                 every_in_alarm: draft.every_in_alarm,

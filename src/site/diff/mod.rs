@@ -120,7 +120,7 @@ pub fn diff(old: &Site, new: &Site) -> Diff {
 /// Whether the readings of a device mean what they meant: the same map, the same versions.
 pub fn reads_the_same(old: &DeviceSpec, new: &DeviceSpec) -> bool {
     let shown = |points: &[Option<PointId>]| points.iter().map(Option::is_some).collect::<Vec<_>>();
-    let Profile { class, fields, text, .. } = &old.profile;
+    let Profile { class, fields, text, .. } = &*old.profile;
     *class == new.profile.class
         && *fields == new.profile.fields
         && *text == new.profile.text
