@@ -89,14 +89,15 @@ async function refresh() {
   if (busy) { again = true; return; }
   busy = true;
   try {
-    const paths = ["status", "points", "alarms"].map((name) => ask(`/api/v1/${name}`).then((answer) => answer.json()));
-    const [now, readings, alarms] = await Promise.all(paths);
+    const paths = ["status", "points", "alarms", "overlays"].map((name) => ask(`/api/v1/${name}`).then((answer) => answer.json()));
+    const [now, readings, alarms, overlays] = await Promise.all(paths);
     status = now;
     fetched = performance.now();
     $("gate").hidden = true;
     drawShape();
     drawReadings(readings);
     drawAlarms(alarms);
+    drawCovered(overlays, alarms);
     drawRates();
     drawTraffic();
     drawInner();
@@ -243,8 +244,7 @@ function alarmCard(alarm, children, unfolded) {
   const where = [alarm.town, alarm.risk_point, alarm.rule].filter(Boolean).join(" · ");
   const by = alarm.acknowledged_by ? ` · ${alarm.acknowledged_by} ${clock(alarm.acknowledged_at)}` : "";
   const doubt = alarm.unverified ? make("span", "new", " · 无法核实 cannot be verified now") : "";
-  const until = (text, overlay) => overlay ? make("span", "", ` · ${text} ${clock(overlay)}`) : "";
-  const over = [until("搁置至 shelved until", alarm.shelved && alarm.shelf?.until), until("停用至 out of service until", alarm.out_of_service && alarm.permit?.to),
+  const over = [...hidingOf(alarm).map(([text]) => make("span", "", ` · ${text}`)),
     alarm.suppressed ? make("span", "", " · 已抑制 suppressed") : "", alarm.drill ? make("span", "new", " · 演练 drill") : ""];
   const line = make("p", "state", make("span", unseen ? "new" : "", `${state} ${words}`), by, doubt, ...over, ` · 始于 since ${clock(alarm.since)}`);
   const body = make("div", "body", what, make("p", "advice", alarm.advice), ...(plan ? [make("p", "where", plan)] : []), line, make("p", "where", where));
@@ -263,14 +263,37 @@ function alarmCard(alarm, children, unfolded) {
   if (alarm.out_of_service) acts.push("return");
   else if (!alarm.drill) acts.push("out-of-service");
   if (alarm.drill && !acts.includes("reset")) acts.push("reset");
-  node.append(make("div", "acts", ...acts.map((act) => {
+  node.append(buttons(alarm, acts, alarm.point));
+  return node;
+}
+function buttons(alarm, acts, of) {
+  return make("div", "acts", ...acts.map((act) => {
     const [zh, en] = ACTS[act];
     const button = make("button", "", `${zh} `, english(en));
-    button.setAttribute("aria-label", `${zh} ${en} ${alarm.point}`);
+    button.setAttribute("aria-label", `${zh} ${en} ${of}`);
     button.addEventListener("click", () => openAct(alarm, act));
     return button;
-  })));
-  return node;
+  }));
+}
+// What a person laid over a rule: in words, and by whom and why.
+function hidingOf(rule) {
+  const of = (text, end, ...why) => [`${text} ${clock(end)}`, why.filter(Boolean).join(" · ")];
+  return [rule.shelved && rule.shelf && of("搁置至 shelved until", rule.shelf.until, rule.shelf.by, rule.shelf.reason),
+    rule.out_of_service && rule.permit && of("停用至 out of service until", rule.permit.to, rule.permit.permit, rule.permit.by, rule.permit.reason)].filter(Boolean);
+}
+// Rules that a person hid and that have no open alarm: nothing else on the page would remind anybody of them.
+function drawCovered(overlays, alarms) {
+  const open = new Set(alarms.map((alarm) => alarm.rule));
+  const rules = overlays.filter((rule) => !open.has(rule.rule) && (rule.shelved || rule.out_of_service));
+  const text = JSON.stringify(rules);
+  if ($("covered").dataset.is === text) return;
+  $("covered").dataset.is = text;
+  $("covered").replaceChildren(...rules.map((rule) => {
+    const acts = [...(rule.shelved ? ["unshelve"] : []), ...(rule.out_of_service ? ["return"] : [])];
+    const lines = hidingOf(rule).map((parts) => make("p", "state", parts.filter(Boolean).join(" · ")));
+    const grade = make("div", "grade", "○ 隐藏 ", english("hidden"));
+    return make("li", "alarm over", grade, make("div", "body", make("p", "what", rule.rule), ...lines), buttons({ id: rule.rule }, acts, rule.rule));
+  }));
 }
 
 // What the requests of each line and of its devices came to; drawn anew only when a figure changed.
@@ -361,8 +384,8 @@ function openAct(alarm, act) {
   const [zh, en, fields] = ACTS[act];
   $("ack-title").replaceChildren(`${zh}报警 `, english(en));
   $("ack-do").replaceChildren(`${zh} `, english(en));
-  const [sign, colour, word] = GRADES[alarm.severity];
-  put($("ack-what"), `${sign} ${colour} ${word} · ${alarm.point} · ${alarm.advice}`);
+  const [sign, colour, word] = GRADES[alarm.severity] || [];
+  put($("ack-what"), sign ? `${sign} ${colour} ${word} · ${alarm.point} · ${alarm.advice}` : alarm.id);
   $("ack-by").value = sessionStorage.getItem("by") || "";
   $("ack-token").value = token;
   for (const name of ["note", "hours", "permit", "responsible", "substitute"]) {

@@ -122,24 +122,48 @@ fn every_scripted_fault_ends_right_over_sockets_and_ptys() {
     for scale in [1, 2, 5, 1] {
         failed.clear();
         let trying = left.iter().map(|played| Played { wire: Wire::Real(scale), ..played.clone() });
-        let outcomes = runtime.block_on(futures_util::future::join_all(trying.map(|played| async move {
+        let outcomes = futures_util::future::join_all(trying.map(|played| async move {
             let outcome = play(&played).await;
             (played, outcome)
-        })));
+        }));
+        let (outcomes, late) = runtime.block_on(lateness(outcomes));
         left.clear();
         for (played, outcome) in outcomes {
             let Err(why) = outcome else { continue };
-            assert!(!why.contains("false value"), "{}: {why}", played.name());
+            // A slave that spoke after the master's drain instead of within it has not played the case; the next round does.
+            let meant = late < LATE_MAX * scale;
+            assert!(!meant || !why.contains("false value"), "{}: {why}, late by {late:?}", played.name());
             failed.insert(played.name(), why);
             left.push(played);
         }
-        println!("{count} cases over real wires, times x{scale}: {} failed, {failed:?}", left.len());
+        println!(
+            "{count} cases over real wires, times x{scale}, late by {late:?}: {} failed, {failed:?}",
+            left.len()
+        );
         if left.is_empty() {
             break;
         }
     }
     assert_eq!(failed, BTreeMap::new());
     assert!(begun.elapsed() < Duration::from_secs(60), "took {:?}", begun.elapsed());
+}
+
+/// What the players may be late by while a case still means what it times, at times as they are written: RTU-096 leaves 90 ms.
+const LATE_MAX: Duration = Duration::from_millis(30);
+
+/// The outcome of `work`, and by how much this thread came late to a timer meanwhile, at most.
+async fn lateness<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    const BEAT: Duration = Duration::from_millis(5);
+    let mut late = Duration::ZERO;
+    let mut work = std::pin::pin!(work);
+    loop {
+        let asleep = now();
+        tokio::select! {
+            biased;
+            () = sleep(BEAT) => late = late.max(asleep.elapsed().saturating_sub(BEAT)),
+            done = &mut work => return (done, late),
+        }
+    }
 }
 
 fn chunks(step: &Value) -> impl Iterator<Item = &Value> {

@@ -1,8 +1,9 @@
-// Clicks the buttons of the status page as a duty operator does. Arguments: address of the page, token, folder for pictures.
+// Clicks the buttons of the status page as a duty operator does. Arguments: address of the page, token, folder for pictures, and the rule
+// whose alarm comes at once and ends by itself after some seconds.
 // Prints `ok` at the end; exits 2 with a sentence when something is wrong.
 "use strict";
 const { chromium } = require("playwright-core");
-const [, , address, token, folder] = process.argv;
+const [, , address, token, folder, rule] = process.argv;
 
 async function main() {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
@@ -11,9 +12,9 @@ async function main() {
   const faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
   await page.goto(address);
+  const card = page.locator(".alarm", { hasText: rule });
   const act = async (name, fields) => {
-    const button = page.locator(".alarm .acts button", { hasText: name }).first();
-    await button.click();
+    await card.locator(".acts button", { hasText: name }).click();
     await page.waitForSelector("#ack[open]");
     await page.fill("#ack-by", "zhang");
     await page.fill("#ack-token", token);
@@ -23,16 +24,24 @@ async function main() {
     const closed = page.waitForSelector("#ack", { state: "hidden" });
     await closed.catch(async () => { throw new Error(`${name}: ${await page.textContent("#ack-error")}`); });
   };
-  const says = (text) => page.locator(".alarm .state", { hasText: text }).first().waitFor();
-  await act("Acknowledge", { note: "seen" });
-  await says("zhang");
+  const says = (text, state = "attached") => card.locator(".state", { hasText: text }).first().waitFor({ state });
   await act("Shelve", { note: "pump test", hours: "1" });
   await says("shelved until");
+  await act("Unshelve", {});
+  await says("shelved until", "detached");
+  await act("Shelve", { note: "pump test", hours: "1" });
   await act("Out of service", { hours: "2", permit: "W-7", responsible: "wang", substitute: "hourly patrol" });
   await says("out of service until");
+  await act("Acknowledge", { note: "seen" });
+  // Seen and gone, the alarm is over; what lies over its rule still stands there, and can be ended.
+  const covered = page.locator("#covered .alarm", { hasText: rule });
+  await covered.waitFor();
+  await says("zhang · pump test");
+  await page.screenshot({ path: `${folder}/covered.png` });
   await act("Unshelve", {});
+  await says("shelved until", "detached");
   await act("Return", {});
-  await page.locator(".alarm .state", { hasText: "out of service until" }).waitFor({ state: "detached" });
+  await card.waitFor({ state: "detached" });
   await page.setViewportSize({ width: 390, height: 844 });
   const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
   await page.screenshot({ path: `${folder}/phone.png` });

@@ -45,8 +45,19 @@ fn every_button_of_the_page_does_what_it_says_in_a_browser() {
     };
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
+    let story = folder.path().join("story.toml");
+    // A pressure above yellow that a repair ends: high enough to be shelved, and long enough to be seen on a slow machine.
+    std::fs::write(
+        &story,
+        "[[signal]]\npoint = \"regulator-3.p1\"\nunit = \"kPa\"\nsteps = [[\"0s\", 3.1], [\"20s\", 2.2]]\n",
+    )
+    .unwrap();
     let mut demo = Command::new(env!("CARGO_BIN_EXE_lifeline"));
-    demo.args(["demo", "--for", "150s", "--journal"]).arg(&journal).current_dir(env!("CARGO_MANIFEST_DIR"));
+    demo.args(["demo", "--for", "150s", "--script"])
+        .arg(&story)
+        .arg("--journal")
+        .arg(&journal)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
     let child = demo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut demo = Running(child);
     let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines();
@@ -58,6 +69,7 @@ fn every_button_of_the_page_does_what_it_says_in_a_browser() {
     let clicked = Command::new(node)
         .args(["tests/real/page.cjs", &address, token.trim()])
         .arg(folder.path())
+        .arg("regulator-3-outlet-high")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("NODE_PATH", modules)
         .env("CHROMIUM", browser)
