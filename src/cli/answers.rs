@@ -212,29 +212,47 @@ pub(crate) fn disk(view: &DiskView, zone: &Zone, out: &mut dyn Write) -> anyhow:
     Ok(sinks.emit(out)?)
 }
 
-/// Open alarms.
-pub(crate) fn alarms(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+/// Open alarms, with the points that they are of.
+pub(crate) fn alarms(
+    alarms: &[AlarmView],
+    points: &[PointView],
+    zone: &Zone,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     if alarms.is_empty() {
         return Ok(writeln!(out, "no open alarms")?);
     }
-    table_of(alarms, zone, out)?;
+    table_of(alarms, points, zone, out)?;
     let unseen = alarms.iter().filter(|alarm| is_unseen(alarm.state)).count();
     Ok(writeln!(out, "{} open, {unseen} not acknowledged", alarms.len())?)
 }
 
 /// One alarm after something was done to it.
-pub(crate) fn acted(alarm: &AlarmView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn acted(
+    alarm: &AlarmView,
+    points: &[PointView],
+    zone: &Zone,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     if alarm.state == Base::Normal {
         return Ok(writeln!(out, "{} {}: the alarm is over", alarm.id, alarm.rule)?);
     }
-    table_of(std::slice::from_ref(alarm), zone, out)
+    table_of(std::slice::from_ref(alarm), points, zone, out)
 }
 
-fn table_of(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+fn table_of(
+    alarms: &[AlarmView],
+    points: &[PointView],
+    zone: &Zone,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let heads = ["id", "severity", "state", "since", "rule", "point", "value", "limit", "unit", "advice"];
     let mut table = Table::new(&heads);
     for alarm in alarms {
-        let number = |number: Option<f64>| number.map(brief).unwrap_or_default();
+        let point = points.iter().find(|point| point.name == alarm.point);
+        let number = |number: Option<f64>| {
+            number.map(|number| told(number, alarm.unit.as_deref(), point)).unwrap_or_default()
+        };
         table.row(vec![
             alarm.id.clone(),
             now(alarm),
@@ -249,6 +267,17 @@ fn table_of(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> anyhow::R
         ]);
     }
     Ok(table.emit(out)?)
+}
+
+/// A number of an alarm: in the unit of its point with the digits that the sensor resolves, as readings have them. A rise, a sum, a count
+/// or the answer to a question is no reading of the point and has the digits that count.
+fn told(value: f64, unit: Option<&str>, point: Option<&PointView>) -> String {
+    match point {
+        Some(point) if unit.is_some() && point.unit.as_deref() == unit => {
+            format!("{value:.*}", usize::from(point.decimals))
+        }
+        _ => brief(value),
+    }
 }
 
 /// A number for a table: all digits before the point, four that count, no zeros behind.
@@ -427,6 +456,28 @@ mod tests {
         let shown =
             [3.291_239_96, 0.333_333_3, 8.0, 3.2, 12_345.678, 0.000_12, 0.0, -40.25, 100.0].map(brief);
         assert_eq!(shown, ["3.291", "0.333", "8", "3.2", "12346", "1.2e-4", "0", "-40.25", "100"]);
+    }
+
+    #[test]
+    fn numbers_of_an_alarm_have_the_digits_of_their_point() {
+        let point = PointView {
+            name: "a.level".to_owned(),
+            short: "level".to_owned(),
+            unit: Some("cm".to_owned()),
+            ucum: None,
+            decimals: 1,
+            states: Vec::new(),
+        };
+        for (value, unit, known, text) in [
+            (32.0, Some("cm"), true, "32.0"),
+            (27.123_456, Some("cm"), true, "27.1"),
+            (12_345.678, Some("cm"), true, "12345.7"),
+            (1.234_567, Some("cm/min"), true, "1.235"),
+            (3.0, None, true, "3"),
+            (27.123_456, Some("cm"), false, "27.12"),
+        ] {
+            assert_eq!(told(value, unit, known.then_some(&point)), text, "{value} {unit:?}");
+        }
     }
 
     #[test]

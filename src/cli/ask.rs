@@ -227,24 +227,25 @@ pub async fn alarms(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
 }
 
 async fn alarms_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let (alarms, zone) = match args.source().await? {
+    let (alarms, (zone, points)) = match args.source().await? {
         Source::Gateway(client) => {
             let alarms: Vec<AlarmView> = client.get(&["api", "v1", "alarms"]).await?;
-            let zone = if args.json { Zone::of_box() } else { zone_of(&client).await?.0 };
-            (alarms, zone)
+            let around = if args.json { (Zone::of_box(), Vec::new()) } else { zone_of(&client).await? };
+            (alarms, around)
         }
         Source::Disk(disk) => {
             let zone = disk.site().1;
             if !args.json {
                 disk.head(&zone, SystemClock::new().now(), out)?;
             }
-            (view::alarms(disk.alarms()?.into_iter()), zone)
+            let points = if args.json { Vec::new() } else { disk.points()? };
+            (view::alarms(disk.alarms()?.into_iter()), (zone, points))
         }
     };
     if args.json {
         alarms.iter().try_for_each(|alarm| line(out, alarm))?;
     } else {
-        answers::alarms(&alarms, &zone, out)?;
+        answers::alarms(&alarms, &points, &zone, out)?;
     }
     Ok(GOOD)
 }
@@ -341,7 +342,10 @@ async fn act(
     let done: Done = client.post(&["api", "v1", "alarms", target, what], body).await?;
     match done {
         done if args.json => line(out, &done)?,
-        Done::Alarm(alarm) => answers::acted(&alarm, &zone_of(&client).await?.0, out)?,
+        Done::Alarm(alarm) => {
+            let (zone, points) = zone_of(&client).await?;
+            answers::acted(&alarm, &points, &zone, out)?;
+        }
         Done::Rule(rule) if rule.overlay == OverlayView::default() => {
             writeln!(out, "{target}: in service; nothing shelves or suppresses it any more")?;
         }
