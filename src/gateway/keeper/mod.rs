@@ -330,7 +330,6 @@ impl Keeper {
     }
 
     fn tick(&mut self) {
-        let now = self.clock.now();
         if let Some(by) = self.clock.step() {
             tracing::warn!(by_ms = by, "the wall clock was stepped");
             self.alive.written = self.alive.written.shifted(by);
@@ -347,6 +346,8 @@ impl Keeper {
             }
             self.apply(Event::ClockStepped(by));
         }
+        // After the step: what was shifted by it is compared with the time as it is now.
+        let now = self.clock.now();
         if self.in_flight && !self.disk_refuses && DISK_PATIENCE <= now.since(self.handed) {
             self.slow();
         }

@@ -9,8 +9,8 @@ use crate::journal;
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A wall clock that stands still until it is set.
-struct Set(Mutex<Timestamp>);
+/// A wall clock that stands still until it is set, or follows a step that a test made.
+struct Set(Mutex<Timestamp>, Mutex<Option<i64>>);
 
 impl Set {
     fn to(&self, at: Timestamp) {
@@ -29,7 +29,9 @@ impl Clock for Set {
         true
     }
     fn step(&self) -> Option<i64> {
-        None
+        let by = self.1.lock().unwrap().take()?;
+        self.to(self.now().shifted(by));
+        Some(by)
     }
 }
 
@@ -42,7 +44,7 @@ fn keeper(folder: &std::path::Path) -> (Keeper, Arc<Set>) {
         max_bytes: 1 << 20,
     };
     let site = Arc::new(Site { journal, ..Site::default() });
-    let set = Arc::new(Set(Mutex::new(NOW)));
+    let set = Arc::new(Set(Mutex::new(NOW), Mutex::default()));
     let clock: Arc<dyn Clock> = Arc::clone(&set) as _;
     let begun = start::begin(&site, &clock).unwrap();
     let (commands, reloads) = (mpsc::channel(1).0, mpsc::channel(1).0);
@@ -59,4 +61,19 @@ fn a_step_of_the_clock_is_no_long_look() {
     clock.to(NOW.plus(HOUR));
     keeper.look_at_risk_points(NOW);
     assert!(keeper.look_from < NOW.plus(HOUR), "the next look waits until {}", keeper.look_from);
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_disk_slow() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut keeper, clock) = keeper(folder.path());
+    keeper.in_flight = true;
+    keeper.handed = NOW;
+    *clock.1.lock().unwrap() = Some(-3_600_000);
+    keeper.tick();
+    assert!(!keeper.disk_refuses, "the group was handed over a moment ago");
+    assert_eq!(keeper.handed, NOW.minus(HOUR));
+    clock.to(NOW.minus(HOUR).plus(DISK_PATIENCE));
+    keeper.tick();
+    assert!(keeper.disk_refuses, "and not taken in time");
 }
