@@ -20,7 +20,7 @@ use crate::console::rates::RatesView;
 use crate::console::status::{PointView, StatusView};
 use crate::console::token;
 use crate::console::view::{self, AckView, ActView, AlarmView, ReadingView, RuleView};
-use crate::console::window::{Window, placed};
+use crate::console::window::Window;
 
 /// Exit code: good.
 pub const GOOD: u8 = 0;
@@ -443,8 +443,7 @@ pub(crate) fn window_of(
     now: crate::clock::Timestamp,
     ago: &str,
 ) -> anyhow::Result<Window> {
-    let placed = |text: Option<&str>| text.map(|text| placed(text, &zone.name()));
-    Window::parse(placed(since).as_deref(), placed(until).as_deref(), now, ago)
+    Window::parse(since, until, now, ago, &zone.0)
         .map_err(|error| Refusal::new(USAGE, error.to_string()).into())
 }
 

@@ -589,7 +589,10 @@ async fn bad_questions_about_history_are_explained() {
     let served = served().await;
     for (query, word) in [
         ("since=yesterday", "since is \\\"yesterday\\\""),
-        ("since=1h&until=2h", "the window is empty"),
+        (
+            "since=1h&until=2h",
+            "the window is empty: since 2026-11-23 15:00:10 +08:00 is not before until 2026-11-23 14:00:10 +08:00",
+        ),
         ("format=xml", "write csv, jsonl or lp"),
         ("points=x", "there is no parameter"),
         ("limit=-1", "limit"),
