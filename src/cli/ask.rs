@@ -11,6 +11,7 @@ use anyhow::Context;
 
 use crate::alarm::Severity;
 use crate::alarm::tell::OverlayView;
+use crate::cli::alarms;
 use crate::cli::answers::{self, Zone};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
@@ -245,7 +246,7 @@ async fn alarms_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
     if args.json {
         alarms.iter().try_for_each(|alarm| line(out, alarm))?;
     } else {
-        answers::alarms(&alarms, &points, &zone, out)?;
+        alarms::alarms(&alarms, &points, &zone, out)?;
     }
     Ok(GOOD)
 }
@@ -315,7 +316,7 @@ async fn hidden_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
     if args.json {
         rules.iter().try_for_each(|rule| line(out, rule))?;
     } else {
-        answers::hidden(&rules, &zone_of(&client).await?.0, out)?;
+        alarms::hidden(&rules, &zone_of(&client).await?.0, out)?;
     }
     Ok(GOOD)
 }
@@ -344,12 +345,12 @@ async fn act(
         done if args.json => line(out, &done)?,
         Done::Alarm(alarm) => {
             let (zone, points) = zone_of(&client).await?;
-            answers::acted(&alarm, &points, &zone, out)?;
+            alarms::acted(&alarm, &points, &zone, out)?;
         }
         Done::Rule(rule) if rule.overlay == OverlayView::default() => {
             writeln!(out, "{target}: in service; nothing shelves or suppresses it any more")?;
         }
-        Done::Rule(rule) => answers::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
+        Done::Rule(rule) => alarms::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
     }
     Ok(GOOD)
 }
