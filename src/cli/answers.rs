@@ -1,11 +1,10 @@
 //! Answers as text for people.
 //!
-//! In: the shapes of `console::view`. Out: aligned text, times in the site's zone.
-//! Invariant: severity stands in words (colour and Chinese), never in colour alone.
+//! In: the shapes of status, readings and journals. Out: aligned text, times in the site's zone.
+//! Invariant: text from outside steers no terminal.
 
 use std::io::Write;
 
-use crate::alarm::{Base, Severity, overlay};
 use crate::cli::coverage;
 use crate::cli::disk::DiskView;
 use crate::cli::rates;
@@ -14,7 +13,7 @@ use crate::cli::words;
 use crate::clock::{Timestamp, zone};
 use crate::console::status::{PointView, StatusView};
 use crate::console::traffic::AnswersView;
-use crate::console::view::{AlarmView, ReadingView, RuleView, is_unseen};
+use crate::console::view::ReadingView;
 
 /// The zone that times are shown in.
 pub(crate) struct Zone(pub(crate) zone::Zone);
@@ -212,139 +211,6 @@ pub(crate) fn disk(view: &DiskView, zone: &Zone, out: &mut dyn Write) -> anyhow:
     Ok(sinks.emit(out)?)
 }
 
-/// Open alarms.
-pub(crate) fn alarms(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
-    if alarms.is_empty() {
-        return Ok(writeln!(out, "no open alarms")?);
-    }
-    table_of(alarms, zone, out)?;
-    let unseen = alarms.iter().filter(|alarm| is_unseen(alarm.state)).count();
-    Ok(writeln!(out, "{} open, {unseen} not acknowledged", alarms.len())?)
-}
-
-/// One alarm after something was done to it.
-pub(crate) fn acted(alarm: &AlarmView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
-    if alarm.state == Base::Normal {
-        return Ok(writeln!(out, "{} {}: the alarm is over", alarm.id, alarm.rule)?);
-    }
-    table_of(std::slice::from_ref(alarm), zone, out)
-}
-
-fn table_of(alarms: &[AlarmView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
-    let heads = ["id", "severity", "state", "since", "rule", "point", "value", "limit", "unit", "advice"];
-    let mut table = Table::new(&heads);
-    for alarm in alarms {
-        let number = |number: Option<f64>| number.map(brief).unwrap_or_default();
-        table.row(vec![
-            alarm.id.clone(),
-            now(alarm),
-            state(alarm),
-            zone.show(&alarm.since),
-            alarm.rule.clone(),
-            alarm.point.clone(),
-            number(alarm.value),
-            number(alarm.threshold),
-            alarm.unit.clone().unwrap_or_default(),
-            alarm.advice.clone(),
-        ]);
-    }
-    Ok(table.emit(out)?)
-}
-
-/// A number for a table: all digits before the point, four that count, no zeros behind.
-fn brief(value: f64) -> String {
-    let before = value.abs().max(1.0).log10().floor();
-    let places = (0_u8..=3).rev().find(|places| f64::from(*places) <= 3.0 - before).unwrap_or(0);
-    let small = value != 0.0 && value.abs() < 0.01;
-    let text = if small { format!("{value:.1e}") } else { format!("{value:.*}", usize::from(places)) };
-    if text.contains('.') && !small {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
-}
-
-/// Rules over which something lies.
-pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut table = Table::new(&["rule", "overlay", "since or until", "by", "why"]).whole();
-    for RuleView { rule, overlay } in rules {
-        let mut row = |what: &str, when: String, by: &str, why: String| {
-            table.row(vec![rule.clone(), what.to_owned(), when, by.to_owned(), why]);
-        };
-        if let Some(shelf) = &overlay.shelf {
-            let what = format!("shelved ({})", shelf.count);
-            row(&what, format!("until {}", zone.show(&shelf.until)), &shelf.by, shelf.reason.clone());
-        }
-        for (what, permit) in
-            [("out of service", &overlay.permit), ("out of service later", &overlay.planned)]
-        {
-            let Some(permit) = permit else { continue };
-            let when = format!("{} to {}", zone.show(&permit.from), zone.show(&permit.to));
-            let instead = permit.substitute.as_deref().map(|text| format!("; {text}")).unwrap_or_default();
-            let why = permit.reason.as_deref().map(|reason| format!("; {reason}")).unwrap_or_default();
-            let who = overlay::who(&permit.permit, &permit.by, &permit.responsible);
-            row(what, when, &who, format!("permit {}{instead}{why}", permit.permit));
-        }
-        if let Some(by) = &overlay.suppressed_by {
-            row("suppressed by design", format!("since {}", zone.show(&by.since)), &by.by, String::new());
-        }
-        if let Some(cause) = &overlay.cause {
-            row("explained", format!("since {}", zone.show(&cause.since)), &cause.by, String::new());
-        }
-        if let Some(hand) = &overlay.lifted {
-            row("raised by hand", format!("until {}", zone.show(&hand.until)), &hand.by, hand.reason.clone());
-        }
-    }
-    if table.is_empty() {
-        return Ok(writeln!(out, "no rule is shelved, out of service or suppressed")?);
-    }
-    Ok(table.emit(out)?)
-}
-
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Red => "红 red",
-        Severity::Orange => "橙 orange",
-        Severity::Yellow => "黄 yellow",
-        Severity::Blue => "蓝 blue",
-    }
-}
-
-/// The severity that waits to be seen, and the one that is measured now where that is lower.
-fn now(alarm: &AlarmView) -> String {
-    let present = alarm.tell.present.map(|present| format!(", now {}", severity(present)));
-    format!("{}{}", severity(alarm.severity), present.unwrap_or_default())
-}
-
-fn state(alarm: &AlarmView) -> String {
-    let state = match alarm.state {
-        Base::Normal => "normal",
-        Base::ActiveUnacknowledged => "active, NOT acknowledged",
-        Base::ActiveAcknowledged => "active, acknowledged",
-        Base::ReturnedUnacknowledged => "returned, NOT acknowledged",
-        Base::LatchedUnacknowledged => "latched, NOT acknowledged",
-        Base::LatchedAcknowledged => "latched, acknowledged",
-    };
-    let by = alarm.acknowledged_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
-    let then = if alarm.state == Base::LatchedAcknowledged { ", waits for reset" } else { "" };
-    let (tell, over) = (&alarm.tell, &alarm.overlay);
-    let marks = [
-        (tell.drill, "演练 drill"),
-        (over.out_of_service, "out of service"),
-        (over.shelved, "shelved"),
-        (over.lifted.is_some(), "raised by hand"),
-        (alarm.unverified, "unverified"),
-        (tell.chattering, "chattering"),
-        (tell.fleeting, "fleeting"),
-        (over.suppressed, "suppressed"),
-    ];
-    let marks: String =
-        marks.into_iter().filter(|(is, _)| *is).map(|(_, word)| format!(", {word}")).collect();
-    let below = over.cause.as_ref().filter(|_| over.suppressed);
-    let below = below.map(|cause| format!(" below {}", cause.by)).unwrap_or_default();
-    format!("{state}{by}{then}{marks}{below}")
-}
-
 /// One reading as a line of columns that are the same for every line, so that history can be written as it comes.
 pub(crate) fn reading(
     view: &ReadingView,
@@ -420,13 +286,6 @@ mod tests {
             "2026-11-23 08:00:00.000 +00:00"
         );
         assert_eq!(zone.show("soon\u{1b}"), "soon\u{fffd}");
-    }
-
-    #[test]
-    fn numbers_of_a_table_are_brief() {
-        let shown =
-            [3.291_239_96, 0.333_333_3, 8.0, 3.2, 12_345.678, 0.000_12, 0.0, -40.25, 100.0].map(brief);
-        assert_eq!(shown, ["3.291", "0.333", "8", "3.2", "12346", "1.2e-4", "0", "-40.25", "100"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use anyhow::Context;
 
 use crate::alarm::Severity;
 use crate::alarm::tell::OverlayView;
+use crate::cli::alarms;
 use crate::cli::answers::{self, Zone};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
@@ -20,7 +21,7 @@ use crate::console::rates::RatesView;
 use crate::console::status::{PointView, StatusView};
 use crate::console::token;
 use crate::console::view::{self, AckView, ActView, AlarmView, ReadingView, RuleView};
-use crate::console::window::{Window, placed};
+use crate::console::window::Window;
 
 /// Exit code: good.
 pub const GOOD: u8 = 0;
@@ -227,24 +228,25 @@ pub async fn alarms(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
 }
 
 async fn alarms_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let (alarms, zone) = match args.source().await? {
+    let (alarms, (zone, points)) = match args.source().await? {
         Source::Gateway(client) => {
             let alarms: Vec<AlarmView> = client.get(&["api", "v1", "alarms"]).await?;
-            let zone = if args.json { Zone::of_box() } else { zone_of(&client).await?.0 };
-            (alarms, zone)
+            let around = if args.json { (Zone::of_box(), Vec::new()) } else { zone_of(&client).await? };
+            (alarms, around)
         }
         Source::Disk(disk) => {
             let zone = disk.site().1;
             if !args.json {
                 disk.head(&zone, SystemClock::new().now(), out)?;
             }
-            (view::alarms(disk.alarms()?.into_iter()), zone)
+            let points = if args.json { Vec::new() } else { disk.points()? };
+            (view::alarms(disk.alarms()?.into_iter()), (zone, points))
         }
     };
     if args.json {
         alarms.iter().try_for_each(|alarm| line(out, alarm))?;
     } else {
-        answers::alarms(&alarms, &zone, out)?;
+        alarms::alarms(&alarms, &points, &zone, out)?;
     }
     Ok(GOOD)
 }
@@ -314,7 +316,7 @@ async fn hidden_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
     if args.json {
         rules.iter().try_for_each(|rule| line(out, rule))?;
     } else {
-        answers::hidden(&rules, &zone_of(&client).await?.0, out)?;
+        alarms::hidden(&rules, &zone_of(&client).await?.0, out)?;
     }
     Ok(GOOD)
 }
@@ -341,11 +343,14 @@ async fn act(
     let done: Done = client.post(&["api", "v1", "alarms", target, what], body).await?;
     match done {
         done if args.json => line(out, &done)?,
-        Done::Alarm(alarm) => answers::acted(&alarm, &zone_of(&client).await?.0, out)?,
+        Done::Alarm(alarm) => {
+            let (zone, points) = zone_of(&client).await?;
+            alarms::acted(&alarm, &points, &zone, out)?;
+        }
         Done::Rule(rule) if rule.overlay == OverlayView::default() => {
             writeln!(out, "{target}: in service; nothing shelves or suppresses it any more")?;
         }
-        Done::Rule(rule) => answers::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
+        Done::Rule(rule) => alarms::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
     }
     Ok(GOOD)
 }
@@ -439,8 +444,7 @@ pub(crate) fn window_of(
     now: crate::clock::Timestamp,
     ago: &str,
 ) -> anyhow::Result<Window> {
-    let placed = |text: Option<&str>| text.map(|text| placed(text, &zone.name()));
-    Window::parse(placed(since).as_deref(), placed(until).as_deref(), now, ago)
+    Window::parse(since, until, now, ago, &zone.0)
         .map_err(|error| Refusal::new(USAGE, error.to_string()).into())
 }
 

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -13,8 +14,10 @@ use crate::alarm::Alarm;
 use crate::cli::answers::Zone;
 use crate::cli::ask::{NO, Refusal, UNREACHABLE};
 use crate::clock::Timestamp;
+use crate::console::status::PointView;
 use crate::console::window::nearest;
 use crate::journal::{Kept, Progress, Reader, Seq, Span};
+use crate::point::Catalog;
 
 /// A journal that was opened for reading.
 pub(crate) struct Disk {
@@ -128,18 +131,26 @@ impl Disk {
 
     /// The refusal for a point without any history, with the nearest name that has some.
     pub(crate) fn unknown(&self, name: &str) -> anyhow::Result<Refusal> {
-        let names = self.names()?;
-        if names.iter().any(|known| known == name) {
+        let catalog = self.catalog()?;
+        let names: Vec<&str> =
+            catalog.iter().flat_map(|catalog| &catalog.points).map(|point| &*point.name).collect();
+        if names.contains(&name) {
             return Ok(Refusal::new(NO, format!("{name} has no reading in this time")));
         }
-        let hint = nearest(name, names.iter().map(String::as_str));
+        let hint = nearest(name, names.into_iter());
         let hint = hint.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
         Ok(Refusal::new(NO, format!("the journal knows no point {name}{hint}")))
     }
 
-    /// Names of the newest readings' catalog, found by looking back in longer and longer steps.
-    fn names(&self) -> anyhow::Result<Vec<String>> {
-        let Some((Seq(last), _)) = self.reader.last()? else { return Ok(Vec::new()) };
+    /// The points of the newest readings, for display.
+    pub(crate) fn points(&self) -> anyhow::Result<Vec<PointView>> {
+        let catalog = self.catalog()?;
+        Ok(catalog.iter().flat_map(|catalog| &catalog.points).map(PointView::new).collect())
+    }
+
+    /// The newest readings' catalog, found by looking back in longer and longer steps.
+    fn catalog(&self) -> anyhow::Result<Option<Arc<Catalog>>> {
+        let Some((Seq(last), _)) = self.reader.last()? else { return Ok(None) };
         let to = Seq(last.saturating_add(1));
         for back in [16, 4096, last] {
             let from = Seq(to.0.saturating_sub(back).max(1));
@@ -148,10 +159,10 @@ impl Disk {
             }
             let (groups, _, _) = self.reader.groups(Span { from, to }, 1)?;
             if let Some(group) = groups.last() {
-                return Ok(group.catalog.points.iter().map(|point| point.name.clone()).collect());
+                return Ok(Some(Arc::clone(&group.catalog)));
             }
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 
     /// Calls `each` for about `most` readings of the point that look like all of them.

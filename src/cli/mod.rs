@@ -6,6 +6,7 @@
 
 mod act;
 mod acts;
+mod alarms;
 mod answers;
 pub mod ask;
 mod audits;

@@ -1,6 +1,7 @@
 //! `lifeline quarantine`: records that sinks refused for good: look, export, send again, delete.
 //!
-//! In: the quarantine beside a journal, also while a gateway runs. Out: text for people, or JSON with one object a line.
+//! In: the quarantine beside a journal, also while a gateway runs. Out: text for people, times in the zone of the journal's site; or JSON
+//! with one object a line.
 //! Invariant: nothing is deleted but by `--delete`; a running gateway sends what is marked within seconds, another one at its start.
 
 use std::io::Write;
@@ -9,7 +10,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde::Serialize;
 
+use crate::cli::answers::Zone;
 use crate::cli::ask::{Ask, GOOD, NO};
+use crate::cli::disk::Disk;
 use crate::cli::table::Table;
 use crate::journal::quarantine::{Make, Quarantine, SetAside};
 
@@ -73,7 +76,9 @@ pub(crate) fn quarantine(ask: &Ask, args: &QuarantineArgs, out: &mut dyn Write) 
         writeln!(out, "{count} {what}")?;
         return Ok(if count > 0 { GOOD } else { NO });
     }
-    let mut table = Table::new(&["number", "time (UTC)", "sink", "record", "why"]);
+    // A journal that cannot be read does not keep its quarantine from a person.
+    let zone = Disk::open(folder).map_or_else(|_| Zone::named("UTC"), |disk| disk.site().1);
+    let mut table = Table::new(&["number", "time", "sink", "record", "why"]);
     let (mut after, mut found) = (0, false);
     loop {
         let page = kept.list(sink, after, PAGE)?;
@@ -87,7 +92,7 @@ pub(crate) fn quarantine(ask: &Ask, args: &QuarantineArgs, out: &mut dyn Write) 
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(&view(&one))?)?;
             } else {
-                table.row(row(&one));
+                table.row(row(&one, &zone));
             }
         }
         if is_last {
@@ -111,7 +116,7 @@ fn view(one: &SetAside) -> View<'_> {
 }
 
 /// Records come from outside: nothing of theirs may steer a terminal.
-fn row(one: &SetAside) -> Vec<String> {
+fn row(one: &SetAside, zone: &Zone) -> Vec<String> {
     let plain = |text: &str, most: usize| {
         let text: String =
             text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
@@ -120,13 +125,16 @@ fn row(one: &SetAside) -> Vec<String> {
     };
     let record = if one.place.is_empty() { one.what.clone() } else { format!("{} {}", one.place, one.what) };
     let why = if one.again { format!("{} (to be sent again)", one.why) } else { one.why.clone() };
-    vec![one.id.to_string(), one.at.to_string(), one.sink.clone(), plain(&record, 80), plain(&why, 80)]
+    let at = zone.show(&one.at.to_string());
+    vec![one.id.to_string(), at, one.sink.clone(), plain(&record, 80), plain(&why, 80)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use crate::journal::{Group, Journal, Settings};
+    use crate::point::Catalog;
 
     #[test]
     fn a_record_cannot_steer_the_terminal() {
@@ -134,8 +142,54 @@ mod tests {
         let (what, why) = ("a\u{1b}[2Jb".to_owned(), "x".repeat(100));
         let one =
             SetAside { id: 3, sink, at: Timestamp::default(), records: 1, place, what, why, again: false };
-        let row = row(&one);
+        let row = row(&one, &Zone::named("UTC"));
         assert_eq!(row[3], "a [2Jb");
         assert!(row[4].ends_with('…') && row[4].chars().count() == 81);
+    }
+
+    #[test]
+    fn times_stand_in_the_zone_of_the_site() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let at = Timestamp::parse("2026-11-23T20:00:00.123Z").unwrap();
+        let listed = |json| {
+            let ask = Ask { journal: Some(path.clone()), ..Ask::default() };
+            let args = QuarantineArgs {
+                sink: None,
+                id: None,
+                send_again: false,
+                delete: false,
+                journal: None,
+                json,
+            };
+            let mut out = Vec::new();
+            assert_eq!(quarantine(&ask, &args, &mut out).unwrap(), GOOD);
+            String::from_utf8(out).unwrap()
+        };
+        let one = SetAside {
+            id: 0,
+            sink: "tsdb".to_owned(),
+            at,
+            records: 1,
+            place: String::new(),
+            what: "level=1".to_owned(),
+            why: "no".to_owned(),
+            again: false,
+        };
+        Quarantine::open(&path, Make::Yes).unwrap().unwrap().put("tsdb", &[one]).unwrap();
+        assert!(listed(false).contains("  2026-11-23 20:00:00.123 +00:00  tsdb  "), "no journal, no zone");
+        let settings = Settings {
+            path: path.clone(),
+            commit_every: std::time::Duration::from_secs(1),
+            keep: std::time::Duration::from_secs(86_400),
+            max_bytes: 1 << 20,
+        };
+        let site = "[site]\nname = \"nanan-01\"\ntimezone = \"Asia/Shanghai\"\n";
+        let documents = [("site.toml".to_owned(), site.to_owned())];
+        let mut journal = Journal::open(&settings).unwrap();
+        journal.keep_site(&Catalog::default(), &documents, at).unwrap();
+        journal.commit(&Group { now: at, ..Group::default() }).unwrap();
+        assert!(listed(false).contains("  2026-11-24 04:00:00.123 +08:00  tsdb  "), "{}", listed(false));
+        assert!(listed(true).contains("\"time\":\"2026-11-23T20:00:00.123Z\""), "programs read UTC");
     }
 }

@@ -11,10 +11,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::zone::Zone;
 use crate::console::api::{json, refuse};
 use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
-use crate::console::window::{Window, placed_some};
+use crate::console::window::Window;
 use crate::journal::{Audit, Reader, StoreError};
 
 /// Audits of one answer at most.
@@ -109,10 +110,8 @@ pub(crate) async fn audits(
     Asked(question): Asked<Question>,
 ) -> Response {
     let now = console.look(|picture| picture.now);
-    let timezone = &console.board.shown().timezone;
-    let since = placed_some(question.since, timezone);
-    let until = placed_some(question.until, timezone);
-    let window = match Window::parse(since.as_deref(), until.as_deref(), now, "1d") {
+    let zone = Zone::named(&console.board.shown().timezone);
+    let window = match Window::parse(question.since.as_deref(), question.until.as_deref(), now, "1d", &zone) {
         Ok(window) => window,
         Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
     };

@@ -18,12 +18,13 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::clock::Timestamp;
+use crate::clock::zone::Zone;
 use crate::console::api::{json, refuse};
 use crate::console::query::Asked;
 use crate::console::rows::Format;
 use crate::console::state::Console;
 use crate::console::view::RefusalView;
-use crate::console::window::{Window, nearest, placed_some};
+use crate::console::window::{Window, nearest};
 use crate::journal::Reader;
 use crate::point::Catalog;
 use crate::reading::Reading;
@@ -83,13 +84,8 @@ pub(crate) async fn history(
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "as many people read history as may; try again soon");
     };
     let now = console.look(|picture| picture.now);
-    let timezone = &console.board.shown().timezone;
-    let question = Question {
-        since: placed_some(question.since, timezone),
-        until: placed_some(question.until, timezone),
-        ..question
-    };
-    let job = match understand(question, now, console.board.journal.clone(), place) {
+    let zone = Zone::named(&console.board.shown().timezone);
+    let job = match understand(question, (now, &zone), console.board.journal.clone(), place) {
         Ok(job) => job,
         Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
     };
@@ -110,11 +106,11 @@ pub(crate) async fn history(
 
 fn understand(
     question: Question,
-    now: Timestamp,
+    (now, zone): (Timestamp, &Zone),
     journal: PathBuf,
     place: OwnedSemaphorePermit,
 ) -> Result<Job, String> {
-    let window = Window::parse(question.since.as_deref(), question.until.as_deref(), now, "24h");
+    let window = Window::parse(question.since.as_deref(), question.until.as_deref(), now, "24h", zone);
     let window = window.map_err(|error| error.to_string())?;
     let named = question.point.unwrap_or_default();
     let points: Vec<String> = named.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();

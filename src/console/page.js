@@ -75,6 +75,17 @@ function shown(point, value) {
   if (state) return [state[1], ""];
   return [point ? value.toFixed(point.decimals) : String(Number(value.toPrecision(9))), point?.unit || ""];
 }
+// A number of an alarm: in the unit of its point as its readings; a rise, a count or the answer to a question is no reading of it.
+const isState = (point, alarm) => !alarm.unit && point?.states;
+// Of a point with named states: the one that it reads now, for the alarm's own number only says whether its question holds.
+const stateOf = (alarm) => {
+  const cell = cells.get(alarm.point);
+  return isState(cell?.point, alarm) ? cell.value.textContent : undefined;
+};
+function numberOf(point, alarm, value) {
+  if (alarm.unit && point?.unit === alarm.unit) return shown(point, value)[0];
+  return String(Math.abs(value) < 1000 ? Number(value.toPrecision(4)) : Math.round(value));
+}
 
 async function ask(path, options = {}) {
   const headers = { ...options.headers };
@@ -210,7 +221,7 @@ function drawAlarms(alarms) {
   const own = alarms.filter((alarm) => root(alarm) === alarm);
   const nodes = own.map((alarm) => {
     const children = alarms.filter((child) => child !== alarm && root(child) === alarm);
-    const known = cards.get(alarm.id), text = JSON.stringify([alarm, children]);
+    const known = cards.get(alarm.id), text = JSON.stringify([alarm, children, stateOf(alarm)]);
     if (known?.text === text) return known.node;
     const rank = `${alarm.severity} ${alarm.state}`;
     if (grades.get(alarm.id) !== rank && alarm.state === "active-unacknowledged") told.push(`${GRADES[alarm.severity][1]} ${alarm.point} ${alarm.advice}`);
@@ -235,8 +246,9 @@ function alarmCard(alarm, children, unfolded) {
   const point = cells.get(alarm.point)?.point;
   const what = make("p", "what", `${alarm.point}  `);
   if (alarm.value !== undefined) {
-    what.append(make("span", "number", `${shown(point, alarm.value)[0]} ${alarm.unit || ""}`));
-    if (alarm.threshold !== undefined) what.append(make("span", "sub", `  阈值 limit ${alarm.threshold} ${alarm.unit || ""}`));
+    what.append(make("span", "number", stateOf(alarm) ?? `${numberOf(point, alarm, alarm.value)} ${alarm.unit || ""}`));
+    // States have names and no order.
+    if (alarm.threshold !== undefined && !isState(point, alarm)) what.append(make("span", "sub", `  阈值 limit ${numberOf(point, alarm, alarm.threshold)} ${alarm.unit || ""}`));
   }
   const plan = [alarm.word, alarm.plan && `预案 ${alarm.plan}`, alarm.phase && `阶段 ${alarm.phase}`, alarm.layer && `层级 ${alarm.layer}`].filter(Boolean).join(" · ");
   const present = alarm.present && GRADES[alarm.present];

@@ -1,11 +1,12 @@
 //! The span of time that a question about history asks for, and the nearest name when it names no point of ours.
 //!
-//! In: what a person wrote (`2h`, RFC 3339). Out: a half-open span.
+//! In: what a person wrote (`2h`, RFC 3339, a time of the site's zone). Out: a half-open span, or why not, with times of that zone.
 //! Invariant: a span that is accepted is not empty.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::clock::zone::Zone;
 
 /// The end of a window that was left open: the last moment that RFC 3339 can write.
 const OPEN_END: Timestamp = Timestamp::from_millis(253_402_300_799_999);
@@ -28,19 +29,21 @@ pub enum WindowError {
     )]
     Unclear { key: &'static str, text: String },
     #[error("the window is empty: since {from} is not before until {to}")]
-    Empty { from: Timestamp, to: Timestamp },
+    Empty { from: String, to: String },
 }
 
 impl Window {
-    /// The window between `since` (left out: `ago` before `now`) and `until` (left out: no end).
+    /// The window between `since` (left out: `ago` before `now`) and `until` (left out: no end), in times of `zone`.
     ///
     /// # Errors
     /// A text is neither a time nor a duration, or nothing lies between the two.
     ///
     /// ```
-    /// use lifeline_gateway::{clock::Timestamp, console::window::Window};
+    /// use lifeline_gateway::clock::{Timestamp, zone::Zone};
+    /// use lifeline_gateway::console::window::Window;
     /// let now = Timestamp::parse("2026-11-23T08:00:00Z").unwrap();
-    /// let window = Window::parse(Some("2h"), Some("2026-11-23T15:30:00+08:00"), now, "1d").unwrap();
+    /// let zone = Zone::named("Asia/Shanghai");
+    /// let window = Window::parse(Some("2h"), Some("2026-11-23T15:30:00"), now, "1d", &zone).unwrap();
     /// assert_eq!(window.from.to_string(), "2026-11-23T06:00:00.000Z");
     /// assert_eq!(window.to.to_string(), "2026-11-23T07:30:00.000Z");
     /// ```
@@ -49,10 +52,15 @@ impl Window {
         until: Option<&str>,
         now: Timestamp,
         ago: &str,
+        zone: &Zone,
     ) -> Result<Self, WindowError> {
-        let from = moment("since", since.unwrap_or(ago), now)?;
-        let to = until.map_or(Ok(OPEN_END), |until| moment("until", until, now))?;
-        if from < to { Ok(Self { from, to }) } else { Err(WindowError::Empty { from, to }) }
+        let time = |key, text: &str| moment(key, &placed(text, zone.name()), now);
+        let from = time("since", since.unwrap_or(ago))?;
+        let to = until.map_or(Ok(OPEN_END), |until| time("until", until))?;
+        if to <= from {
+            return Err(WindowError::Empty { from: zone.tell(from), to: zone.tell(to) });
+        }
+        Ok(Self { from, to })
     }
 }
 
@@ -118,7 +126,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_795_420_800_000);
 
     fn ago_ms(text: &str) -> Option<i64> {
-        Window::parse(Some(text), None, NOW, "1h")
+        Window::parse(Some(text), None, NOW, "1h", &Zone::default())
             .ok()
             .map(|window| NOW.as_millis() - window.from.as_millis())
     }
@@ -135,16 +143,21 @@ mod tests {
     #[test]
     fn what_is_neither_time_nor_duration_is_refused() {
         for text in
-            ["", "h", "2", "2 h", "-2h", "2w", "yesterday", "2026-11-23", "99999999999999999999h", "时"]
+            ["", "h", "2", "2 h", "-2h", "2w", "yesterday", "2026-11-33", "99999999999999999999h", "时"]
         {
             assert_eq!(ago_ms(text), None, "{text}");
         }
     }
 
     #[test]
-    fn an_empty_window_is_refused() {
-        assert!(matches!(Window::parse(Some("1h"), Some("2h"), NOW, "1d"), Err(WindowError::Empty { .. })));
-        assert!(Window::parse(Some("2h"), Some("1h"), NOW, "1d").is_ok());
+    fn an_empty_window_is_refused_in_times_of_the_site() {
+        let zone = Zone::named("Asia/Shanghai");
+        let parse = |since, until| Window::parse(Some(since), Some(until), NOW, "1d", &zone);
+        assert_eq!(
+            parse("1h", "2026-11-23T14:00:00").unwrap_err().to_string(),
+            "the window is empty: since 2026-11-23 15:00:00 +08:00 is not before until 2026-11-23 14:00:00 +08:00"
+        );
+        assert!(parse("2h", "1h").is_ok());
     }
 
     #[test]
@@ -175,7 +188,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics(since in ".*", until in ".*") {
-            let _ = Window::parse(Some(&since), Some(&until), NOW, "1h");
+            let _ = Window::parse(Some(&since), Some(&until), NOW, "1h", &Zone::named("Asia/Shanghai"));
         }
     }
 }

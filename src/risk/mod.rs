@@ -7,6 +7,7 @@
 pub mod code;
 pub mod coverage;
 pub mod datum;
+pub mod figures;
 pub mod group;
 pub mod indicators;
 pub mod joint;

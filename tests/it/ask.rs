@@ -178,7 +178,10 @@ async fn alarms_come_one_a_line_and_worst_first() {
         let mut out = Vec::new();
         assert_eq!(ask::alarms(&Ask { json: false, ..ask }, &mut out).await.unwrap(), GOOD);
         let out = String::from_utf8(out).unwrap();
-        assert!(out.lines().nth(1).unwrap().starts_with("0000000000000002  红 red"), "{out}");
+        let first = out.lines().nth(1).unwrap();
+        assert!(first.starts_with("0000000000000002  红 red"), "{out}");
+        // Value and limit have the two digits of their point, as its readings.
+        assert!(first.contains("  3.31   3.20  kPa  "), "{out}");
     }
 }
 

@@ -28,6 +28,7 @@ mod indicators;
 mod alarm;
 mod ask;
 mod audits;
+mod backtest;
 mod check;
 mod conditions;
 mod console;

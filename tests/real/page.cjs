@@ -24,6 +24,24 @@ async function main() {
     const closed = page.waitForSelector("#ack", { state: "hidden" });
     await closed.catch(async () => { throw new Error(`${name}: ${await page.textContent("#ack-error")}`); });
   };
+  // Value and limit of an alarm in the unit of its point have the digits of its readings.
+  const compared = await page.waitForFunction(() => {
+    const places = (text) => (text.split(".")[1] || "").length;
+    const rows = new Map();
+    for (const body of document.querySelectorAll("#towns tbody")) {
+      for (const cell of body.querySelectorAll("td.value")) {
+        const unit = cell.querySelector(".unit")?.textContent, number = cell.firstChild?.textContent || "";
+        if (unit) rows.set(unit, (rows.get(unit) || new Set()).add(places(number)));
+      }
+    }
+    const said = [...document.querySelectorAll(".alarm .what")].map((what) => what.textContent);
+    const parts = said.map((text) => text.match(/  (-?[\d.]+) (\S+)  阈值 limit (-?[\d.]+) \2$/)).filter((found) => found && rows.has(found[2]));
+    if (!parts.length) return undefined;
+    const unlike = parts.filter(([, value, unit, limit]) => places(value) !== places(limit) || !rows.get(unit).has(places(value))).map((found) => found[0]);
+    return { unlike };
+  });
+  const { unlike } = await compared.jsonValue();
+  if (unlike.length) faults.push(`an alarm's numbers are not as its readings: ${unlike.join("; ")}`);
   const says = (text, state = "attached") => card.locator(".state", { hasText: text }).first().waitFor({ state });
   await act("Shelve", { note: "pump test", hours: "1" });
   await says("shelved until");

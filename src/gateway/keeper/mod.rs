@@ -330,7 +330,6 @@ impl Keeper {
     }
 
     fn tick(&mut self) {
-        let now = self.clock.now();
         if let Some(by) = self.clock.step() {
             tracing::warn!(by_ms = by, "the wall clock was stepped");
             self.alive.written = self.alive.written.shifted(by);
@@ -347,6 +346,8 @@ impl Keeper {
             }
             self.apply(Event::ClockStepped(by));
         }
+        // After the step: what was shifted by it is compared with the time as it is now.
+        let now = self.clock.now();
         if self.in_flight && !self.disk_refuses && DISK_PATIENCE <= now.since(self.handed) {
             self.slow();
         }
@@ -415,6 +416,7 @@ impl Keeper {
 
     /// Tells how the risk points stand.
     fn look_at_risk_points(&mut self, now: Timestamp) {
+        let begun = self.clock.instant();
         let around = self.core.surroundings(self.proof.last.as_ref().map(|proved| proved.at));
         let stands = self.core.stands(&around, now);
         let states = self.core.conditions(&stands);
@@ -425,7 +427,8 @@ impl Keeper {
         let memories = self.core.vigil().memories(now, false);
         self.pending.remember(memories, now);
         self.look_at = None;
-        self.look_from = now.plus(self.clock.now().since(now) * LOOK_SHARE);
+        // By a clock that is never stepped: a step would count as a look of that length.
+        self.look_from = now.plus(self.clock.instant().duration_since(begun) * LOOK_SHARE);
     }
 }
 
@@ -433,3 +436,6 @@ impl Keeper {
 fn polls(site: &Site) -> bool {
     site.lines.iter().any(|line| !line.devices.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

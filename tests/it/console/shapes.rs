@@ -1,0 +1,146 @@
+//! What the console tells, in the shapes that it promised: JSON, the text of metrics, rows of an export.
+
+use std::time::Duration;
+
+use lifeline_gateway::console::rates::RatesView;
+use lifeline_gateway::console::rows::Format;
+use lifeline_gateway::point::PointId;
+use lifeline_gateway::reading::{Reading, Reason, Sample};
+
+use crate::console::{NOW, at, catalog, get, json, picture, served};
+
+#[tokio::test]
+async fn health_says_ok_and_then_what_is_wrong() {
+    let served = served().await;
+    assert_eq!(get(&served, "/healthz").await.0, 200);
+    served.board.picture.write().unwrap().journal.trouble = Some("the disk is full".to_owned());
+    let (status, _, body) = get(&served, "/healthz").await;
+    assert_eq!((status, body.as_str()), (503, "the journal refuses: the disk is full\n"));
+}
+
+#[tokio::test]
+async fn points_have_the_promised_shape() {
+    let served = served().await;
+    let (status, head, body) = get(&served, "/api/v1/points").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let golden = r#"[{"time":"2026-11-23T08:00:00.123Z","point":"regulator-3.pressure","value":2.63,"unit":"kPa","quality":"good"},
+        {"time":"2026-11-23T08:00:00.123Z","point":"regulator-3.valve","quality":"bad","reason":"timeout"},
+        {"time":"2026-11-23T08:00:02.125Z","point":"underpass-2.level","value":3.1,"quality":"uncertain","reason":"spike"},
+        {"time":"2026-11-23T08:00:02.125Z","point":"underpass-2.rise","quality":"bad","reason":"input: underpass-2.level"}]"#;
+    assert_eq!(body, golden.replace("\n        ", ""));
+}
+
+#[tokio::test]
+async fn alarms_have_the_promised_shape_and_the_worst_first() {
+    let served = served().await;
+    let (_, _, body) = get(&served, "/api/v1/alarms").await;
+    let alarms = json(&body);
+    let ids: Vec<_> = alarms.as_array().unwrap().iter().map(|alarm| alarm["id"].as_str().unwrap()).collect();
+    assert_eq!(
+        ids,
+        ["0000000000000002", "0000000000000001", "0000000000000003"],
+        "active before returned, red first"
+    );
+    let golden = r#"{"id":"0000000000000002","kind":"process","rule":"outlet-pressure-high","rule_version":"aa",
+        "point":"regulator-3.pressure","risk_point":"500108-GA-0031-A","town":"南坪街道","severity":"red",
+        "state":"active-unacknowledged","shelved":false,"suppressed":false,"out_of_service":false,"unverified":false,
+        "since":"2026-11-23T08:00:00.000Z","value":3.31,"threshold":3.2,"unit":"kPa","advice":"close valve V-3 <script>alert(1)</script>","#;
+    assert!(body.starts_with(&format!("[{}", golden.replace("\n        ", ""))), "{body}");
+}
+
+#[tokio::test]
+async fn status_shows_devices_lines_sinks_and_losses() {
+    let served = served().await;
+    let status = json(&get(&served, "/api/v1/status").await.2);
+    assert_eq!(status["site"], "nanan-01");
+    assert_eq!(status["uptime_s"], 7210);
+    assert_eq!(status["alarms_open"], 3);
+    assert_eq!(status["lines"], json(r#"[{"name":"rs485-1","traffic":{"requests":0,"replies":0}}]"#));
+    assert_eq!(status["devices"][1]["trouble"], "timeout");
+    assert_eq!(status["devices"][0]["points"][1]["states"], json(r#"[[0,"open"],[1,"closed"]]"#));
+    assert_eq!(status["devices"][0]["points"][0]["ucum"], "kPa");
+    assert_eq!(status["sinks"][0]["backlog"], 3);
+    assert_eq!(status["losses"], json(r#"[{"reason":"stray_bytes","place":"rs485-\"1\"","count":5}]"#));
+}
+
+/// Splits a sample line into name, labels and value, as strictly as the format asks.
+fn sample(line: &str) -> (&str, &str, f64) {
+    let (left, value) = line.rsplit_once(' ').unwrap();
+    let (name, labels) =
+        left.split_once('{').map_or((left, ""), |(name, rest)| (name, rest.strip_suffix('}').unwrap()));
+    assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{line}");
+    (name, labels, value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn metrics_follow_the_text_format() {
+    let served = served().await;
+    let (status, head, body) = get(&served, "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+    let (mut family, mut summary) = ("", false);
+    let mut families = Vec::new();
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let kind;
+            (family, kind) = rest.split_once(' ').unwrap();
+            summary = kind == "summary";
+            families.push(family);
+        } else if !line.starts_with("# HELP ") {
+            let name = sample(line).0;
+            let part =
+                summary && name.strip_prefix(family).is_some_and(|rest| rest == "_sum" || rest == "_count");
+            assert!(name == family || part, "a sample stands under its own TYPE: {line}");
+        }
+    }
+    let mut once = families.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), families.len(), "each family stands once");
+    for line in [
+        "lifeline_polls_total{device=\"regulator-3\"} 10",
+        "lifeline_poll_failures_total{device=\"underpass-2\"} 9",
+        "lifeline_alarms_active{severity=\"red\"} 1",
+        "lifeline_alarms_unacknowledged{severity=\"red\"} 2",
+        "lifeline_alarms_raised_total 7",
+        "lifeline_journal_seq 42",
+        "lifeline_sink_backlog_commits{sink=\"tsdb\"} 3",
+        "lifeline_losses_total{reason=\"stray_bytes\",place=\"rs485-\\\"1\\\"\"} 5",
+        "lifeline_start_time_seconds 1795413600.000",
+    ] {
+        assert!(body.lines().any(|found| found == line), "{line} is missing in\n{body}");
+    }
+}
+
+#[test]
+fn rows_of_a_reading_in_csv_and_json() {
+    let catalog = catalog();
+    let reading = Reading {
+        point: PointId(3),
+        at: at(NOW),
+        sample: Sample::Bad(Reason::SensorFault("over, heated".into())),
+    };
+    let check = |format: Format, expected: &str| {
+        let mut out = Vec::new();
+        format.emit(&catalog, &reading, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    };
+    check(Format::Csv, "2026-11-23T08:00:10.000Z,underpass-2.rise,,,bad,\"sensor-fault: over, heated\"\r\n");
+    let line = r#"{"time":"2026-11-23T08:00:10.000Z","point":"underpass-2.rise","quality":"bad","reason":"sensor-fault: over, heated"}"#;
+    check(Format::JsonLines, &format!("{line}\n"));
+}
+
+#[test]
+fn rates_stand_beside_what_is_acceptable() {
+    let mut picture = picture();
+    let view = RatesView::new(&picture);
+    assert_eq!((view.active, view.by_severity, view.hidden), (2, [0, 1, 0, 1], 0));
+    assert_eq!((view.acceptable, view.manageable), (1.0, 2.0));
+    let before = view.standing.len();
+    picture.now = picture.now.plus(Duration::from_secs(2 * 86_400));
+    assert_eq!((before, RatesView::new(&picture).standing.len()), (0, 2), "active for more than a day");
+    let drill = picture.alarms.values_mut().next().unwrap();
+    drill.marks.drill = true;
+    assert_eq!(RatesView::new(&picture).active, 1, "a drill is counted nowhere");
+}
