@@ -38,6 +38,8 @@ pub enum Says {
     Words(String, Vec<(String, String)>),
     /// What a DTU and we say beside the line's own bytes.
     Aside(Aside),
+    /// Why there is no line.
+    Trouble(String),
 }
 
 impl Says {
@@ -78,7 +80,7 @@ impl Says {
     /// The function code.
     pub const fn function(&self) -> Option<u8> {
         match self {
-            Self::Nothing | Self::Text(_) | Self::Words(..) | Self::Aside(_) => None,
+            Self::Nothing | Self::Text(_) | Self::Words(..) | Self::Aside(_) | Self::Trouble(_) => None,
             Self::Read(read) | Self::Cells(read, _) => Some(read.function()),
             Self::Exception { function, .. } | Self::Other(function) => Some(*function),
             Self::IdentityAsked(_) | Self::Identity(_) => Some(43),
@@ -112,6 +114,7 @@ impl fmt::Display for Says {
                 let text: Vec<String> = words.iter().map(|(name, word)| format!("{name} = {word}")).collect();
                 write!(f, "{device}: {}", text.join(", "))
             }
+            Self::Trouble(why) => f.write_str(why),
             Self::Aside(aside) => f.write_str(match aside {
                 Aside::Registration => "its DTU dialled in",
                 Aside::Heartbeat => "sign of life of its DTU",

@@ -59,7 +59,7 @@ pub struct TraceView {
     /// Exception code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<u8>,
-    /// The meaning in words.
+    /// The meaning in words, or why the line is down.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub words: String,
     /// The bytes as they passed.

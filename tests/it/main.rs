@@ -52,6 +52,7 @@ mod reload_sinks;
 mod replay;
 mod running;
 mod schema;
+mod secure;
 mod serial;
 mod shared;
 mod shelf;

@@ -7,12 +7,15 @@
 
 pub mod text;
 
+mod down;
+
 use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
 use crate::bus::says::Says;
 use crate::bus::tap::{Aside, Seen, What};
+use crate::bus::trace::down::Down;
 use crate::bus::{Failure, Framing, ascii, rtu};
 
 /// Why bytes were not taken.
@@ -102,12 +105,13 @@ pub struct Tracer {
     requests: VecDeque<Request>,
     bytes: Vec<u8>,
     last: Option<Instant>,
+    down: Down,
 }
 
 impl Tracer {
     /// For a line of this framing; one may begin at any time.
     pub const fn new(framing: Framing) -> Self {
-        Self { framing, requests: VecDeque::new(), bytes: Vec::new(), last: None }
+        Self { framing, requests: VecDeque::new(), bytes: Vec::new(), last: None, down: Down::new() }
     }
 
     /// Takes the next thing seen; the entries that are settled by it.
@@ -130,24 +134,30 @@ impl Tracer {
                 }
             }
             What::Ended(failure) => {
-                self.flush(Some(*failure), &mut entries);
-                // Of Modbus TCP an answer has closed its own request already.
-                let settled =
-                    self.framing == Framing::Mbap && matches!(failure, None | Some(Failure::Exception(_)));
-                let asked = self.requests.iter_mut().find(|request| request.open && !settled);
-                let slave = asked.map(|request| {
-                    request.open = false;
-                    request.slave
-                });
+                let slave = self.ended(*failure, &mut entries);
                 if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::Exception(_))) {
                     let kind = Kind::Failed(failure);
                     entries.push(Entry { at: seen.at, kind, slave, says: Says::Nothing, bytes: Vec::new() });
                 }
             }
+            What::Down(why) => {
+                let slave = self.ended(Some(Failure::LineDown), &mut entries);
+                entries.extend(self.down.entry(seen.at, slave, why));
+            }
             What::Beside(aside, bytes) => entries.push(beside(seen.at, *aside, bytes)),
             What::Taken(_) => {}
         }
         entries
+    }
+
+    /// Closes the request that ended so; its slave, when one was open.
+    fn ended(&mut self, failure: Option<Failure>, entries: &mut Vec<Entry>) -> Option<u8> {
+        self.flush(Some(failure), entries);
+        // Of Modbus TCP an answer has closed its own request already.
+        let settled = self.framing == Framing::Mbap && matches!(failure, None | Some(Failure::Exception(_)));
+        let request = self.requests.iter_mut().find(|request| request.open && !settled)?;
+        request.open = false;
+        Some(request.slave)
     }
 
     /// The frames that went out together; one, but for MBAP.
