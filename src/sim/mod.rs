@@ -14,6 +14,7 @@ mod ascii;
 pub mod device;
 mod dtu;
 pub mod encode;
+mod line;
 pub mod script;
 pub mod server;
 pub mod signal;
