@@ -1,6 +1,6 @@
 //! Serves simulated devices on real bytes: a pty for each serial line, a loopback port for each TCP line, a DTU for each line that dials in.
 //!
-//! In: a site, a script, which devices are switched off. Out: futures that serve, and the address that each line now leads to.
+//! In: a site, a script, which devices are switched off, what those inside TLS show. Out: futures that serve, and the address that each line now leads to.
 //! Invariant: framing and check sums come from `tokio-modbus`, an implementation that is not ours, so that both sides cannot share a mistake.
 //!
 //! On a serial line the bytes go gateway, pty, [`Wire`], second pty, server: the server of the library takes a serial port and nothing else.
@@ -16,12 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_modbus::server::{rtu, rtu_over_tcp, tcp};
 use tokio_serial::{SerialPort, SerialStream};
 
+use crate::bus::port::tls::Identity;
 use crate::bus::{Address, Framing};
 use crate::sim::ascii::Ascii;
 use crate::sim::device::{Control, SimDevice, middling};
 use crate::sim::dtu;
 use crate::sim::line::{Answerer, Line, now};
 use crate::sim::script::{Script, ScriptError, Trouble};
+use crate::sim::secure;
 use crate::sim::signal::Signal;
 use crate::sim::text;
 use crate::sim::wire::{SharedHabits, Wire, character_time};
@@ -32,19 +34,17 @@ const TURNAROUND: Duration = Duration::from_millis(10);
 /// After a failure of its port a server begins anew this much later.
 pub(crate) const AGAIN: Duration = Duration::from_millis(200);
 
-/// Where a line is served instead of a free loopback port; serial lines always get a pty.
-pub type Listen = Vec<(String, SocketAddr)>;
-
 /// Prepares a simulated device for each device of `site`. Pushes the futures that serve them onto `tasks` and returns, by line name,
 /// the address to reach it by (`/dev/pts/3` or `127.0.0.1:40123`), as `site::Options::lines` takes it. The story begins now.
+/// Devices of lines inside TLS show `certificate`.
 ///
 /// # Errors
-/// A pty or port that cannot be opened; a name in the script that the site doesn't have (a [`ScriptError`] inside).
+/// A pty or port that cannot be opened; a line inside TLS without a certificate that can be used; a name in the script that the site doesn't have (a [`ScriptError`] inside).
 pub async fn start(
     site: &Site,
     script: &Script,
     control: &Arc<Control>,
-    listen: &Listen,
+    certificate: Option<&Identity>,
     tasks: &mut Vec<BoxFuture<'static, ()>>,
 ) -> io::Result<Vec<(String, String)>> {
     let devices =
@@ -55,7 +55,7 @@ pub async fn start(
         let own: Vec<SimDevice> =
             spec.devices.iter().filter_map(|index| devices.get(*index)).cloned().collect();
         if let Some(hall) = text::Hall::new(&own, control, begin) {
-            let (address, task) = text::serve(spec, hall, seed, listen).await?;
+            let (address, task) = text::serve(spec, hall, seed).await?;
             addresses.push((spec.settings.name.clone(), address));
             tasks.push(task);
             continue;
@@ -63,7 +63,7 @@ pub async fn start(
         let turnaround =
             if matches!(spec.settings.address, Address::Serial { .. }) { TURNAROUND } else { Duration::ZERO };
         let line = Arc::new(Line::new(own, control, begin, turnaround));
-        let (address, task) = serve(spec, line, seed, listen).await?;
+        let (address, task) = serve(spec, line, seed, certificate).await?;
         addresses.extend(address.map(|address| (spec.settings.name.clone(), address)));
         tasks.push(task);
     }
@@ -160,11 +160,8 @@ async fn serve(
     spec: &LineSpec,
     line: Arc<Line>,
     seed: u64,
-    listen: &Listen,
+    certificate: Option<&Identity>,
 ) -> io::Result<(Option<String>, BoxFuture<'static, ()>)> {
-    let name = &spec.settings.name;
-    let wanted = listen.iter().find(|(line, _)| line == name).map(|(_, address)| *address);
-    let open = || TcpListener::bind(wanted.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))));
     match &spec.settings.address {
         Address::Serial { format, framing, .. } => {
             // Neither end is locked: the gateway opens `far` a second time, and alone.
@@ -174,18 +171,16 @@ async fn serve(
             Ok((Some(path), Box::pin(serve_serial(line, (near, *framing), far, character, seed))))
         }
         Address::Tcp(_) => {
-            let listener = open().await?;
-            let address = listener.local_addr()?.to_string();
-            Ok((Some(address), serve_framed(line, listener, seed, Framing::Mbap)))
+            let (listener, address) = open().await?;
+            Ok((Some(address.to_string()), serve_framed(line, listener, seed, Framing::Mbap)))
         }
         Address::RtuOverTcp(_) | Address::AsciiOverTcp(_) => {
-            let listener = open().await?;
-            let address = listener.local_addr()?.to_string();
-            Ok((Some(address), serve_framed(line, listener, seed, spec.settings.address.framing())))
+            let (listener, address) = open().await?;
+            let served = serve_framed(line, listener, seed, spec.settings.address.framing());
+            Ok((Some(address.to_string()), served))
         }
         Address::DialIn(dtu) => {
-            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-            let devices = listener.local_addr()?;
+            let (listener, devices) = open().await?;
             let (dtu, served) = (dtu.as_ref().clone(), serve_framed(line, listener, seed, dtu.framing));
             Ok((
                 None,
@@ -194,8 +189,25 @@ async fn serve(
                 }),
             ))
         }
-        Address::Tls(_) => Err(io::Error::other("lines with TLS are not simulated")),
+        Address::Tls(settings) => {
+            let name = &spec.settings.name;
+            let Some(identity) = certificate else {
+                let why = format!("line {name} is inside TLS: its devices need --certificate and --key");
+                return Err(io::Error::other(why));
+            };
+            let acceptor =
+                secure::acceptor(settings, identity).map_err(|error| io::Error::other(error.to_string()))?;
+            let (listener, address) = open().await?;
+            Ok((Some(address.to_string()), Box::pin(secure::serve(line, listener, acceptor, seed))))
+        }
     }
+}
+
+/// A free port of this box.
+pub(crate) async fn open() -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 /// Serves a line behind a port.
@@ -261,7 +273,7 @@ async fn serve_pty(
 
 async fn serve_tcp(line: Arc<Line>, listener: TcpListener, seed: u64) {
     let server = tcp::Server::new(listener);
-    let connected = |stream, from| std::future::ready(connect(&line, stream, from, seed));
+    let connected = |stream, from| std::future::ready(plain(&line, stream, from, seed).map(Some));
     loop {
         if let Err(error) = server.serve(&connected, log_connection).await {
             tracing::debug!(%error, "simulated TCP line begins anew");
@@ -278,9 +290,8 @@ async fn serve_rtu_over_tcp<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) {
     let server = rtu_over_tcp::Server::new(listener);
     let connected = |stream, from| {
-        let connection = connect(&line, stream, from, seed);
-        let framed = connection.map(|made| made.map(|(service, wire)| (service, framed(wire))));
-        std::future::ready(framed)
+        let connection = plain(&line, stream, from, seed);
+        std::future::ready(connection.map(|(service, wire)| Some((service, framed(wire)))))
     };
     loop {
         if let Err(error) = server.serve(&connected, log_connection).await {
@@ -290,21 +301,26 @@ async fn serve_rtu_over_tcp<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-type Connection = (Answerer, Wire<TcpStream>);
+/// Who answers, and the stream that it answers on.
+pub(crate) type Connection<T> = (Answerer, Wire<T>);
 
-/// Each connection has a wire of its own; the port of its client makes its flips other ones.
-fn connect(
+fn plain(
     line: &Arc<Line>,
     stream: TcpStream,
     from: SocketAddr,
     seed: u64,
-) -> io::Result<Option<Connection>> {
+) -> io::Result<Connection<TcpStream>> {
     stream.set_nodelay(true)?;
-    let habits = SharedHabits::default();
-    let service = Answerer { line: Arc::clone(line), habits: Arc::clone(&habits) };
-    Ok(Some((service, Wire::new(stream, None, habits, seed ^ u64::from(from.port())))))
+    Ok(connect(line, stream, from, seed))
 }
 
-fn log_connection(error: io::Error) {
+/// Each connection has a wire of its own; the port of its client makes its flips other ones.
+pub(crate) fn connect<T>(line: &Arc<Line>, stream: T, from: SocketAddr, seed: u64) -> Connection<T> {
+    let habits = SharedHabits::default();
+    let service = Answerer { line: Arc::clone(line), habits: Arc::clone(&habits) };
+    (service, Wire::new(stream, None, habits, seed ^ u64::from(from.port())))
+}
+
+pub(crate) fn log_connection(error: io::Error) {
     tracing::debug!(%error, "simulated connection ended");
 }

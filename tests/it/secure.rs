@@ -1,7 +1,8 @@
-//! Lines inside TLS by the real binary: `lifeline trace` shows what was said inside, and why there is no line.
+//! Lines inside TLS by the real binary: `lifeline trace` shows what was said inside, and why there is no line; `lifeline simulate` serves them.
 
 #![expect(clippy::disallowed_methods, reason = "processes live in real time")]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -134,4 +135,61 @@ fn a_trace_shows_what_was_said_inside_tls() {
         "cabinet",
         &format!("!      the line is down: cannot connect to {to}: Connection refused"),
     );
+}
+
+#[test]
+fn a_line_inside_tls_is_simulated_once_its_devices_have_a_certificate() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let authority = Authority::new("ours");
+    authority.write(folder, "ca.pem");
+    authority.sign(folder, "gateway");
+    authority.sign(folder, "plc-1");
+    documents(folder, &(line(folder, "cabinet", "10.0.0.5:802", "plc-1") + &device("plc", "cabinet", 3)));
+    std::fs::write(folder.join("script.toml"), "[[signal]]\npoint = \"plc.x\"\nconstant = 4242\n").unwrap();
+    let simulate = |more: &[&str]| {
+        let mut command = lifeline(folder);
+        command.args(["simulate", "--script", "script.toml"]).args(more);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let refused = |more: &[&str]| {
+        let output = simulate(more).wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let cannot = "lifeline: cannot start the simulated devices: ";
+    assert_eq!(
+        refused(&[]),
+        format!("{cannot}line cabinet is inside TLS: its devices need --certificate and --key\n")
+    );
+    assert_eq!(
+        refused(&["--certificate", "none.pem", "--key", "plc-1.key"]),
+        format!("{cannot}cannot read none.pem: No such file or directory\n")
+    );
+
+    let mut simulated = simulate(&["--certificate", "plc-1.pem", "--key", "plc-1.key"]);
+    let printed = BufReader::new(simulated.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let mut running = Running(vec![simulated]);
+    let moved = printed.replacen("--line ", "--line=", 1);
+    assert!(moved.starts_with("--line=cabinet=127.0.0.1:"), "{moved}");
+    // Whoever speaks plain Modbus, or shows another's certificate, is not served, and disturbs nobody.
+    let address = moved.rsplit_once('=').unwrap().1;
+    let _silent = std::net::TcpStream::connect(address).unwrap();
+    running.0.push(lifeline(folder).args([&moved, "run"]).stdout(Stdio::null()).spawn().unwrap());
+    traced(folder, "cabinet", "<   3  holding 0x0010 = 4242 ");
+
+    let stranger = tempfile::tempdir().unwrap();
+    Authority::new("other").sign(stranger.path(), "gateway");
+    for file in ["gateway.pem", "gateway.key"] {
+        std::fs::copy(stranger.path().join(file), folder.join(file)).unwrap();
+    }
+    // Only one of them may use a line.
+    let mut gateway = running.0.pop().unwrap();
+    gateway.kill().unwrap();
+    gateway.wait().unwrap();
+    let read = [&moved, "read", "cabinet", "--slave", "3", "--at", "holding 0x0010"];
+    let output = lifeline(folder).args(read).stderr(Stdio::piped()).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("it refuses our certificate"), "{told} {:?}", output.status);
 }
