@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::bus::rtu;
 
 fn start() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
