@@ -80,6 +80,9 @@ impl TraceView {
         let (read, values, exception) = match &entry.says {
             Says::Read(read) => (Some(*read), Vec::new(), None),
             Says::Cells(read, cells) => (Some(*read), cells.clone(), None),
+            Says::Write(written) | Says::Wrote(written) => {
+                (Some(written.cells), written.values.clone(), None)
+            }
             Says::Exception { code, .. } => (None, Vec::new(), Some(*code)),
             _ => (None, Vec::new(), None),
         };

@@ -36,6 +36,7 @@ pub(crate) fn lengths(rest: &[u8]) -> [Option<usize>; 3] {
 pub(crate) fn answer_length(request: &[u8], rest: &[u8]) -> Option<usize> {
     match *request {
         [1..=4, ..] => Some(5 + usize::from(*rest.get(2)?)),
+        [5 | 6 | 15 | 16, ..] => Some(8),
         [43, ..] => identity_length(rest),
         _ => None,
     }
@@ -72,7 +73,14 @@ pub(crate) fn answers(request: &[u8], pdu: &[u8]) -> bool {
             let cells = usize::from(u16::from_be_bytes([*high, *low]));
             function == said && data.len() == usize::from(*count) && data.len() == cells * 2
         }
+        ([5 | 6, ..], _) => request == pdu,
+        ([15 | 16, ..], _) => request.get(..5) == Some(pdu),
         ([43, kind, ..], [43, said, ..]) => kind == said && pdu.len() >= 7,
         _ => false,
     }
+}
+
+/// Whether the answer to `request` repeats it, so that an echo of the line looks like one.
+pub(crate) const fn is_repeated(request: &[u8]) -> bool {
+    matches!(request, [5 | 6, ..])
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::bus::says::Says;
 use crate::bus::tap::{Aside, Seen, What};
 use crate::bus::trace::down::Down;
-use crate::bus::trace::frames::{answer_length, answers, ascii_body, is_sound, lengths};
+use crate::bus::trace::frames::{answer_length, answers, ascii_body, is_repeated, is_sound, lengths};
 use crate::bus::{Failure, Framing};
 
 /// Why bytes were not taken.
@@ -97,6 +97,13 @@ struct Request {
     pdu: Vec<u8>,
     frame: Vec<u8>,
     open: bool,
+}
+
+impl Request {
+    /// What its own bytes are when they come.
+    fn come_back(&self) -> Kind {
+        if self.open && is_repeated(&self.pdu) { Kind::Answer } else { Kind::Discarded(Discard::Echo) }
+    }
 }
 
 /// Makes entries of what passes on one line.
@@ -184,6 +191,10 @@ impl Tracer {
         if self.requests.len() == REQUESTS_MAX {
             self.requests.pop_front();
         }
+        if self.framing != Framing::Mbap {
+            // What went to all devices has no end of its own.
+            self.requests.iter_mut().for_each(|request| request.open = false);
+        }
         let says = Says::request(pdu);
         self.requests.push_back(Request {
             slave: *slave,
@@ -213,7 +224,13 @@ impl Tracer {
         let taken = found.iter().rposition(|entry| entry.kind == Kind::Answer).filter(|_| answered);
         for (index, entry) in found.iter_mut().enumerate() {
             if entry.kind == Kind::Answer && Some(index) != taken {
-                entry.kind = Kind::Discarded(if ended.is_some() { Discard::Doubtful } else { Discard::Late });
+                let echoes = self.requests.back().is_some_and(|request| request.frame == entry.bytes);
+                let why = if ended.is_some() { Discard::Doubtful } else { Discard::Late };
+                if echoes {
+                    *entry = self.entry(at, Kind::Discarded(Discard::Echo), &entry.bytes);
+                } else {
+                    entry.kind = Kind::Discarded(why);
+                }
             }
         }
         entries.append(&mut found);
@@ -249,7 +266,7 @@ impl Tracer {
         if let Some(request) = open
             && rest.starts_with(&request.frame)
         {
-            return Some((Kind::Discarded(Discard::Echo), request.frame.len()));
+            return Some((request.come_back(), request.frame.len()));
         }
         if let Some(length) = lengths(rest).into_iter().flatten().find(|length| is_sound(rest, *length)) {
             return Some((self.judge(rest.get(..length)?), length));
@@ -302,8 +319,8 @@ impl Tracer {
     }
 
     fn kind_of_ascii(&self, frame: &[u8]) -> Kind {
-        if self.requests.back().is_some_and(|request| request.frame == frame) {
-            return Kind::Discarded(Discard::Echo);
+        if let Some(request) = self.requests.back().filter(|request| request.frame == frame) {
+            return request.come_back();
         }
         match ascii_body(frame) {
             Some(_) => self.judge(frame),
