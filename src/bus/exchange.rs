@@ -112,14 +112,14 @@ impl Master {
             return (failed(Failure::Exception(3), begun), false);
         }
         if !self.prepare(approach, losses).await {
-            return (failed(Failure::LineDown, now()), false);
+            return (self.told(failed(Failure::LineDown, now())), false);
         }
         if self.late_answers == LateAnswers::Drain || matches!(approach, Approach::Drain { .. }) {
             self.line.debts.quiet(slave, ask);
         }
         let timeout = timeout.min(TIMEOUT_MAX);
         let Some(sent) = self.send(slave, ask, timeout, losses).await else {
-            return (failed(Failure::LineDown, now()), true);
+            return (self.told(failed(Failure::LineDown, now())), true);
         };
         let written = sent + self.time_on_line(self.line.request().len());
         if slave.0 == 0 && matches!(ask, Ask::Write(_)) && !self.has_transactions() {
@@ -131,7 +131,12 @@ impl Master {
         let deadline = written + timeout;
         let (outcome, at) = self.receive(deadline, losses).await;
         let ended = if outcome == Err(Failure::Timeout) { deadline } else { at };
-        self.tap.ended(&outcome, ended);
-        (Exchange { outcome, sent, ended }, true)
+        (self.told(Exchange { outcome, sent, ended }), true)
+    }
+
+    /// The same, once whoever listens knows how it ended.
+    fn told(&self, exchange: Exchange<Answer>) -> Exchange<Answer> {
+        self.tap.ended(&exchange.outcome, self.trouble(), exchange.ended);
+        exchange
     }
 }

@@ -39,9 +39,9 @@ impl Master {
             vec![Exchange { outcome: Err(Failure::LineDown), sent: begun, ended: begun }; reads.len()];
         if !reads.is_empty() && self.prepare(Approach::Plain, losses).await {
             self.pipe(reads, &mut exchanges, timeout.min(TIMEOUT_MAX), losses).await;
-            for exchange in exchanges.iter().filter(|exchange| exchange.outcome.is_err()) {
-                self.tap.ended(&exchange.outcome, exchange.ended);
-            }
+        }
+        for exchange in exchanges.iter().filter(|exchange| exchange.outcome.is_err()) {
+            self.tap.ended(&exchange.outcome, self.trouble(), exchange.ended);
         }
         exchanges
     }

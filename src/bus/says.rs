@@ -2,7 +2,7 @@
 //!
 //! In: PDUs of requests and answers. Out: [`Says`].
 //! Invariant: any bytes have a meaning, if only that it's unknown; an answer's cells stand at the addresses that its request named.
-//! Source: Modbus Application Protocol V1.1b3, 6.1 to 6.4, 6.21 and 7.
+//! Source: Modbus Application Protocol V1.1b3, 6.1 to 6.6, 6.11, 6.12, 6.21 and 7.
 
 use std::fmt;
 
@@ -19,6 +19,10 @@ pub enum Says {
     Read(Read),
     /// What the read's cells hold.
     Cells(Read, Vec<u16>),
+    /// What the cells are to hold.
+    Write(Written),
+    /// What the cells were told to hold.
+    Wrote(Written),
     /// The function was refused with this code.
     Exception {
         /// The function that was asked.
@@ -38,6 +42,19 @@ pub enum Says {
     Words(String, Vec<(String, String)>),
     /// What a DTU and we say beside the line's own bytes.
     Aside(Aside),
+    /// Why there is no line.
+    Trouble(String),
+}
+
+/// Coils or holding registers that are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Function code.
+    pub function: u8,
+    /// Which cells.
+    pub cells: Read,
+    /// What they hold; of a coil 1 or 0.
+    pub values: Vec<u16>,
 }
 
 impl Says {
@@ -50,19 +67,21 @@ impl Says {
                 Self::Read(Read { table: table(function), address, count })
             }
             [43, 14, _, object] => Self::IdentityAsked(object),
-            [function, ..] => Self::Other(function),
+            [function, ..] => Written::parse(pdu).map_or(Self::Other(function), Self::Write),
             [] => Self::Nothing,
         }
     }
 
     /// Of the PDU that answers `request`.
     pub fn answer(request: &[u8], pdu: &[u8]) -> Self {
-        if let Self::Read(read) = Self::request(request)
-            && let Some(Answer::Cells(cells)) = read.parse(pdu)
-        {
-            return Self::Cells(read, cells);
+        match Self::request(request) {
+            Self::Read(read) => match read.parse(pdu) {
+                Some(Answer::Cells(cells)) => Self::Cells(read, cells),
+                _ => Self::stranger(pdu),
+            },
+            Self::Write(written) if pdu.first() == Some(&written.function) => Self::Wrote(written),
+            _ => Self::stranger(pdu),
         }
-        Self::stranger(pdu)
     }
 
     /// Of an answer whose request is not known.
@@ -78,8 +97,9 @@ impl Says {
     /// The function code.
     pub const fn function(&self) -> Option<u8> {
         match self {
-            Self::Nothing | Self::Text(_) | Self::Words(..) | Self::Aside(_) => None,
+            Self::Nothing | Self::Text(_) | Self::Words(..) | Self::Aside(_) | Self::Trouble(_) => None,
             Self::Read(read) | Self::Cells(read, _) => Some(read.function()),
+            Self::Write(written) | Self::Wrote(written) => Some(written.function),
             Self::Exception { function, .. } | Self::Other(function) => Some(*function),
             Self::IdentityAsked(_) | Self::Identity(_) => Some(43),
         }
@@ -92,8 +112,13 @@ impl fmt::Display for Says {
             Self::Nothing => Ok(()),
             Self::Read(read) => write!(f, "read {} {}", cell(read.table), span(*read)),
             Self::Cells(read, cells) => {
-                let values: Vec<String> = cells.iter().map(u16::to_string).collect();
-                write!(f, "{} {} = {}", cell(read.table), span(*read), values.join(" "))
+                write!(f, "{} {} = {}", cell(read.table), span(*read), spaced(cells))
+            }
+            Self::Write(Written { cells, values, .. }) => {
+                write!(f, "write {} {} = {}", cell(cells.table), span(*cells), spaced(values))
+            }
+            Self::Wrote(Written { cells, values, .. }) => {
+                write!(f, "wrote {} {} = {}", cell(cells.table), span(*cells), spaced(values))
             }
             Self::Exception { function, code } => {
                 write!(f, "refused function {function}: exception {code}, {}", exception(*code))
@@ -112,6 +137,7 @@ impl fmt::Display for Says {
                 let text: Vec<String> = words.iter().map(|(name, word)| format!("{name} = {word}")).collect();
                 write!(f, "{device}: {}", text.join(", "))
             }
+            Self::Trouble(why) => f.write_str(why),
             Self::Aside(aside) => f.write_str(match aside {
                 Aside::Registration => "its DTU dialled in",
                 Aside::Heartbeat => "sign of life of its DTU",
@@ -119,6 +145,26 @@ impl fmt::Display for Says {
                 Aside::Gone => "its DTU's connection ended",
             }),
         }
+    }
+}
+
+impl Written {
+    /// Of a write request's PDU; `None` for all else.
+    fn parse(pdu: &[u8]) -> Option<Self> {
+        let [function, high, low, count_high, count_low, rest @ ..] = pdu else { return None };
+        let (address, word) =
+            (u16::from_be_bytes([*high, *low]), u16::from_be_bytes([*count_high, *count_low]));
+        let bit = |place: u16| Some(u16::from(rest.get(1 + usize::from(place / 8))? >> (place % 8) & 1));
+        let register =
+            |place: u16| Some(u16::from_be_bytes(*rest.get(1 + 2 * usize::from(place)..)?.first_chunk()?));
+        let (table, count, values) = match (*function, word, rest) {
+            (5, 0xFF00 | 0, []) => (Table::Coil, 1, vec![u16::from(word != 0)]),
+            (6, _, []) => (Table::Holding, 1, vec![word]),
+            (15, _, _) => (Table::Coil, word, (0..word).map(bit).collect::<Option<_>>()?),
+            (16, _, _) => (Table::Holding, word, (0..word).map(register).collect::<Option<_>>()?),
+            _ => return None,
+        };
+        Some(Self { function: *function, cells: Read { table, address, count }, values })
     }
 }
 
@@ -200,6 +246,11 @@ const fn cell(table: Table) -> &'static str {
         Table::Holding => "holding",
         Table::Input => "input",
     }
+}
+
+fn spaced(values: &[u16]) -> String {
+    let values: Vec<String> = values.iter().map(u16::to_string).collect();
+    values.join(" ")
 }
 
 /// `0x0002`, or `0x0002..0x0003`.

@@ -32,6 +32,8 @@ pub enum What {
     Received(Arc<[u8]>),
     /// A request ended: with the answer that came last (`None`), or without one.
     Ended(Option<Failure>),
+    /// There is no line for a request, or no longer; why, for a person.
+    Down(Arc<str>),
     /// Of a text sensor: this line, without its terminator, was taken for a reading.
     Taken(Arc<[u8]>),
     /// What a DTU and we say to each other beside the line's own bytes, which have neither.
@@ -81,8 +83,13 @@ impl Tap {
         self.tell(at, || What::Received(bytes.into()));
     }
 
-    pub(crate) fn ended<T>(&self, outcome: &Result<T, Failure>, at: Instant) {
-        self.tell(at, || What::Ended(outcome.as_ref().err().copied()));
+    /// How a request ended; `trouble` is why the line is down.
+    pub(crate) fn ended<T>(&self, outcome: &Result<T, Failure>, trouble: Option<&str>, at: Instant) {
+        let failure = outcome.as_ref().err().copied();
+        self.tell(at, || match trouble.filter(|_| failure == Some(Failure::LineDown)) {
+            Some(why) => What::Down(why.into()),
+            None => What::Ended(failure),
+        });
     }
 
     pub(crate) fn taken(&self, line: &[u8], at: Instant) {
@@ -118,9 +125,11 @@ mod tests {
         let mut listener = listeners.subscribe();
         tap.received(&[4], at);
         let outcome: Result<(), _> = Err(Failure::Timeout);
-        tap.ended(&outcome, at);
+        tap.ended(&outcome, None, at);
+        tap.ended(&Err::<(), _>(Failure::LineDown), Some("it is gone"), at);
         assert_eq!(listener.try_recv().unwrap().what, What::Received([4].as_slice().into()));
         assert_eq!(listener.try_recv().unwrap().what, What::Ended(Some(Failure::Timeout)));
+        assert_eq!(listener.try_recv().unwrap().what, What::Down("it is gone".into()));
         assert_eq!((tap.bytes_sent, tap.bytes_received), (3, 1));
         for _ in 0..WAITING_MAX + 5 {
             tap.sent(&[0], at);

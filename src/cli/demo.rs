@@ -50,7 +50,7 @@ pub async fn demo(documents: &Documents, args: &Demo) -> anyhow::Result<u8> {
     let script = Script::load(&script_path)?;
     let control = Arc::new(Control::new());
     let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
-    let started = server::start(&load(&options)?, &script, &control, &Vec::new(), &mut tasks).await;
+    let started = server::start(&load(&options)?, &script, &control, None, &mut tasks).await;
     options.lines = started.context("cannot start the simulated devices")?;
     let site = load(&options)?;
 

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::bus::Address;
+use crate::bus::port::tls::Identity;
 use crate::cli::run::Signals;
 use crate::cli::{Documents, Purpose, duration, load, options};
 use crate::sim::device::Control;
@@ -26,6 +27,12 @@ pub struct Simulate {
     /// End by itself after this long.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     until: Option<Duration>,
+    /// Certificate (PEM) that the devices of lines inside TLS show; the line's `ca` must have signed it for the line's `name`.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
 /// Serves until a signal comes; prints the `--line` arguments that lead a gateway to the simulated lines; DTUs dial in by themselves where the
@@ -41,7 +48,9 @@ pub async fn simulate(documents: &Documents, args: &Simulate) -> anyhow::Result<
     let control = Arc::new(Control::new());
     let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
     let loaded = load(&options)?;
-    let started = server::start(&loaded, &script, &control, &Vec::new(), &mut tasks).await;
+    let identity = args.certificate.clone().zip(args.key.clone());
+    let identity = identity.map(|(certificate, key)| Identity { certificate, key });
+    let started = server::start(&loaded, &script, &control, identity.as_ref(), &mut tasks).await;
     let lines = started.context("cannot start the simulated devices")?;
     let mut signals = Signals::new()?;
     {

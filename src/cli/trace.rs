@@ -124,7 +124,8 @@ fn text(view: &TraceView) -> String {
         "discarded" if view.words.is_empty() => ('x', format!("discarded, {why}")),
         "discarded" => ('x', format!("discarded, {why}: {}", view.words)),
         "missed" => ('!', format!("{} events missed: {why}", view.count.unwrap_or(0))),
-        _ => ('!', why.to_owned()),
+        _ if view.words.is_empty() => ('!', why.to_owned()),
+        _ => ('!', format!("{why}: {}", view.words)),
     };
     let slave = view.slave.map(|slave| slave.to_string()).unwrap_or_default();
     let hex = if view.hex.is_empty() { String::new() } else { format!("  [{}]", view.hex) };
@@ -159,5 +160,9 @@ mod tests {
             ">      answer to its DTU's sign of life",
         );
         check(view("failed", Some("no answer in time"), "", ""), "!      no answer in time");
+        check(
+            view("failed", Some("the line is down"), "x: Connection refused", ""),
+            "!      the line is down: x: Connection refused",
+        );
     }
 }

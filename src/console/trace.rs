@@ -59,7 +59,7 @@ pub struct TraceView {
     /// Exception code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<u8>,
-    /// The meaning in words.
+    /// The meaning in words, or why the line is down.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub words: String,
     /// The bytes as they passed.
@@ -80,6 +80,9 @@ impl TraceView {
         let (read, values, exception) = match &entry.says {
             Says::Read(read) => (Some(*read), Vec::new(), None),
             Says::Cells(read, cells) => (Some(*read), cells.clone(), None),
+            Says::Write(written) | Says::Wrote(written) => {
+                (Some(written.cells), written.values.clone(), None)
+            }
             Says::Exception { code, .. } => (None, Vec::new(), Some(*code)),
             _ => (None, Vec::new(), None),
         };

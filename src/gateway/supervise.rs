@@ -209,7 +209,7 @@ impl Supervisor {
         self.turn_doors(old, new);
         for line in &old.lines {
             let name = &line.settings.name;
-            if !line::goes_on(old, new, name)
+            if !line::follow::goes_on(old, new, name)
                 && let Some(running) = self.lines.get(name)
             {
                 let _ = running.stop.send(true);
@@ -217,7 +217,7 @@ impl Supervisor {
         }
         for line in &new.lines {
             let name = &line.settings.name;
-            if !line::goes_on(old, new, name) {
+            if !line::follow::goes_on(old, new, name) {
                 let before = self.lines.remove(name);
                 self.line(line, before);
             }

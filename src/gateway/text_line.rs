@@ -233,7 +233,7 @@ impl TextTask {
                         (None, true) => Failure::BadFrame,
                         (None, false) => Failure::Timeout,
                     };
-                    self.master.tap.ended(&Err::<(), _>(failure), now);
+                    self.master.tap.ended(&Err::<(), _>(failure), self.master.trouble(), now);
                     Err((failure, now))
                 }
             };

@@ -1,4 +1,4 @@
-//! Simulated devices from profiles, on real bytes: ptys, loopback ports and DTUs that dial in, that a gateway cannot tell from the field.
+//! Simulated devices from profiles, on real bytes: ptys, loopback ports (also inside TLS) and DTUs that dial in, that a gateway cannot tell from the field.
 //!
 //! In: a site, a [`script::Script`] of signals and faults, time. Out: lines to poll.
 //! Invariant: values are encoded by [`encode`] from the same profile that the gateway decodes with; frames come from `tokio-modbus`, an
@@ -14,7 +14,9 @@ mod ascii;
 pub mod device;
 mod dtu;
 pub mod encode;
+mod line;
 pub mod script;
+mod secure;
 pub mod server;
 pub mod signal;
 pub mod text;

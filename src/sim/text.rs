@@ -5,7 +5,6 @@
 //! so that both sides cannot share a mistake.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::profile::{FaultMatch, Field};
 use crate::sim::device::{Control, SimDevice};
 use crate::sim::encode::Others;
 use crate::sim::script::Trouble;
-use crate::sim::server::{AGAIN, Listen, drop_waiting};
+use crate::sim::server::{AGAIN, drop_waiting, open};
 use crate::sim::wire::{Habits, SharedHabits, Wire, character_time};
 use crate::site::LineSpec;
 
@@ -231,7 +230,6 @@ pub(crate) async fn serve(
     spec: &LineSpec,
     hall: Hall,
     seed: u64,
-    listen: &Listen,
 ) -> io::Result<(String, BoxFuture<'static, ()>)> {
     if let Address::Serial { format, .. } = &spec.settings.address {
         let (near, far) = SerialStream::pair()?;
@@ -239,9 +237,8 @@ pub(crate) async fn serve(
         let character = character_time(format);
         return Ok((path, Box::pin(serve_pty(hall, near, far, character, seed))));
     }
-    let wanted = listen.iter().find(|(line, _)| *line == spec.settings.name).map(|(_, address)| *address);
-    let listener = TcpListener::bind(wanted.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
-    Ok((listener.local_addr()?.to_string(), Box::pin(serve_tcp(hall, listener, seed))))
+    let (listener, address) = open().await?;
+    Ok((address.to_string(), Box::pin(serve_tcp(hall, listener, seed))))
 }
 
 /// `far` is the end that the gateway opens by its path: held open here, so that the gateway may close and open it again.

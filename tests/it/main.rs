@@ -53,6 +53,7 @@ mod reload_sinks;
 mod replay;
 mod running;
 mod schema;
+mod secure;
 mod serial;
 mod shared;
 mod shelf;

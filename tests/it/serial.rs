@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "ptys live in real time")]
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use lifeline_gateway::bus::{
 };
 use lifeline_gateway::loss::Losses;
 use lifeline_gateway::site;
+use rustix::io::FdFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use tokio_serial::{SerialPort, SerialStream};
@@ -24,6 +26,7 @@ const ANSWER: [u8; 7] = [0x11, 3, 2, 0, 42, 0xF8, 0x58];
 /// An adapter with a device behind it, reachable by `link` until `pull` comes.
 async fn plugged(link: &Path, pull: tokio::sync::oneshot::Receiver<()>) -> SerialStream {
     let (mut near, far) = SerialStream::pair().unwrap();
+    keep_from_children(&near);
     let _ = std::fs::remove_file(link);
     std::os::unix::fs::symlink(far.name().unwrap(), link).unwrap();
     let serve = async {
@@ -40,6 +43,14 @@ async fn plugged(link: &Path, pull: tokio::sync::oneshot::Receiver<()>) -> Seria
     }
     let _ = std::fs::remove_file(link);
     near
+}
+
+/// The library's pty is inherited by every process that another test starts meanwhile, and as long as one of them lives nobody hangs up.
+#[expect(unsafe_code, reason = "the library's stream has no safe way to lend its descriptor")]
+fn keep_from_children(near: &SerialStream) {
+    // SAFETY: the descriptor is open for as long as `near` is borrowed.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(near.as_raw_fd()) };
+    rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC).unwrap();
 }
 
 async fn ask(master: &mut Master) -> Result<Vec<u16>, Failure> {

@@ -453,7 +453,7 @@ const STILL: &str = "[[signal]]\npoint = 'probe-1.level'\nconstant = 1234\n[[sig
 async fn slaves_of_a_pty_and_of_tcp_ports_answer() {
     let (control, mut tasks) = (Arc::new(Control::new()), Vec::new());
     let script = Script::parse(STILL).unwrap();
-    let addresses = start(&three_lines(), &script, &control, &Vec::new(), &mut tasks).await.unwrap();
+    let addresses = start(&three_lines(), &script, &control, None, &mut tasks).await.unwrap();
     assert_eq!(
         addresses.iter().map(|(line, _)| line.as_str()).collect::<Vec<_>>(),
         ["line-0", "line-1", "line-2"]
@@ -485,7 +485,7 @@ async fn slaves_of_a_pty_and_of_tcp_ports_answer() {
 async fn a_killed_device_is_silent_and_its_neighbour_is_not() {
     let (control, mut tasks) = (Arc::new(Control::new()), Vec::new());
     let script = Script::parse(STILL).unwrap();
-    let addresses = start(&three_lines(), &script, &control, &Vec::new(), &mut tasks).await.unwrap();
+    let addresses = start(&three_lines(), &script, &control, None, &mut tasks).await.unwrap();
     beside(tasks, async {
         let mut tunnel = TcpStream::connect(&addresses[2].1).await.unwrap();
         let (request, answer) = (rtu(&[7, 3, 0, 1, 0, 1]), rtu(&[7, 3, 2, 0x04, 0xD2]));

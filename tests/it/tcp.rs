@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lifeline_gateway::bus::master::Master;
@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_modbus::prelude::*;
 use tokio_modbus::server::Service;
@@ -161,12 +161,12 @@ async fn a_half_open_connection_is_given_up_after_three_timeouts() {
 
 // ---- Modbus/TCP Security
 
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -174,7 +174,7 @@ impl Authority {
     }
 
     /// A certificate for `name` and its key, as files.
-    fn sign(&self, folder: &Path, name: &str) -> tls::Identity {
+    pub(crate) fn sign(&self, folder: &Path, name: &str) -> tls::Identity {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -186,15 +186,19 @@ impl Authority {
         tls::Identity { certificate: write("pem", certificate.pem()), key: write("key", key.serialize_pem()) }
     }
 
-    fn write(&self, folder: &Path, name: &str) -> PathBuf {
+    pub(crate) fn write(&self, folder: &Path, name: &str) -> PathBuf {
         let path = folder.join(name);
         std::fs::write(&path, self.issuer.pem()).unwrap();
         path
     }
 }
 
+/// What passed inside TLS: bytes to the device, and from it.
+pub(crate) type Passed = Arc<Mutex<[Vec<u8>; 2]>>;
+
 /// A device behind TLS that wants certificates of `authority`.
-async fn secure_plc(authority: &Path, identity: &tls::Identity) -> SocketAddr {
+pub(crate) async fn secure_plc(authority: &Path, identity: &tls::Identity) -> (SocketAddr, Passed) {
+    let passed = Passed::default();
     let read =
         |path: &Path| CertificateDer::pem_file_iter(path).unwrap().map(Result::unwrap).collect::<Vec<_>>();
     let mut roots = RootCertStore::empty();
@@ -212,18 +216,39 @@ async fn secure_plc(authority: &Path, identity: &tls::Identity) -> SocketAddr {
     let (plain, _) = plc("127.0.0.1:0").await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let kept = Arc::clone(&passed);
     tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            let acceptor = acceptor.clone();
+            let (acceptor, passed) = (acceptor.clone(), Arc::clone(&kept));
             tokio::spawn(async move {
-                let Ok(mut outer) = acceptor.accept(socket).await else { return };
-                let mut inner = TcpStream::connect(plain).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+                let Ok(outer) = acceptor.accept(socket).await else { return };
+                let (from, to) = tokio::io::split(outer);
+                let (inner_from, inner_to) = TcpStream::connect(plain).await.unwrap().into_split();
+                tokio::select! {
+                    () = carry(from, inner_to, &passed, 0) => {}
+                    () = carry(inner_from, to, &passed, 1) => {}
+                }
             });
         }
     });
-    address
+    (address, passed)
+}
+
+/// Carries bytes until one side ends, and keeps them.
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    passed: &Passed,
+    way: usize,
+) {
+    let mut piece = [0; 512];
+    while let Ok(count @ 1..) = from.read(&mut piece).await {
+        passed.lock().unwrap()[way].extend_from_slice(&piece[..count]);
+        if to.write_all(&piece[..count]).await.is_err() || to.flush().await.is_err() {
+            return;
+        }
+    }
 }
 
 #[tokio::test]
@@ -234,7 +259,7 @@ async fn a_secure_line_trusts_and_is_trusted_by_certificates_alone() {
     let (ca, other_ca) = (ours.write(folder, "ca.pem"), other.write(folder, "other.pem"));
     // As after the authority was set up anew.
     let namesake_ca = Authority::new("ours").write(folder, "namesake.pem");
-    let to = secure_plc(&ca, &ours.sign(folder, "plc-1")).await.to_string();
+    let to = secure_plc(&ca, &ours.sign(folder, "plc-1")).await.0.to_string();
     let settings = tls::Settings {
         to: to.clone(),
         ca,

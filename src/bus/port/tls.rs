@@ -117,7 +117,8 @@ fn bytes(path: &Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(|source| FileError::Read { path: path.to_owned(), source })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+/// All certificates of a PEM file.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes(path)?).collect();
     let found = found.unwrap_or_default();
     if found.is_empty() {
@@ -126,7 +127,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> 
     Ok(found)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+/// The first private key of a PEM file.
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     PrivateKeyDer::from_pem_slice(&bytes(path)?)
         .map_err(|_| FileError::Empty { path: path.to_owned(), wanted: "private key" })
 }

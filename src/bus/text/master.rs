@@ -108,6 +108,12 @@ impl TextMaster {
     /// The device of `dialect` is asked once, and has `timeout` for its line. Lines of others, garbage and the command's own echo end
     /// nothing; when only such came the failure is `BadFrame`. The future may be dropped at any time.
     pub async fn ask(&mut self, dialect: &Dialect, timeout: Duration, losses: &mut Losses) -> Told {
+        let told = self.asked(dialect, timeout, losses).await;
+        self.tap.ended(&told.outcome, self.trouble(), told.ended);
+        told
+    }
+
+    async fn asked(&mut self, dialect: &Dialect, timeout: Duration, losses: &mut Losses) -> Told {
         let timeout = timeout.min(TIMEOUT_MAX);
         let told = |outcome, ended| Told { outcome, ended };
         if !self.prepare(losses).await {
@@ -130,7 +136,6 @@ impl TextMaster {
         let through = now() + self.time_on_line(dialect.command().len());
         let outcome = self.receive(dialect, through + timeout, losses).await;
         let ended = if outcome.is_ok() { self.last_byte } else { now() };
-        self.tap.ended(&outcome, ended);
         told(outcome, ended)
     }
 

@@ -7,13 +7,18 @@
 
 pub mod text;
 
+mod down;
+mod frames;
+
 use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
 use crate::bus::says::Says;
 use crate::bus::tap::{Aside, Seen, What};
-use crate::bus::{Failure, Framing, ascii, rtu};
+use crate::bus::trace::down::Down;
+use crate::bus::trace::frames::{answer_length, answers, ascii_body, is_repeated, is_sound, lengths};
+use crate::bus::{Failure, Framing};
 
 /// Why bytes were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +99,13 @@ struct Request {
     open: bool,
 }
 
+impl Request {
+    /// What its own bytes are when they come.
+    fn come_back(&self) -> Kind {
+        if self.open && is_repeated(&self.pdu) { Kind::Answer } else { Kind::Discarded(Discard::Echo) }
+    }
+}
+
 /// Makes entries of what passes on one line.
 #[derive(Clone, Debug)]
 pub struct Tracer {
@@ -102,12 +114,13 @@ pub struct Tracer {
     requests: VecDeque<Request>,
     bytes: Vec<u8>,
     last: Option<Instant>,
+    down: Down,
 }
 
 impl Tracer {
     /// For a line of this framing; one may begin at any time.
     pub const fn new(framing: Framing) -> Self {
-        Self { framing, requests: VecDeque::new(), bytes: Vec::new(), last: None }
+        Self { framing, requests: VecDeque::new(), bytes: Vec::new(), last: None, down: Down::new() }
     }
 
     /// Takes the next thing seen; the entries that are settled by it.
@@ -130,24 +143,30 @@ impl Tracer {
                 }
             }
             What::Ended(failure) => {
-                self.flush(Some(*failure), &mut entries);
-                // Of Modbus TCP an answer has closed its own request already.
-                let settled =
-                    self.framing == Framing::Mbap && matches!(failure, None | Some(Failure::Exception(_)));
-                let asked = self.requests.iter_mut().find(|request| request.open && !settled);
-                let slave = asked.map(|request| {
-                    request.open = false;
-                    request.slave
-                });
+                let slave = self.ended(*failure, &mut entries);
                 if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::Exception(_))) {
                     let kind = Kind::Failed(failure);
                     entries.push(Entry { at: seen.at, kind, slave, says: Says::Nothing, bytes: Vec::new() });
                 }
             }
+            What::Down(why) => {
+                let slave = self.ended(Some(Failure::LineDown), &mut entries);
+                entries.extend(self.down.entry(seen.at, slave, why));
+            }
             What::Beside(aside, bytes) => entries.push(beside(seen.at, *aside, bytes)),
             What::Taken(_) => {}
         }
         entries
+    }
+
+    /// Closes the request that ended so; its slave, when one was open.
+    fn ended(&mut self, failure: Option<Failure>, entries: &mut Vec<Entry>) -> Option<u8> {
+        self.flush(Some(failure), entries);
+        // Of Modbus TCP an answer has closed its own request already.
+        let settled = self.framing == Framing::Mbap && matches!(failure, None | Some(Failure::Exception(_)));
+        let request = self.requests.iter_mut().find(|request| request.open && !settled)?;
+        request.open = false;
+        Some(request.slave)
     }
 
     /// The frames that went out together; one, but for MBAP.
@@ -171,6 +190,10 @@ impl Tracer {
         let (slave, pdu) = body.split_first()?;
         if self.requests.len() == REQUESTS_MAX {
             self.requests.pop_front();
+        }
+        if self.framing != Framing::Mbap {
+            // What went to all devices has no end of its own.
+            self.requests.iter_mut().for_each(|request| request.open = false);
         }
         let says = Says::request(pdu);
         self.requests.push_back(Request {
@@ -201,7 +224,13 @@ impl Tracer {
         let taken = found.iter().rposition(|entry| entry.kind == Kind::Answer).filter(|_| answered);
         for (index, entry) in found.iter_mut().enumerate() {
             if entry.kind == Kind::Answer && Some(index) != taken {
-                entry.kind = Kind::Discarded(if ended.is_some() { Discard::Doubtful } else { Discard::Late });
+                let echoes = self.requests.back().is_some_and(|request| request.frame == entry.bytes);
+                let why = if ended.is_some() { Discard::Doubtful } else { Discard::Late };
+                if echoes {
+                    *entry = self.entry(at, Kind::Discarded(Discard::Echo), &entry.bytes);
+                } else {
+                    entry.kind = Kind::Discarded(why);
+                }
             }
         }
         entries.append(&mut found);
@@ -237,7 +266,7 @@ impl Tracer {
         if let Some(request) = open
             && rest.starts_with(&request.frame)
         {
-            return Some((Kind::Discarded(Discard::Echo), request.frame.len()));
+            return Some((request.come_back(), request.frame.len()));
         }
         if let Some(length) = lengths(rest).into_iter().flatten().find(|length| is_sound(rest, *length)) {
             return Some((self.judge(rest.get(..length)?), length));
@@ -290,8 +319,8 @@ impl Tracer {
     }
 
     fn kind_of_ascii(&self, frame: &[u8]) -> Kind {
-        if self.requests.back().is_some_and(|request| request.frame == frame) {
-            return Kind::Discarded(Discard::Echo);
+        if let Some(request) = self.requests.back().filter(|request| request.frame == frame) {
+            return request.come_back();
         }
         match ascii_body(frame) {
             Some(_) => self.judge(frame),
@@ -381,76 +410,6 @@ fn discarded(at: Instant, why: Discard, bytes: &[u8]) -> Entry {
 
 fn discarded_as(at: Instant, kind: Kind, bytes: &[u8]) -> Entry {
     Entry { at, kind, slave: None, says: Says::Nothing, bytes: bytes.to_vec() }
-}
-
-/// Slave and PDU of a whole ASCII frame with a right check sum.
-fn ascii_body(frame: &[u8]) -> Option<Vec<u8>> {
-    let digits = std::str::from_utf8(frame.strip_prefix(b":")?.strip_suffix(b"\r\n")?).ok()?;
-    let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-    let byte = |pair: Option<&str>| u8::from_str_radix(pair.filter(|pair| pair.len() == 2)?, 16).ok();
-    let bytes: Vec<u8> = pairs.map(byte).collect::<Option<_>>()?;
-    let (sum, body) = bytes.split_last()?;
-    (ascii::lrc(body) == *sum).then(|| body.to_vec())
-}
-
-/// The lengths that a frame may have that begins so, the shortest first.
-fn lengths(rest: &[u8]) -> [Option<usize>; 3] {
-    match *rest {
-        [1..=247, 0x80..=0xFF, ..] => [Some(5), None, None],
-        [1..=247, 1..=4, count, ..] => {
-            let answer = 5 + usize::from(count);
-            [Some(answer.min(8)), Some(answer.max(8)), None]
-        }
-        [1..=247, 5 | 6, ..] => [Some(8), None, None],
-        [1..=247, 15 | 16, _, _, _, _, count, ..] => [Some(8), Some(9 + usize::from(count)), None],
-        [1..=247, 15 | 16, ..] => [Some(8), None, None],
-        [1..=247, 43, ..] => [Some(7), identity_length(rest), None],
-        _ => [None; 3],
-    }
-}
-
-/// The length of the answer to `request` that begins so; `None` when it can't be told or isn't one.
-fn answer_length(request: &[u8], rest: &[u8]) -> Option<usize> {
-    match *request {
-        [1..=4, ..] => Some(5 + usize::from(*rest.get(2)?)),
-        [43, ..] => identity_length(rest),
-        _ => None,
-    }
-}
-
-/// Of an RTU frame with a device identification: its objects say how long each is.
-fn identity_length(rest: &[u8]) -> Option<usize> {
-    let (count, mut objects) = rest.get(7..)?.split_first()?;
-    let mut length = 8;
-    for _ in 0..*count {
-        let size = usize::from(*objects.get(1)?);
-        objects = objects.get(2 + size..)?;
-        length += 2 + size;
-    }
-    Some(length + 2)
-}
-
-fn is_sound(rest: &[u8], length: usize) -> bool {
-    rest.get(..length)
-        .and_then(|frame| frame.split_last_chunk::<2>())
-        .is_some_and(|(body, sum)| rtu::crc16(body) == u16::from_le_bytes(*sum))
-}
-
-/// Whether `pdu` is an answer to `request`, by function and byte count.
-fn answers(request: &[u8], pdu: &[u8]) -> bool {
-    match (request, pdu) {
-        ([function, ..], [said, _]) if *said == function | 0x80 => true,
-        ([function @ 1..=2, _, _, high, low], [said, count, data @ ..]) => {
-            let bits = usize::from(u16::from_be_bytes([*high, *low]));
-            function == said && data.len() == usize::from(*count) && data.len() == bits.div_ceil(8)
-        }
-        ([function @ 3..=4, _, _, high, low], [said, count, data @ ..]) => {
-            let cells = usize::from(u16::from_be_bytes([*high, *low]));
-            function == said && data.len() == usize::from(*count) && data.len() == cells * 2
-        }
-        ([43, kind, ..], [43, said, ..]) => kind == said && pdu.len() >= 7,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

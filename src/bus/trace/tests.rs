@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::bus::rtu;
 
 fn start() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
@@ -157,6 +158,82 @@ fn exceptions_bits_and_identity_have_words() {
         "< 17 discrete 0x00C4..0x00CD = 1 0 1 0 0 0 0 0 0 1 [7]",
         "> 11 read identity from object 0 [7]",
         "< 11 identity maker \"Company identification\", product code \"Product code X\", revision \"V2.11\" [57]",
+    ];
+    assert_eq!(lines, expected);
+}
+
+/// Source: the examples of V1.1b3, 6.5, 6.6, 6.11 and 6.12.
+#[test]
+fn a_write_and_its_answer() {
+    let coil = "11 05 00 AC FF 00";
+    let register = "11 06 00 01 00 03";
+    let lines = traced(
+        Framing::Rtu,
+        vec![
+            sent(sealed(coil)),
+            received(&sealed(coil)),
+            What::Ended(None),
+            // A two-wire adapter hears the request before its answer.
+            sent(sealed(register)),
+            received(&[sealed(register), sealed(register)].concat()),
+            What::Ended(None),
+            sent(sealed(register)),
+            received(&sealed(register)),
+            What::Ended(Some(Failure::Timeout)),
+            sent(sealed("11 0F 00 13 00 0A 02 CD 01")),
+            received(&sealed("11 0F 00 13 00 0A")),
+            What::Ended(None),
+            sent(sealed("11 10 00 01 00 02 04 00 0A 01 02")),
+            received(&sealed("11 10 00 01 00 02")),
+            What::Ended(None),
+        ],
+    );
+    let expected = [
+        "> 17 write coil 0x00AC = 1 [8]",
+        "< 17 wrote coil 0x00AC = 1 [8]",
+        "> 17 write holding 0x0001 = 3 [8]",
+        "x echo of the request: 17 write holding 0x0001 = 3 [8]",
+        "< 17 wrote holding 0x0001 = 3 [8]",
+        "> 17 write holding 0x0001 = 3 [8]",
+        "x echo of the request: 17 write holding 0x0001 = 3 [8]",
+        "! Timeout 17  [0]",
+        "> 17 write coil 0x0013..0x001C = 1 0 1 1 0 0 1 1 1 0 [11]",
+        "< 17 wrote coil 0x0013..0x001C = 1 0 1 1 0 0 1 1 1 0 [8]",
+        "> 17 write holding 0x0001..0x0002 = 10 258 [13]",
+        "< 17 wrote holding 0x0001..0x0002 = 10 258 [8]",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_write_and_its_answer_in_other_framings() {
+    let lines = traced(
+        Framing::Mbap,
+        vec![
+            sent(bytes("00 01 00 00 00 06 11 06 00 01 00 03")),
+            received(&bytes("00 01 00 00 00 06 11 06 00 01 00 03")),
+            What::Ended(None),
+        ],
+    );
+    assert_eq!(lines, ["> 17 write holding 0x0001 = 3 [12]", "< 17 wrote holding 0x0001 = 3 [12]"]);
+    // Nobody answers what went to all; the next request has its own end.
+    let lines = traced(
+        Framing::Ascii,
+        vec![
+            sent(b":000600010003F6\r\n".to_vec()),
+            sent(b":110600010003E5\r\n".to_vec()),
+            received(b":110600010003E5\r\n"),
+            What::Ended(None),
+            sent(b":110600010003E5\r\n".to_vec()),
+            What::Ended(Some(Failure::Timeout)),
+        ],
+    );
+    let expected = [
+        "> 0 write holding 0x0001 = 3 [17]",
+        "> 17 write holding 0x0001 = 3 [17]",
+        "< 17 wrote holding 0x0001 = 3 [17]",
+        "> 17 write holding 0x0001 = 3 [17]",
+        "! Timeout 17  [0]",
     ];
     assert_eq!(lines, expected);
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::bus::says::Says;
 use crate::bus::tap::{Listeners, Seen, What};
 use crate::bus::text::{Dialect, LINE_MAX, Refused};
+use crate::bus::trace::down::Down;
 use crate::bus::trace::{Discard, Entry, Kind, Tracer, beside, discarded};
 use crate::bus::{Address, Failure, Framing};
 
@@ -93,12 +94,21 @@ pub struct TextTracer {
     /// The beginning of a line.
     held: Vec<u8>,
     last: Option<Instant>,
+    down: Down,
 }
 
 impl TextTracer {
     /// Knows nothing of what passed.
     pub const fn new(speakers: Speakers) -> Self {
-        Self { speakers, command: Vec::new(), open: false, waiting: Vec::new(), held: Vec::new(), last: None }
+        Self {
+            speakers,
+            command: Vec::new(),
+            open: false,
+            waiting: Vec::new(),
+            held: Vec::new(),
+            last: None,
+            down: Down::new(),
+        }
     }
 
     /// Takes the next thing seen; the entries that are settled by it.
@@ -120,17 +130,25 @@ impl TextTracer {
             What::Received(bytes) => self.received(bytes, seen.at, &mut entries),
             What::Taken(line) => self.taken(line, &mut entries),
             What::Ended(failure) => {
-                if self.open {
-                    self.flush(&mut entries);
-                }
-                self.open = false;
+                self.ended(&mut entries);
                 if let Some(failure) = failure {
                     entries.push(failed(seen.at, *failure));
                 }
             }
+            What::Down(why) => {
+                self.ended(&mut entries);
+                entries.extend(self.down.entry(seen.at, None, why));
+            }
             What::Beside(aside, bytes) => entries.push(beside(seen.at, *aside, bytes)),
         }
         entries
+    }
+
+    fn ended(&mut self, entries: &mut Vec<Entry>) {
+        if self.open {
+            self.flush(entries);
+        }
+        self.open = false;
     }
 
     fn received(&mut self, bytes: &[u8], at: Instant, entries: &mut Vec<Entry>) {

@@ -104,7 +104,7 @@ impl Fleet {
             }
             let mut tasks = Vec::new();
             let script = Script::parse("").unwrap();
-            let lines = devices::start(&site, &script, &control, &Vec::new(), &mut tasks).await.unwrap();
+            let lines = devices::start(&site, &script, &control, None, &mut tasks).await.unwrap();
             #[expect(clippy::disallowed_methods, reason = "devices serve beside the test")]
             tasks.into_iter().for_each(|task| drop(tokio::spawn(task)));
             let mut program = Command::new(env!("CARGO_BIN_EXE_lifeline"));
