@@ -35,7 +35,7 @@ pub(crate) fn mapping(text: &str) -> Result<Mapping, String> {
     let (column, unit) = match column.rsplit_once(':') {
         None => (column, None),
         Some((column, unit)) => {
-            (column, Some(Unit::parse(unit).ok_or_else(|| format!("there is no unit `{unit}`"))?))
+            (column, Some(Unit::spelled(unit).ok_or_else(|| format!("there is no unit `{unit}`"))?))
         }
     };
     if column.is_empty() || point.is_empty() {
