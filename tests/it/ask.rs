@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lifeline_gateway::alarm::desk::Act;
 use lifeline_gateway::alarm::{Alarm, Base, RuleState, Severity};
 use lifeline_gateway::cli::ask::{self, Ack, Ask, GOOD, History, NO, UNREACHABLE, USAGE};
 use lifeline_gateway::cli::export::{self, Export};
 use lifeline_gateway::console::rows::Format;
+use lifeline_gateway::gateway::core::Event;
 use lifeline_gateway::journal::{Group, Journal, Progress, Seq, Settings};
 use lifeline_gateway::point::{DeviceId, PointId};
 use lifeline_gateway::reading::{Batch, Reading, Reason, Sample};
@@ -276,4 +278,36 @@ async fn without_a_gateway_the_journal_answers_and_without_both_nobody() {
     let nonsense = Ask { url: Some("not an address".to_owned()), ..Ask::default() };
     assert_eq!(ask::status(&nonsense, &mut out).await.unwrap(), USAGE);
     assert!(out.is_empty(), "refusals go to stderr");
+}
+
+/// The program with these arguments, asking `house`: its exit code and both its outputs.
+async fn program(house: &House, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
+    command.args(args).args(["--url", &format!("http://{}", house.served.address)]);
+    command.arg("--token-file").arg(house.folder.path().join("token")).current_dir(house.folder.path());
+    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (done.status.code(), text(done.stdout), text(done.stderr))
+}
+
+#[tokio::test]
+async fn a_permit_begins_in_the_zone_of_the_site() {
+    let mut house = House::new(1).await;
+    let mut commands = std::mem::replace(&mut house.served.commands, tokio::sync::mpsc::channel(1).1);
+    let permit = |from: &'static str| {
+        let who = ["--permit", "P-7", "--responsible", "li", "--by", "wang", "--reason", "works"];
+        [&["alarms", "out-of-service", "0000000000000002", "--from", from, "--for", "2h"], &who[..]].concat()
+    };
+    for from in ["2027-01-01T08:00", "2027-01-01 08:00:00", "2027-01-01T00:00:00Z"] {
+        let args = permit(from);
+        let (event, (code, _, error)) =
+            tokio::join!(core_answers(&mut commands, None), program(&house, &args));
+        assert_eq!(code, Some(0), "{error}");
+        let Event::Act { act: Act::TakeOut { from, to, .. }, .. } = event else { panic!("{event:?}") };
+        let times = (from.unwrap().to_string(), to.to_string());
+        assert_eq!(times, ("2027-01-01T00:00:00.000Z".to_owned(), "2027-01-01T02:00:00.000Z".to_owned()));
+    }
+    let (code, _, error) = program(&house, &permit("tomorrow")).await;
+    assert_eq!(code, Some(2));
+    assert!(error.contains("of the site's zone, Asia/Shanghai"), "{error}");
 }
