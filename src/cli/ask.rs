@@ -388,19 +388,21 @@ async fn history_of_gateway(
     }
     let (zone, points) = zone_of(client).await?;
     let point = points.into_iter().find(|point| point.name == question.point);
-    let mut rest = Vec::new();
+    let (mut rest, mut any) = (Vec::new(), false);
     client
         .stream(&path, &query, &mut |piece| {
             rest.extend_from_slice(piece);
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let view: ReadingView = serde_json::from_slice(rest.get(..end).unwrap_or_default())?;
                 rest.drain(..=end);
+                any = true;
                 answers::reading(&view, point.as_ref(), &zone, out)?;
             }
             anyhow::ensure!(rest.len() <= LINE_BYTES_MAX, "a line of the answer is too long");
             Ok(())
         })
-        .await
+        .await?;
+    if any { Ok(()) } else { none(&question.point, out) }
 }
 
 fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -429,7 +431,18 @@ fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Wr
         None => disk.history(std::slice::from_ref(&question.point), window, &mut each)?,
     }
     written?;
-    if any { Ok(()) } else { Err(disk.unknown(&question.point)?.into()) }
+    if any {
+        return Ok(());
+    }
+    if let Some(refusal) = disk.unknown(&question.point)? {
+        return Err(refusal.into());
+    }
+    if args.json { Ok(()) } else { none(&question.point, out) }
+}
+
+/// What stands instead of the readings where there are none.
+fn none(point: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    Ok(writeln!(out, "{} has no reading in this time", crate::cli::table::plain(point))?)
 }
 
 /// The window that a person asked for.

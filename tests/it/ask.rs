@@ -311,3 +311,50 @@ async fn a_permit_begins_in_the_zone_of_the_site() {
     assert_eq!(code, Some(2));
     assert!(error.contains("of the site's zone, Asia/Shanghai"), "{error}");
 }
+
+#[tokio::test]
+async fn an_empty_list_is_good_and_says_so() {
+    let house = House::new(10).await;
+    let journal = house.folder.path().to_str().unwrap();
+    for (asked, told) in [
+        (&["audits"][..], "nothing was written to a device or learnt of its firmware"),
+        (&["audits", "regulator-3"], "nothing was written to regulator-3 or learnt of its firmware"),
+        (&["alarms", "hidden"], "no rule is shelved, out of service or suppressed"),
+        (
+            &["history", "regulator-3.pressure", "--since", "2020-01-01", "--until", "2020-01-02"],
+            "regulator-3.pressure has no reading in this time",
+        ),
+        (&["map", "--class", "elevator", "--grade", "4"], "no risk point of this class and grade"),
+    ] {
+        let (code, out, error) = program(&house, asked).await;
+        assert!(code == Some(0) && out.contains(told) && error.is_empty(), "{asked:?}: {out}{error}");
+        let (code, out, error) = program(&house, &[asked, &["--json"]].concat()).await;
+        assert_eq!((code, out.as_str(), error.as_str()), (Some(0), "", ""), "{asked:?}");
+    }
+    let local = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
+        let done = command.args(args).current_dir(journal).output().unwrap();
+        let text = [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        (done.status.code(), text)
+    };
+    for (asked, code, told) in [
+        (&["quarantine"][..], 0, "nothing is set aside in "),
+        (&["quarantine", "tsdb"], 0, "nothing of tsdb is set aside in "),
+        (&["quarantine", "--delete"], 0, "nothing is set aside in "),
+        (&["quarantine", "tsbd"], 1, "the journal knows no sink tsbd; did you mean tsdb?"),
+        (&["quarantine", "--id", "7", "--send-again"], 1, "no record 7 is set aside"),
+        (&["audits", "regulator-9"], 1, "there is no device regulator-9; did you mean regulator-3?"),
+        (
+            &["history", "regulator-3.pressure", "--since", "2020-01-01", "--until", "2020-01-02"],
+            0,
+            "regulator-3.pressure has no reading in this time",
+        ),
+        (&["history", "regulator-3.presure"], 1, "did you mean regulator-3.pressure?"),
+    ] {
+        let (got, text) = local(&[asked, &["--journal", journal]].concat());
+        assert!(got == Some(code) && text.contains(told), "{asked:?}: {got:?} {text}");
+    }
+    assert_eq!(local(&["quarantine", "--json", "--journal", journal]), (Some(0), String::new()));
+    let (code, text) = local(&["quarantine", "--journal", "nowhere"]);
+    assert!(code == Some(3) && text.contains("cannot open the journal nowhere"), "{text}");
+}
