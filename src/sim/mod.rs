@@ -11,9 +11,11 @@
 //! ```
 
 mod ascii;
+pub mod cast;
 pub mod device;
 mod dtu;
 pub mod encode;
+pub mod mistake;
 pub mod script;
 pub mod server;
 pub mod signal;
