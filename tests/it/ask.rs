@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use lifeline_gateway::alarm::desk::Act;
 use lifeline_gateway::alarm::{Alarm, Base, RuleState, Severity};
-use lifeline_gateway::cli::ask::{self, Ack, Ask, GOOD, History, NO, UNREACHABLE, USAGE};
+use lifeline_gateway::cli::ask::{self, Ack, Ask, GOOD, NO, UNREACHABLE, USAGE};
 use lifeline_gateway::cli::export::{self, Export};
+use lifeline_gateway::cli::history::{self, History};
 use lifeline_gateway::console::rows::Format;
 use lifeline_gateway::gateway::core::Event;
 use lifeline_gateway::journal::{Group, Journal, Progress, Seq, Settings};
@@ -92,7 +93,7 @@ async fn history(ask: &Ask, point: &str, since: &str) -> (u8, String) {
         limit: Some(1000),
         most: None,
     };
-    let code = ask::history(ask, &question, &mut out).await.unwrap();
+    let code = history::history(ask, &question, &mut out).await.unwrap();
     (code, String::from_utf8(out).unwrap())
 }
 
