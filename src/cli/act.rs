@@ -6,14 +6,14 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Subcommand;
 
 use crate::alarm::Severity;
-use crate::cli::ask::{self, Ask};
+use crate::cli::ask::{self, Ask, Refusal, USAGE};
 use crate::cli::{Where, duration, prove, severity};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::console::view::ActView;
+use crate::console::window::placed;
 
 /// Acts on alarms.
 #[derive(Clone, Debug, Subcommand)]
@@ -69,10 +69,10 @@ pub(crate) enum AlarmsAct {
         /// The person responsible for the work.
         #[arg(long)]
         responsible: String,
-        /// Begin, of the site's zone without an offset; now when left out.
+        /// Begin: a date or time, of the site's zone without an offset (`2026-11-23T18:00`); now when left out.
         #[arg(long)]
         from: Option<String>,
-        /// End, of the site's zone without an offset.
+        /// End: a date or time, of the site's zone without an offset.
         #[arg(long, required_unless_present = "span")]
         to: Option<String>,
         /// How long from the begin, such as 2h, instead of the end.
@@ -135,11 +135,15 @@ pub(crate) enum AlarmsAct {
     Hidden,
 }
 
-/// The begin that was written, or now.
-fn begin(from: Option<&str>) -> anyhow::Result<Timestamp> {
-    let Some(from) = from else { return Ok(SystemClock::new().now()) };
-    Timestamp::parse(from)
-        .with_context(|| format!("--from is `{from}`; write it as 2026-11-23T18:00:00+08:00"))
+/// The end that lies `span` behind the begin that was written, in the zone of the gateway's site where that has no offset, or behind now.
+async fn end_of(place: &Ask, from: Option<&str>, span: Duration) -> anyhow::Result<Timestamp> {
+    let Some(from) = from else { return Ok(SystemClock::new().now().plus(span)) };
+    let zone = ask::zone_of(&place.gateway().await?).await?.0.name();
+    let begin = Timestamp::parse(&placed(from, &zone)).map_err(|_| {
+        let text = format!("--from is `{from}`; write a time like 2026-11-23T18:00:00 (of the site's zone, {zone}) or 2026-11-23T18:00:00+08:00");
+        Refusal::new(USAGE, text)
+    })?;
+    Ok(begin.plus(span))
 }
 
 /// A duration that is not nothing.
@@ -235,7 +239,10 @@ pub(crate) async fn act(place: &Ask, act: AlarmsAct, out: &mut dyn Write) -> any
         }
         AlarmsAct::OutOfService { target, permit, responsible, from, to, span, substitute, who } => {
             let to = match span {
-                Some(span) => Some(begin(from.as_deref())?.plus(span).to_string()),
+                Some(span) => match end_of(place, from.as_deref(), span).await {
+                    Ok(to) => Some(to.to_string()),
+                    Err(error) => return ask::settle(Err(error)),
+                },
                 None => to,
             };
             let (permit, responsible) = (Some(permit), Some(responsible));

@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use crate::alarm::{Base, Severity, overlay};
-use crate::cli::answers::Zone;
+use crate::cli::answers::{Zone, section};
 use crate::cli::table::Table;
 use crate::console::status::PointView;
 use crate::console::view::{AlarmView, RuleView, is_unseen};
@@ -36,7 +36,10 @@ pub(crate) fn acted(
     if alarm.state == Base::Normal {
         return Ok(writeln!(out, "{} {}: the alarm is over", alarm.id, alarm.rule)?);
     }
-    table_of(std::slice::from_ref(alarm), points, zone, out)
+    table_of(std::slice::from_ref(alarm), points, zone, out)?;
+    // Until when, in the site's zone: that is where a time without an offset was taken.
+    let over = overlays(&[RuleView { rule: alarm.rule.clone(), overlay: alarm.overlay.clone() }], zone);
+    section(&over, out)
 }
 
 fn table_of(
@@ -94,6 +97,14 @@ fn brief(value: f64) -> String {
 
 /// Rules over which something lies.
 pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+    let table = overlays(rules, zone);
+    if table.is_empty() {
+        return Ok(writeln!(out, "no rule is shelved, out of service or suppressed")?);
+    }
+    Ok(table.emit(out)?)
+}
+
+fn overlays(rules: &[RuleView], zone: &Zone) -> Table {
     let mut table = Table::new(&["rule", "overlay", "since or until", "by", "why"]).whole();
     for RuleView { rule, overlay } in rules {
         let mut row = |what: &str, when: String, by: &str, why: String| {
@@ -123,10 +134,7 @@ pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> an
             row("raised by hand", format!("until {}", zone.show(&hand.until)), &hand.by, hand.reason.clone());
         }
     }
-    if table.is_empty() {
-        return Ok(writeln!(out, "no rule is shelved, out of service or suppressed")?);
-    }
-    Ok(table.emit(out)?)
+    table
 }
 
 fn severity(severity: Severity) -> &'static str {

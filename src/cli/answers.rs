@@ -134,7 +134,7 @@ fn traffic(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
         let traffic = &line.traffic;
         lines.row(vec![
             line.name.clone(),
-            traffic.load.map_or_else(|| "-".to_owned(), |load| format!("{:.1} %", load * 100.0)),
+            load(traffic.load, line.trouble.is_some()),
             count(traffic.requests),
             count(traffic.replies),
             bytes(traffic.bytes_sent.unwrap_or(0)),
@@ -143,6 +143,12 @@ fn traffic(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
         ]);
     }
     section(&lines, out)?;
+    if !lines.is_empty() {
+        writeln!(
+            out,
+            "load: share of the last minute in which a request was under way, from ten seconds on"
+        )?;
+    }
     let mut devices = Table::new(&["device", "requests", "replies", "ms p50", "p90", "p99", "max", "faults"]);
     for device in &view.devices {
         let Some(traffic) = &device.traffic else { continue };
@@ -164,8 +170,17 @@ fn traffic(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<()> {
     section(&devices, out)
 }
 
+/// The load of a line in words: one that is not open has none, and one that has just begun none yet.
+fn load(share: Option<f64>, in_trouble: bool) -> String {
+    match share {
+        Some(share) => format!("{:.1} %", share * 100.0),
+        None if in_trouble => "not open".to_owned(),
+        None => "not yet".to_owned(),
+    }
+}
+
 /// The table with an empty line before it; nothing for an empty one.
-fn section(table: &Table, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn section(table: &Table, out: &mut dyn Write) -> anyhow::Result<()> {
     if !table.is_empty() {
         writeln!(out)?;
     }
@@ -286,6 +301,14 @@ mod tests {
             "2026-11-23 08:00:00.000 +00:00"
         );
         assert_eq!(zone.show("soon\u{1b}"), "soon\u{fffd}");
+    }
+
+    #[test]
+    fn a_line_without_a_load_says_why() {
+        assert_eq!(load(Some(0.2214), false), "22.1 %");
+        assert_eq!(load(Some(1.0), true), "100.0 %", "nobody answers on an open line");
+        assert_eq!(load(None, true), "not open");
+        assert_eq!(load(None, false), "not yet");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Asking: status, alarms, acknowledging, history. Of a running gateway, or of a journal on disk.
+//! Asking: status, alarms, acknowledging. Of a running gateway, or of a journal on disk.
 //!
 //! In: what a person asks and where. Out: text for people, or JSON with one object a line.
 //! Invariant: an answer from disk is never shown as one of a running gateway.
@@ -20,7 +20,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::console::rates::RatesView;
 use crate::console::status::{PointView, StatusView};
 use crate::console::token;
-use crate::console::view::{self, AckView, ActView, AlarmView, ReadingView, RuleView};
+use crate::console::view::{self, AckView, ActView, AlarmView, RuleView};
 use crate::console::window::Window;
 
 /// Exit code: good.
@@ -31,9 +31,6 @@ pub const NO: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Exit code: no gateway and no journal there.
 pub const UNREACHABLE: u8 = 3;
-
-/// Bytes of one line of history.
-const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Whom to ask and how to answer.
 #[derive(Clone, Debug, Default)]
@@ -63,21 +60,6 @@ pub struct Ack {
     pub by: String,
     /// A note.
     pub note: Option<String>,
-}
-
-/// A question about one point's history.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    /// Full name of the point.
-    pub point: String,
-    /// Time or duration; a day when left out.
-    pub since: Option<String>,
-    /// Time or duration; no end when left out.
-    pub until: Option<String>,
-    /// Readings at most.
-    pub limit: Option<u64>,
-    /// About so many rows that look the same; all when left out.
-    pub most: Option<u32>,
 }
 
 /// An answer that is no, with its exit code.
@@ -353,88 +335,6 @@ async fn act(
         Done::Rule(rule) => alarms::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
     }
     Ok(GOOD)
-}
-
-/// Readings of one point. Exit code 1 when there is no such point.
-///
-/// # Errors
-/// The answer cannot be read or written.
-pub async fn history(args: &Ask, question: &History, out: &mut dyn Write) -> anyhow::Result<u8> {
-    settle(history_of(args, question, out).await)
-}
-
-async fn history_of(args: &Ask, question: &History, out: &mut dyn Write) -> anyhow::Result<u8> {
-    if question.point.is_empty() || question.point.contains(',') {
-        return Err(Refusal::new(USAGE, "history takes the full name of one point".to_owned()).into());
-    }
-    match args.source().await? {
-        Source::Gateway(client) => history_of_gateway(args, &client, question, out).await?,
-        Source::Disk(disk) => history_of_disk(args, &disk, question, out)?,
-    }
-    Ok(GOOD)
-}
-
-async fn history_of_gateway(
-    args: &Ask,
-    client: &Client,
-    question: &History,
-    out: &mut dyn Write,
-) -> anyhow::Result<()> {
-    let limit = question.limit.map(|limit| limit.to_string());
-    let mut query = vec![("point", question.point.as_str())];
-    query.extend(question.since.as_deref().map(|since| ("since", since)));
-    query.extend(question.until.as_deref().map(|until| ("until", until)));
-    query.extend(limit.as_deref().map(|limit| ("limit", limit)));
-    let most = question.most.map(|most| most.to_string());
-    query.extend(most.as_deref().map(|most| ("most", most)));
-    let path = ["api", "v1", "history"];
-    if args.json {
-        return client.stream(&path, &query, &mut |piece| Ok(out.write_all(piece)?)).await;
-    }
-    let (zone, points) = zone_of(client).await?;
-    let point = points.into_iter().find(|point| point.name == question.point);
-    let mut rest = Vec::new();
-    client
-        .stream(&path, &query, &mut |piece| {
-            rest.extend_from_slice(piece);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let view: ReadingView = serde_json::from_slice(rest.get(..end).unwrap_or_default())?;
-                rest.drain(..=end);
-                answers::reading(&view, point.as_ref(), &zone, out)?;
-            }
-            anyhow::ensure!(rest.len() <= LINE_BYTES_MAX, "a line of the answer is too long");
-            Ok(())
-        })
-        .await
-}
-
-fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Write) -> anyhow::Result<()> {
-    let now = SystemClock::new().now();
-    let zone = disk.site().1;
-    let (since, until) = (question.since.as_deref(), question.until.as_deref());
-    let window = window_of((since, until), &zone, now, "24h")?;
-    if !args.json {
-        disk.head(&zone, now, out)?;
-    }
-    let mut left = question.limit.unwrap_or(u64::MAX);
-    let mut any = false;
-    let mut written = Ok(());
-    let mut each = |catalog: &crate::point::Catalog, reading: &crate::reading::Reading| {
-        any = true;
-        let Some(fewer) = left.checked_sub(1) else { return false };
-        left = fewer;
-        let Some(view) = ReadingView::new(catalog, reading) else { return true };
-        let point = catalog.point(reading.point).map(PointView::new);
-        written =
-            if args.json { line(out, &view) } else { answers::reading(&view, point.as_ref(), &zone, out) };
-        written.is_ok()
-    };
-    match question.most {
-        Some(most) => disk.drawn(&question.point, window, most, &mut each)?,
-        None => disk.history(std::slice::from_ref(&question.point), window, &mut each)?,
-    }
-    written?;
-    if any { Ok(()) } else { Err(disk.unknown(&question.point)?.into()) }
 }
 
 /// The window that a person asked for.

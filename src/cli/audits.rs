@@ -9,9 +9,9 @@ use std::io::Write;
 use anyhow::Context;
 
 use crate::cli::Where;
-use crate::cli::ask::{Ask, GOOD, NO, Refusal, Source, settle, window_of, zone_of};
+use crate::cli::ask::{Ask, GOOD, Refusal, Source, settle, window_of, zone_of};
 use crate::cli::client::Client;
-use crate::cli::disk::Disk;
+use crate::cli::disk::{Disk, stranger};
 use crate::cli::table::Table;
 use crate::clock::{Clock, SystemClock};
 use crate::console::audits::{AuditView, AuditsView, PAGE_MAX, Wanted};
@@ -33,7 +33,7 @@ pub(crate) struct AuditsArgs {
     until: Option<String>,
 }
 
-/// Shows the audits. Exit code 1 when there are none.
+/// Shows the audits. Exit code 1 when there is no such device.
 ///
 /// # Errors
 /// There is no gateway and no journal, or it cannot be read.
@@ -44,9 +44,12 @@ pub(crate) async fn audits(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) ->
 async fn audits_of(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     // Read here once, so that a faulty time is told in one way whoever is asked.
     let source = ask.source().await?;
-    let zone = match &source {
-        Source::Gateway(client) => zone_of(client).await?.0,
-        Source::Disk(disk) => disk.site().1,
+    let (zone, points) = match &source {
+        Source::Gateway(client) => {
+            let (zone, points) = zone_of(client).await?;
+            (zone, points.into_iter().map(|point| point.name).collect())
+        }
+        Source::Disk(disk) => (disk.site().1, disk.names()?),
     };
     let asked = (Some(args.since.as_str()), args.until.as_deref());
     let window = window_of(asked, &zone, SystemClock::new().now(), "1d")?;
@@ -72,11 +75,34 @@ async fn audits_of(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow:
     if found {
         return Ok(GOOD);
     }
-    let text = format!(
-        "nothing was written to a device or learnt of its firmware, and no documents taken, since {}",
-        zone.show(&window.from.to_string())
-    );
-    Err(Refusal::new(NO, text).into())
+    let since = zone.show(&window.from.to_string());
+    let none = match &args.device {
+        Some(device) => {
+            // One of other times may have audits; one that has none must be a device of now.
+            if let Some(refusal) = stranger_of(device, &points) {
+                return Err(refusal.into());
+            }
+            format!("nothing was written to {device} or learnt of its firmware since {since}")
+        }
+        None => format!(
+            "nothing was written to a device or learnt of its firmware, and no documents taken, since {since}"
+        ),
+    };
+    if !ask.json {
+        writeln!(out, "{none}")?;
+    }
+    Ok(GOOD)
+}
+
+/// The refusal for a device of which the site has no point.
+fn stranger_of(device: &str, points: &[String]) -> Option<Refusal> {
+    let devices = points.iter().filter_map(|point| point.split_once('.'));
+    let mut devices: Vec<String> = devices.map(|(device, _)| device.to_owned()).collect();
+    if devices.is_empty() {
+        return None;
+    }
+    devices.push("gateway".to_owned());
+    stranger("there is no device", device, &devices)
 }
 
 fn page_of_disk(disk: &Disk, args: &AuditsArgs, window: &Window, after: u64) -> anyhow::Result<AuditsView> {
@@ -169,6 +195,17 @@ mod tests {
         assert!(text.lines().all(|line| line.starts_with('{') && line.contains("\"deed\":")), "{text}");
         let (_, text) = shown(None, "all", Some("10h"), true).await;
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert_eq!(shown(Some("tilt-3"), "all", None, false).await.0, NO);
+        let (code, text) = shown(Some("tilt-3"), "all", None, false).await;
+        assert!(code == GOOD && text.starts_with("nothing was written to tilt-3 "), "{text}");
+        assert_eq!(shown(Some("tilt-3"), "all", None, true).await, (GOOD, String::new()));
+    }
+
+    #[test]
+    fn a_device_that_the_site_does_not_have_is_told() {
+        let points = ["tilt-1.x".to_owned(), "crack-1.opening".to_owned()];
+        let told = |device| stranger_of(device, &points).map(|refusal| refusal.to_string());
+        assert_eq!(told("tilt-2").as_deref(), Some("there is no device tilt-2; did you mean tilt-1?"));
+        assert_eq!((told("tilt-1"), told("gateway")), (None, None));
+        assert!(stranger_of("tilt-2", &[]).is_none(), "nothing is known of a journal without readings");
     }
 }

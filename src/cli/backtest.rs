@@ -19,7 +19,7 @@ use crate::cli::table::Table;
 use crate::cli::{duration, replay};
 use crate::clock::Timestamp;
 use crate::gateway::replay::Replay;
-use crate::site::Site;
+use crate::site::{Site, table};
 
 /// Thresholds of a sweep at most.
 const SWEEP_MAX: usize = 200;
@@ -224,18 +224,22 @@ fn name_of(file: &Path) -> String {
 fn labels(args: &BacktestArgs) -> anyhow::Result<BTreeMap<String, Labels>> {
     let shown = args.labels.display();
     let text = std::fs::read_to_string(&args.labels).with_context(|| format!("cannot read {shown}"))?;
-    let mut rows = text.lines();
-    let head: Vec<&str> = rows.next().unwrap_or_default().split(',').collect();
-    let place = |name: &str| head.iter().position(|known| *known == name);
+    let text = text.trim_start_matches('\u{feff}');
+    let line = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+    let (rows, wrong) = table::rows(text);
+    if let Some(((at, _), why)) = wrong.first() {
+        anyhow::bail!("{shown}:{}: {why}", line(*at));
+    }
+    let (head, rows) = rows.split_first().with_context(|| format!("{shown} is empty"))?;
+    let place = |name: &str| head.cells.iter().position(|known| known.text == name);
     let need = |name: &str| place(name).with_context(|| format!("{shown}:1:1: no column `{name}`"));
     let (start, stop, kind) = (need("event_start")?, need("event_end")?, need("kind")?);
     let mut labels: BTreeMap<String, Labels> = BTreeMap::new();
-    for (number, row) in rows.enumerate().filter(|(_, row)| !row.is_empty()) {
-        let cells: Vec<&str> = row.split(',').collect();
-        let cell = |at: usize| cells.get(at).copied().unwrap_or_default();
+    for row in rows {
+        let cell = |at: usize| row.cells.get(at).map_or("", |cell| cell.text.as_str());
         let time = |at: usize| {
             Timestamp::parse(cell(at))
-                .with_context(|| format!("{shown}:{}: `{}` is no time", number + 2, cell(at)))
+                .with_context(|| format!("{shown}:{}: `{}` is no time", line(row.span.0), cell(at)))
         };
         let own = labels.entry(place("file").map(cell).unwrap_or_default().to_owned()).or_default();
         let span = (time(start)?, time(stop)?);

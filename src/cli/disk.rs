@@ -129,17 +129,16 @@ impl Disk {
         Ok(alarms.filter(|alarm| alarm.state != crate::alarm::Base::Normal).collect())
     }
 
-    /// The refusal for a point without any history, with the nearest name that has some.
-    pub(crate) fn unknown(&self, name: &str) -> anyhow::Result<Refusal> {
+    /// The refusal for a point that the journal does not know, with the nearest name that it does.
+    pub(crate) fn unknown(&self, name: &str) -> anyhow::Result<Option<Refusal>> {
+        let names = self.names()?;
+        Ok(stranger("the journal knows no point", name, &names))
+    }
+
+    /// Names of the points of the newest readings' catalog.
+    pub(crate) fn names(&self) -> anyhow::Result<Vec<String>> {
         let catalog = self.catalog()?;
-        let names: Vec<&str> =
-            catalog.iter().flat_map(|catalog| &catalog.points).map(|point| &*point.name).collect();
-        if names.contains(&name) {
-            return Ok(Refusal::new(NO, format!("{name} has no reading in this time")));
-        }
-        let hint = nearest(name, names.into_iter());
-        let hint = hint.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
-        Ok(Refusal::new(NO, format!("the journal knows no point {name}{hint}")))
+        Ok(catalog.iter().flat_map(|catalog| &catalog.points).map(|point| point.name.clone()).collect())
     }
 
     /// The points of the newest readings, for display.
@@ -186,6 +185,16 @@ impl Disk {
         let (from, to): (Timestamp, Timestamp) = (window.from, window.to);
         self.reader.history(points, from, to, each).context("cannot read the history")
     }
+}
+
+/// The refusal for a name that is not among the known ones, with the nearest of them.
+pub(crate) fn stranger(there_is_none: &str, name: &str, known: &[String]) -> Option<Refusal> {
+    if known.iter().any(|known| known == name) {
+        return None;
+    }
+    let hint = nearest(name, known.iter().map(String::as_str));
+    let hint = hint.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+    Some(Refusal::new(NO, format!("{there_is_none} {name}{hint}")))
 }
 
 /// Commits after `live`, and the gaps before it.

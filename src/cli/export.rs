@@ -110,8 +110,11 @@ fn rows_of_disk(disk: &Disk, what: &Export, meter: &mut Meter<'_>) -> anyhow::Re
         written.is_ok()
     })?;
     written?;
-    if !any && let Some(point) = what.points.first() {
-        return Err(disk.unknown(point)?.into());
+    if !any
+        && let Some(point) = what.points.first()
+        && let Some(refusal) = disk.unknown(point)?
+    {
+        return Err(refusal.into());
     }
     Ok(meter.write(&piece)?)
 }

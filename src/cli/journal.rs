@@ -15,7 +15,7 @@ use crate::cli::table::many;
 use crate::cli::words::{bytes, count};
 use crate::clock::{Clock, SystemClock};
 use crate::journal::care::{self, Health};
-use crate::journal::{Seq, Settings};
+use crate::journal::{Content, Seq, Settings};
 
 /// Arguments of `journal`.
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ pub struct JournalArgs {
 /// What to do with it.
 #[derive(Debug, Subcommand)]
 pub enum Act {
-    /// Read everything and compare it with its check sums; beside a running gateway too.
+    /// Read all commits and compare them with their check sums; beside a running gateway too.
     Check,
     /// How much is in it, and how far each sink is.
     Stats,
@@ -147,6 +147,8 @@ fn stats(path: &Path, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> 
     if as_json {
         let mut line = serde_json::to_value(&status)?;
         line["commits"] = json!(content.commits);
+        line["commits_with_readings"] = json!(content.with_readings);
+        line["readings_in_commits"] = json!(content.in_commits);
         line["readings"] = json!(content.readings);
         line["oldest"] = json!(content.oldest.map(|at| at.to_string()));
         writeln!(out, "{line}")?;
@@ -155,12 +157,16 @@ fn stats(path: &Path, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> 
     writeln!(out, "{} in {}", bytes(status.bytes), path.display())?;
     let tenths = (status.bytes * 10).checked_div(content.readings);
     let each = tenths.map_or(String::new(), |each| format!(", {}.{} bytes each", each / 10, each % 10));
+    let Content { commits, with_readings, in_commits, readings, .. } = content;
+    let bare = commits.saturating_sub(with_readings);
+    writeln!(out, "{}{each}", many(readings, "reading"))?;
     writeln!(
         out,
-        "{} in {} up to {}{each}",
-        many(content.readings, "reading"),
-        many(content.commits, "commit"),
-        status.seq
+        "{} in {} (what `journal check` reads); {} without readings; the last is commit {}",
+        many(in_commits, "reading"),
+        many(with_readings, "commit"),
+        many(bare, "commit"),
+        count(status.seq)
     )?;
     if let (Some(oldest), Some(newest)) = (content.oldest, &status.as_of) {
         let zone = disk.site().1;

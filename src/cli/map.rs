@@ -69,6 +69,9 @@ async fn answer(args: &Ask, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Res
 
 fn table(view: &MapView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "risk points at {}", zone.show(&view.at))?;
+    if view.features.is_empty() {
+        return Ok(writeln!(out, "no risk point of this class and grade")?);
+    }
     let mut table = Table::new(&["colour", "risk point", "town", "since", "by", "watched"]);
     for feature in &view.features {
         let one = &feature.properties;

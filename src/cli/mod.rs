@@ -18,6 +18,7 @@ pub mod demo;
 mod disk;
 mod findings;
 pub mod export;
+pub mod history;
 pub mod import;
 pub mod indicators;
 pub mod journal;
@@ -303,14 +304,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         }
         Command::History(args) => {
             let place = asked(&documents, &args.place)?;
-            let question = ask::History {
+            let question = history::History {
                 point: args.point,
                 since: Some(args.since),
                 until: args.until,
                 limit: None,
                 most: args.most,
             };
-            one_thread()?.block_on(ask::history(&place, &question, out))
+            one_thread()?.block_on(history::history(&place, &question, out))
         }
         Command::Journal(args) => {
             let settings =

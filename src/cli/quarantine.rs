@@ -5,14 +5,14 @@
 //! Invariant: nothing is deleted but by `--delete`; a running gateway sends what is marked within seconds, another one at its start.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli::answers::Zone;
-use crate::cli::ask::{Ask, GOOD, NO};
-use crate::cli::disk::Disk;
+use crate::cli::ask::{Ask, GOOD, NO, Refusal, settle};
+use crate::cli::disk::{Disk, stranger};
 use crate::cli::table::Table;
 use crate::journal::quarantine::{Make, Quarantine, SetAside};
 
@@ -54,17 +54,20 @@ struct View<'a> {
     send_again: bool,
 }
 
-/// Shows the records, or acts on them. Exit code 1 when there are none.
+/// Shows the records, or acts on them. Exit code 1 when there is no such sink, or no record of the number.
 ///
 /// # Errors
 /// The quarantine cannot be read or written.
 pub(crate) fn quarantine(ask: &Ask, args: &QuarantineArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    settle(quarantine_of(ask, args, out))
+}
+
+fn quarantine_of(ask: &Ask, args: &QuarantineArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let folder = ask.journal.as_ref().unwrap_or(&ask.default_journal);
     let opened = Quarantine::open(folder, Make::No);
     let opened = opened.with_context(|| format!("cannot open the quarantine in {}", folder.display()))?;
     let Some(mut kept) = opened else {
-        writeln!(out, "nothing is set aside in {}", folder.display())?;
-        return Ok(NO);
+        return none(folder, args, out);
     };
     let sink = args.sink.as_deref();
     if args.send_again || args.delete {
@@ -73,8 +76,11 @@ pub(crate) fn quarantine(ask: &Ask, args: &QuarantineArgs, out: &mut dyn Write) 
         } else {
             (kept.send_again(sink, args.id)?, "to be sent again")
         };
+        if count == 0 {
+            return none(folder, args, out);
+        }
         writeln!(out, "{count} {what}")?;
-        return Ok(if count > 0 { GOOD } else { NO });
+        return Ok(GOOD);
     }
     // A journal that cannot be read does not keep its quarantine from a person.
     let zone = Disk::open(folder).map_or_else(|_| Zone::named("UTC"), |disk| disk.site().1);
@@ -99,14 +105,32 @@ pub(crate) fn quarantine(ask: &Ask, args: &QuarantineArgs, out: &mut dyn Write) 
             break;
         }
     }
-    if !args.json {
-        if found {
-            table.emit(out)?;
-        } else {
-            writeln!(out, "nothing is set aside")?;
-        }
+    if !found {
+        return none(folder, args, out);
     }
-    Ok(if found { GOOD } else { NO })
+    if !args.json {
+        table.emit(out)?;
+    }
+    Ok(GOOD)
+}
+
+/// Nothing is set aside of what was asked for: good, but for a record that a person named, a sink that there is not, and a folder without a journal.
+fn none(folder: &Path, args: &QuarantineArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let sinks = Disk::open(folder)?.reader.progress().context("cannot read the names of the sinks")?;
+    let sinks: Vec<String> = sinks.into_keys().collect();
+    if let Some(refusal) =
+        args.sink.as_ref().and_then(|sink| stranger("the journal knows no sink", sink, &sinks))
+    {
+        return Err(refusal.into());
+    }
+    if let Some(id) = args.id {
+        return Err(Refusal::new(NO, format!("no record {id} is set aside")).into());
+    }
+    if !args.json {
+        let of = args.sink.as_ref().map_or_else(String::new, |sink| format!(" of {sink}"));
+        writeln!(out, "nothing{of} is set aside in {}", folder.display())?;
+    }
+    Ok(GOOD)
 }
 
 fn view(one: &SetAside) -> View<'_> {

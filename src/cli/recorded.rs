@@ -2,7 +2,7 @@
 //!
 //! In: a file, and which of its columns is which point. Out: readings in canonical units, by time.
 //! Invariant: nothing is filled in: an empty cell is no reading. All mistakes are told at once with their place, and nothing is replayed then.
-//! Source: RFC 4180 (CSV); InfluxDB line protocol.
+//! Source: InfluxDB line protocol; tables are read by `site::table`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +12,7 @@ use anyhow::Context;
 use crate::clock::Timestamp;
 use crate::point::{Catalog, PointId};
 use crate::reading::{Doubt, Reading, Reason, Sample};
+use crate::site::table::{Cell, Rows};
 use crate::unit::Unit;
 
 /// Mistakes told of one file; the rest is counted.
@@ -35,7 +36,7 @@ pub(crate) fn mapping(text: &str) -> Result<Mapping, String> {
     let (column, unit) = match column.rsplit_once(':') {
         None => (column, None),
         Some((column, unit)) => {
-            (column, Some(Unit::parse(unit).ok_or_else(|| format!("there is no unit `{unit}`"))?))
+            (column, Some(Unit::spelled(unit).ok_or_else(|| format!("there is no unit `{unit}`"))?))
         }
     };
     if column.is_empty() || point.is_empty() {
@@ -62,6 +63,10 @@ struct Mistakes {
 }
 
 impl Mistakes {
+    fn at(&mut self, (line, column): (usize, usize), text: &str) {
+        self.add(line, column, text);
+    }
+
     fn add(&mut self, line: usize, column: usize, text: &str) {
         if self.found.len() < TOLD_MAX {
             self.found.push(format!("{}:{line}:{column}: {text}", self.file));
@@ -121,28 +126,6 @@ fn columns(map: &[Mapping], catalog: &Catalog) -> anyhow::Result<Vec<Column>> {
     map.iter().map(column).collect()
 }
 
-/// Cells of a row, quotes taken away, each with its column in the line from 1 on.
-fn cells(line: &str) -> Vec<(usize, String)> {
-    let (mut cells, mut cell, mut quoted, mut from) = (Vec::new(), String::new(), false, 1);
-    let mut letters = line.char_indices().peekable();
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '"' if quoted && letters.peek().is_some_and(|(_, next)| *next == '"') => {
-                cell.push('"');
-                letters.next();
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => {
-                cells.push((from, std::mem::take(&mut cell)));
-                from = at + 2;
-            }
-            _ => cell.push(letter),
-        }
-    }
-    cells.push((from, cell));
-    cells
-}
-
 fn csv(
     text: &str,
     columns: &[Column],
@@ -150,13 +133,10 @@ fn csv(
     catalog: &Catalog,
     mistakes: &mut Mistakes,
 ) -> anyhow::Result<Vec<Reading>> {
-    let mut rows = text.lines().enumerate();
-    let head: Vec<String> = rows
-        .next()
-        .map(|(_, line)| {
-            cells(line.trim_start_matches('\u{feff}')).into_iter().map(|(_, name)| name).collect()
-        })
-        .unwrap_or_default();
+    let text = text.trim_start_matches('\u{feff}');
+    let mut rows = Rows::new(text);
+    let head = rows.next().and_then(Result::ok).map(|row| row.cells).unwrap_or_default();
+    let head: Vec<String> = head.into_iter().map(|cell| cell.text).collect();
     let place = |name: &str| head.iter().position(|known| known == name);
     let of_time = place(time).with_context(|| {
         format!("{} has no column `{time}`; its columns are {}", mistakes.file, head.join(", "))
@@ -174,11 +154,20 @@ fn csv(
         long.is_some() || !wanted.is_empty(),
         "say which column is which point: --map COLUMN=POINT"
     );
-    for (number, line) in rows.filter(|(_, line)| !line.trim().is_empty()) {
-        let row = Row { number: number + 1, cells: cells(line) };
-        let (column, text) = row.cell(of_time);
+    let mut lines = Lines { text, begin: 0, line: 1 };
+    for row in rows {
+        let row = match row {
+            Ok(row) => Row { lines: lines.to(row.span.0), cells: row.cells },
+            Err(wrong) => {
+                for ((at, _), why) in wrong {
+                    mistakes.at(lines.to(at).place(at), why);
+                }
+                continue;
+            }
+        };
+        let (at, text) = row.cell(of_time);
         match Timestamp::parse(text) {
-            Err(_) => mistakes.add(row.number, column, &format!("`{text}` is no time; write RFC 3339")),
+            Err(_) => mistakes.at(row.place(at), &format!("`{text}` is no time; write RFC 3339")),
             Ok(at) if wanted.is_empty() => {
                 if let Some(((point, value), quality)) = long {
                     let reason = place("reason").map_or("", |place| row.cell(place).1);
@@ -191,15 +180,47 @@ fn csv(
     Ok(found)
 }
 
-/// A row of a CSV file.
-struct Row {
-    number: usize,
-    cells: Vec<(usize, String)>,
+/// Counts the lines of a text up to a row, for the places of mistakes.
+#[derive(Clone, Copy)]
+struct Lines<'t> {
+    text: &'t str,
+    /// Where a line begins.
+    begin: usize,
+    /// Its number, from 1.
+    line: usize,
 }
 
-impl Row {
-    fn cell(&self, at: usize) -> (usize, &str) {
-        self.cells.get(at).map_or((1, ""), |(column, text)| (*column, text.trim()))
+impl Lines<'_> {
+    /// On to the line that holds this byte.
+    fn to(&mut self, at: usize) -> Self {
+        let passed = self.text.get(self.begin..at).unwrap_or_default();
+        self.line += passed.bytes().filter(|byte| *byte == b'\n').count();
+        self.begin += passed.rfind('\n').map_or(0, |end| end + 1);
+        *self
+    }
+
+    /// Line and column of a byte behind the line's beginning, both from 1, the column in characters.
+    fn place(mut self, at: usize) -> (usize, usize) {
+        let begin = self.to(at).begin;
+        (self.line, self.text.get(begin..at).unwrap_or_default().chars().count() + 1)
+    }
+}
+
+/// A row of a CSV file.
+struct Row<'t> {
+    lines: Lines<'t>,
+    cells: Vec<Cell>,
+}
+
+impl Row<'_> {
+    /// Where a cell begins, and its text; nothing where a row is too short.
+    fn cell(&self, index: usize) -> (usize, &str) {
+        let begin = self.cells.first().map_or(self.lines.begin, |cell| cell.span.0);
+        self.cells.get(index).map_or((begin, ""), |cell| (cell.span.0, &cell.text))
+    }
+
+    fn place(&self, at: usize) -> (usize, usize) {
+        self.lines.place(at)
     }
 
     /// A time with a number in each column.
@@ -211,7 +232,7 @@ impl Row {
         found: &mut Vec<Reading>,
     ) {
         for (place, own) in wanted {
-            let (column, text) = self.cell(*place);
+            let (at_byte, text) = self.cell(*place);
             if text.is_empty() {
                 continue;
             }
@@ -220,7 +241,7 @@ impl Row {
                     let sample = Sample::Good(value * own.factor + own.offset);
                     found.push(Reading { point: own.point, at, sample });
                 }
-                None => mistakes.add(self.number, column, &format!("`{text}` is no number")),
+                None => mistakes.at(self.place(at_byte), &format!("`{text}` is no number")),
             }
         }
     }
@@ -235,12 +256,13 @@ impl Row {
         mistakes: &mut Mistakes,
         found: &mut Vec<Reading>,
     ) {
-        let (column, name) = self.cell(point);
+        let (at_byte, name) = self.cell(point);
         match (catalog.find(name), sample(self.cell(value).1, self.cell(quality).1, reason)) {
             (Some(point), Some(sample)) => found.push(Reading { point: point.id, at, sample }),
-            (None, _) => mistakes.add(self.number, column, &format!("the site has no point `{name}`")),
+            (None, _) => mistakes.at(self.place(at_byte), &format!("the site has no point `{name}`")),
             (_, None) => {
-                mistakes.add(self.number, self.cell(value).0, "a value, or a reason without one, is missing");
+                let place = self.place(self.cell(value).0);
+                mistakes.at(place, "a value, or a reason without one, is missing");
             }
         }
     }
@@ -349,12 +371,13 @@ mod tests {
     }
 
     #[test]
-    fn cells_of_a_row() {
-        let found = cells("a,\"b, \"\"c\"\"\",,d");
-        assert_eq!(
-            found,
-            [(1, "a".to_owned()), (3, "b, \"c\"".to_owned()), (14, String::new()), (15, "d".to_owned())]
-        );
+    fn a_place_is_counted_over_the_lines_of_cells() {
+        let text = "time,a\n1,\"two\nlines\"\n温,3";
+        let mut lines = Lines { text, begin: 0, line: 1 };
+        let at = |wanted: &str| text.find(wanted).unwrap();
+        assert_eq!(lines.to(at("1,")).place(at("\"two")), (2, 3));
+        assert_eq!(lines.place(at("lines")), (3, 1));
+        assert_eq!(lines.to(at("温")).place(at("3")), (4, 3));
     }
 
     #[test]

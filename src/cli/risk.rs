@@ -14,12 +14,13 @@ use crate::cli::{
 use crate::console;
 use crate::console::coverage::Question;
 use crate::site::points::District;
+use crate::site::risk::HAZARDS;
 
 /// Which risk points, and of what time.
 #[derive(Debug, Args)]
 struct Which {
     /// Only this hazard class: gas, waterlogging, landslide or elevator.
-    #[arg(long)]
+    #[arg(long, value_parser = HAZARDS)]
     class: Option<String>,
     /// Only points of at least this grade, 1 to 4.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=4))]

@@ -13,6 +13,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 
 use crate::alarm::{Alarm, Rule, Severity};
+use crate::cli::table::many;
 use crate::cli::words;
 use crate::forward;
 use crate::gateway::board::{DeviceStatus, Picture};
@@ -218,6 +219,10 @@ fn footer(frame: &mut Frame, area: Rect, shown: &Shown) {
     let polls: u64 = shown.picture.devices.iter().map(|device| device.polls).sum();
     let failed: u64 = shown.picture.devices.iter().map(|device| device.failed).sum();
     let refuses = journal.trouble.as_ref().map(|trouble| format!("  DISK: {trouble}")).unwrap_or_default();
+    let waiting = match journal.waiting {
+        0 => String::new(),
+        number => format!(", {} waiting", many(number, "reading")),
+    };
     let sinks: Vec<String> = shown.sinks.iter().map(|(name, status)| words::sink(name, status)).collect();
     let line =
         |title: &'static str, text: String| Line::from(vec![Span::styled(title, DIM), Span::raw(text)]);
@@ -226,12 +231,11 @@ fn footer(frame: &mut Frame, area: Rect, shown: &Shown) {
         line(
             " journal ",
             format!(
-                "{} commits, {} readings, {} transitions, {}, {} waiting{refuses}",
-                words::count(journal.seq),
+                "{} readings, {} transitions; on disk {} in {}{waiting}{refuses}",
                 words::count(journal.readings),
                 words::count(journal.transitions),
                 words::bytes(journal.bytes),
-                words::count(journal.waiting),
+                many(journal.seq, "commit"),
             ),
         ),
         line(" sinks   ", if sinks.is_empty() { "none".to_owned() } else { sinks.join("; ") }),

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::cli::screen::{self, Shown};
+use crate::cli::table::many;
 use crate::cli::words;
 use crate::forward;
 use crate::gateway::board::{Board, Picture};
@@ -215,16 +216,16 @@ fn change(before: Option<&Alarm>, alarm: &Alarm) -> Option<String> {
     None
 }
 
-/// `08:00:15 polls 120 (2 failed) readings 560 commits 15 alarms red 1 losses none sinks file up ...`.
+/// `08:00:15 polls 120 (2 failed)  readings 560 in 15 commits  active alarms: red 1  losses: none  sinks: file up ...`.
 pub fn figure_line(picture: &Picture, sinks: &[(String, forward::Status)], zone: &TimeZone) -> String {
     let polls: u64 = picture.devices.iter().map(|device| device.polls).sum();
     let failed: u64 = picture.devices.iter().map(|device| device.failed).sum();
     let sinks: Vec<String> = sinks.iter().map(|(name, status)| words::sink(name, status)).collect();
     format!(
-        "{} polls {polls} ({failed} failed)  readings {}  commits {}  active alarms: {}  losses: {}  sinks: {}",
+        "{} polls {polls} ({failed} failed)  readings {} in {}  active alarms: {}  losses: {}  sinks: {}",
         words::time_of_day(picture.now, zone),
         picture.journal.readings,
-        picture.journal.seq,
+        many(picture.journal.seq, "commit"),
         words::tally(&picture.alarms),
         words::losses(picture),
         if sinks.is_empty() { "none".to_owned() } else { sinks.join("; ") },
@@ -247,9 +248,9 @@ pub fn summary(board: &Board) -> String {
             words::tally(&picture.alarms)
         ),
         format!(
-            "commits  {}, {} on disk",
-            words::count(picture.journal.seq),
-            words::bytes(picture.journal.bytes)
+            "journal  {} on disk in {}",
+            words::bytes(picture.journal.bytes),
+            many(picture.journal.seq, "commit")
         ),
         format!("losses   {}", words::losses(&picture)),
     ];

@@ -298,7 +298,11 @@ pub struct Figures {
 pub struct Content {
     /// Commits.
     pub commits: u64,
-    /// Readings in them and in the history.
+    /// Those of them that hold readings; the others tell of alarms, documents or deliveries alone.
+    pub with_readings: u64,
+    /// Readings in them.
+    pub in_commits: u64,
+    /// Readings in them and in the history, each once.
     pub readings: u64,
     /// Time of the oldest.
     pub oldest: Option<Timestamp>,

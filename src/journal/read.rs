@@ -204,14 +204,16 @@ impl Reader {
         let sealed = history.as_ref().map_or(0, |history| history.sealed().0);
         let (in_chunks, first) = history.map_or((0, None), |history| history.content());
         let inner = self.inner();
-        let query =
-            "SELECT count(*), coalesce(sum(readings) FILTER (WHERE seq > ?1), 0), min(earliest) FROM commits";
-        let (commits, readings, oldest): (u64, u64, Option<i64>) =
+        let query = "SELECT count(*), count(*) FILTER (WHERE readings <> 0), coalesce(sum(readings), 0),
+                            coalesce(sum(readings) FILTER (WHERE seq > ?1), 0), min(earliest) FROM commits";
+        let (content, oldest): (Content, Option<i64>) =
             inner.db.query_row(query, [sealed.cast_signed()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                let readings = row.get::<_, u64>(3)?.saturating_add(in_chunks);
+                let (commits, with_readings, in_commits) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok((Content { commits, with_readings, in_commits, readings, oldest: None }, row.get(4)?))
             })?;
         let oldest = oldest.into_iter().chain(first).min().map(Timestamp::from_millis);
-        Ok(Content { commits, readings: readings.saturating_add(in_chunks), oldest })
+        Ok(Content { oldest, ..content })
     }
 
     /// The journal's own name.

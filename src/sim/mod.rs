@@ -11,10 +11,12 @@
 //! ```
 
 mod ascii;
+pub mod cast;
 pub mod device;
 mod dtu;
 pub mod encode;
 mod line;
+pub mod mistake;
 pub mod script;
 mod secure;
 pub mod server;

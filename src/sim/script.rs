@@ -1,6 +1,6 @@
 //! The script of a simulation, `story.toml`: how points move and what breaks when.
 //!
-//! In: the text of the script. Out: a [`Script`], or why it is none, naming the entry.
+//! In: the text of the script. Out: a [`Script`], or all that is wrong with it, each with its place.
 //! Invariant: what parses is whole: each signal has one shape, each moment and span is readable; names are checked against
 //! the site when the simulation starts.
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::sim::mistake::{Mistake, Source, Wrong, told};
 use crate::sim::signal::Shape;
 use crate::unit::Unit;
 
@@ -24,6 +25,8 @@ pub struct Script {
     pub faults: Vec<Fault>,
     /// Which firmware devices have, and when they are exchanged: device, from when on, version.
     pub firmware: Vec<(String, Duration, String)>,
+    /// As it was written, so that a name which the site does not have is told with its place.
+    pub source: Source,
 }
 
 /// One moving point.
@@ -89,29 +92,9 @@ pub enum ScriptError {
         /// Why.
         source: std::io::Error,
     },
-    /// Not TOML, an unknown key or a wrong type.
-    #[error("the script does not parse")]
-    Parse(#[from] toml::de::Error),
-    /// An entry that says something impossible.
-    #[error("{entry} {number}: {why}")]
-    Entry {
-        /// `signal`, `fault` or `firmware`.
-        entry: &'static str,
-        /// Which one, from 1.
-        number: usize,
-        /// What is wrong and what is allowed.
-        why: String,
-    },
-    /// A name that the site does not have.
-    #[error("{entry} {name} is not in the site{}", nearest.as_ref().map(|near| format!("; did you mean {near}?")).unwrap_or_default())]
-    Unknown {
-        /// `point`, `device`, `line` or `fault`.
-        entry: &'static str,
-        /// The name in the script.
-        name: String,
-        /// The nearest name of the site.
-        nearest: Option<String>,
-    },
+    /// What is wrong in it, all of it: no TOML, an unknown key, something impossible, a name that the site does not have.
+    #[error("{}", told(.0))]
+    Mistakes(Vec<Mistake>),
 }
 
 /// A script longer than this is no script.
@@ -127,26 +110,34 @@ impl Script {
         if std::fs::metadata(path).map_err(fail)?.len() > BYTES_MAX {
             return Err(fail(std::io::Error::other("longer than 1 MiB")));
         }
-        Self::parse(&std::fs::read_to_string(path).map_err(fail)?)
+        let text = std::fs::read_to_string(path).map_err(fail)?;
+        Self::of(Source { file: path.display().to_string(), text })
     }
 
     /// The script that `text` says.
     ///
     /// # Errors
-    /// Not TOML, unknown keys, or an entry that says something impossible (named by its number).
+    /// All that is wrong in it, each with its place.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
-        let document: Document = toml::from_str(text)?;
-        let signals = entries("signal", &document.signal, signal)?;
-        let faults = entries("fault", &document.fault, fault)?;
-        let version = |entry: &FirmwareEntry| {
-            Ok((
-                entry.device.clone(),
-                entry.at.as_deref().map_or(Ok(Duration::ZERO), span)?,
-                entry.version.clone(),
-            ))
-        };
-        let firmware = entries("firmware", &document.firmware, version)?;
-        Ok(Self { seed: document.seed, signals, faults, firmware })
+        Self::of(Source { file: "story.toml".to_owned(), text: text.to_owned() })
+    }
+
+    fn of(source: Source) -> Result<Self, ScriptError> {
+        let document: Document = toml::from_str(&source.text).map_err(|error| {
+            let span = error.span().map_or((0, 0), |span| (span.start, span.end));
+            let text = error.message().to_owned();
+            ScriptError::Mistakes(vec![Mistake { place: source.place(span), text }])
+        })?;
+        let mut wrong = Vec::new();
+        let signals = entries(&source, "signal", &document.signal, signal, &mut wrong);
+        let faults = entries(&source, "fault", &document.fault, fault, &mut wrong);
+        let firmware = entries(&source, "firmware", &document.firmware, firmware, &mut wrong);
+        if wrong.is_empty() {
+            Ok(Self { seed: document.seed, signals, faults, firmware, source })
+        } else {
+            wrong.sort_by(|one, other| one.place.cmp(&other.place));
+            Err(ScriptError::Mistakes(wrong))
+        }
     }
 }
 
@@ -230,115 +221,147 @@ struct FaultEntry {
     every: Option<String>,
 }
 
+/// What can be read of the entries; what can't is among the mistakes.
 fn entries<E, T>(
-    entry: &'static str,
+    source: &Source,
+    entry: &str,
     list: &[E],
-    make: impl Fn(&E) -> Result<T, String>,
-) -> Result<Vec<T>, ScriptError> {
-    let numbered = list.iter().zip(1..);
-    numbered
-        .map(|(each, number)| make(each).map_err(|why| ScriptError::Entry { entry, number, why }))
-        .collect()
+    make: impl Fn(&E) -> Result<T, Wrong>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<T> {
+    let mut found = Vec::new();
+    for (each, number) in list.iter().zip(1..) {
+        match make(each) {
+            Ok(one) => found.push(one),
+            Err(wrong) => mistakes.push(source.mistake(entry, number, wrong)),
+        }
+    }
+    found
 }
 
-fn signal(entry: &SignalEntry) -> Result<Scripted, String> {
+fn firmware(entry: &FirmwareEntry) -> Result<(String, Duration, String), Wrong> {
+    let at = entry.at.as_deref().map_or(Ok(Duration::ZERO), |at| span("at", at))?;
+    Ok((entry.device.clone(), at, entry.version.clone()))
+}
+
+fn signal(entry: &SignalEntry) -> Result<Scripted, Wrong> {
     if !entry.point.contains('.') {
-        return Err(format!("point {} is not device.point", entry.point));
+        return Err(("point", format!("point {} is not device.point", entry.point)));
     }
     let unit = match &entry.unit {
-        Some(name) => Some(Unit::parse(name).ok_or_else(|| format!("unit {name} is not known"))?),
+        Some(name) => {
+            let wrong = || ("unit", format!("there is no unit {name}; docs/reference/units.md lists them"));
+            Some(Unit::spelled(name).ok_or_else(wrong)?)
+        }
         None => None,
     };
     let mut shapes = shapes(entry)?;
     let (Some(shape), None) = (shapes.pop(), shapes.pop()) else {
-        return Err("needs one of constant, line, steps, ramp, sine, accelerate".to_owned());
+        return Err(("", "needs one of constant, line, steps, ramp, sine, accelerate".to_owned()));
     };
     if !entry.noise.is_finite() || entry.noise < 0.0 {
-        return Err(format!("noise {} is not a number from 0 up", entry.noise));
+        return Err(("noise", format!("noise {} is not a number from 0 up", entry.noise)));
     }
     Ok(Scripted { point: entry.point.clone(), unit, shape, noise: entry.noise })
 }
 
-fn shapes(entry: &SignalEntry) -> Result<Vec<Shape>, String> {
+fn shapes(entry: &SignalEntry) -> Result<Vec<Shape>, Wrong> {
     let mut shapes = Vec::new();
     if let Some(number) = entry.constant {
         shapes.push(Shape::Constant(number));
     }
     if let Some(list) = &entry.line {
-        shapes.push(Shape::Line(frames(list)?));
+        shapes.push(Shape::Line(frames("line", list)?));
     }
     if let Some(list) = &entry.steps {
-        shapes.push(Shape::Steps(frames(list)?));
+        shapes.push(Shape::Steps(frames("steps", list)?));
     }
     if let Some(ramp) = &entry.ramp {
-        let (start, end) = (span(&ramp.start)?, span(&ramp.end)?);
-        shapes.push(Shape::Line(ordered(vec![(start, ramp.from), (end, ramp.to)])?));
+        let (start, end) = (span("ramp", &ramp.start)?, span("ramp", &ramp.end)?);
+        shapes.push(Shape::Line(ordered("ramp", vec![(start, ramp.from), (end, ramp.to)])?));
     }
     if let Some(Sine { mean, amplitude, period }) = &entry.sine {
-        shapes.push(Shape::Sine { mean: *mean, amplitude: *amplitude, period: span(period)? });
+        let period = span("sine", period)?;
+        shapes.push(Shape::Sine { mean: *mean, amplitude: *amplitude, period });
     }
     if let Some(slide) = &entry.accelerate {
         let (from, by) = (slide.from, slide.by);
-        let (start, doubling, end) = (span(&slide.start)?, span(&slide.doubling)?, span(&slide.end)?);
+        let time = |text| span("accelerate", text);
+        let (start, doubling, end) = (time(&slide.start)?, time(&slide.doubling)?, time(&slide.end)?);
         shapes.push(Shape::Accelerate { from, by, start, doubling, end });
     }
     Ok(shapes)
 }
 
-fn frames(list: &[(String, f64)]) -> Result<Vec<(Duration, f64)>, String> {
-    ordered(list.iter().map(|(at, number)| Ok((span(at)?, *number))).collect::<Result<_, String>>()?)
+fn frames(key: &'static str, list: &[(String, f64)]) -> Result<Vec<(Duration, f64)>, Wrong> {
+    let frame = |(at, number): &(String, f64)| Ok((span(key, at)?, *number));
+    ordered(key, list.iter().map(frame).collect::<Result<_, Wrong>>()?)
 }
 
-fn ordered(frames: Vec<(Duration, f64)>) -> Result<Vec<(Duration, f64)>, String> {
+fn ordered(key: &'static str, frames: Vec<(Duration, f64)>) -> Result<Vec<(Duration, f64)>, Wrong> {
     if frames.is_empty() {
-        return Err("has no moments".to_owned());
+        return Err((key, "has no moments; write [[\"0s\", 1], [\"9s\", 4]]".to_owned()));
     }
     if !frames.is_sorted_by(|(earlier, _), (later, _)| earlier < later) {
-        return Err("its moments must rise".to_owned());
+        return Err((key, "its moments must rise".to_owned()));
     }
     Ok(frames)
 }
 
-fn fault(entry: &FaultEntry) -> Result<Fault, String> {
-    let at = span(&entry.at)?;
-    let until = at.saturating_add(span(&entry.span)?);
+fn fault(entry: &FaultEntry) -> Result<Fault, Wrong> {
+    let at = span("at", &entry.at)?;
+    let until = at.saturating_add(span("for", &entry.span)?);
     let (device, trouble) = match (&entry.device, &entry.point) {
         (Some(device), None) => (device.clone(), device_trouble(entry)?),
         (None, Some(point)) => sensor_trouble(entry, point)?,
-        _ => return Err("needs either device or point".to_owned()),
+        _ => return Err(("point", "needs either device or point".to_owned())),
     };
     Ok(Fault { device, trouble, at, until })
 }
 
-fn sensor_trouble(entry: &FaultEntry, point: &str) -> Result<(String, Trouble), String> {
-    let (device, field) =
-        point.split_once('.').ok_or_else(|| format!("point {point} is not device.point"))?;
+fn sensor_trouble(entry: &FaultEntry, point: &str) -> Result<(String, Trouble), Wrong> {
+    let wrong = || ("point", format!("point {point} is not device.point"));
+    let (device, field) = point.split_once('.').ok_or_else(wrong)?;
     match (&entry.means, entry.kind.as_str()) {
         (Some(means), "sensor") => {
             Ok((device.to_owned(), Trouble::Sensor { field: field.to_owned(), means: means.clone() }))
         }
-        _ => Err("a point's fault has kind = \"sensor\" and means = \"...\"".to_owned()),
+        _ => Err(("kind", "a point's fault has kind = \"sensor\" and means = \"...\"".to_owned())),
     }
 }
 
-fn device_trouble(entry: &FaultEntry) -> Result<Trouble, String> {
-    let wants = |key: &str| format!("kind {} needs {key}", entry.kind);
+fn device_trouble(entry: &FaultEntry) -> Result<Trouble, Wrong> {
+    let wants = |key: &'static str, what: &str| (key, format!("kind {} needs {key}{what}", entry.kind));
     match entry.kind.as_str() {
         "dead" => Ok(Trouble::Dead),
         "echo" => Ok(Trouble::Echo),
-        "exception" => entry.code.map(Trouble::Exception).ok_or_else(|| wants("code")),
-        "delay" => span(entry.by.as_ref().ok_or_else(|| wants("by"))?).map(Trouble::Delay),
-        "cut" => entry.bytes.map(Trouble::Cut).ok_or_else(|| wants("bytes")),
+        "exception" => entry.code.map(Trouble::Exception).ok_or_else(|| wants("code", ", such as 2")),
+        "delay" => {
+            let by = entry.by.as_ref().ok_or_else(|| wants("by", ", such as \"400ms\""))?;
+            span("by", by).map(Trouble::Delay)
+        }
+        "cut" => {
+            entry.bytes.map(Trouble::Cut).ok_or_else(|| wants("bytes", ", after so many an answer ends"))
+        }
         "flip" => match entry.share {
             Some(share) if (0.0..=1.0).contains(&share) => Ok(Trouble::Flip(share)),
-            _ => Err(wants("share from 0 to 1")),
+            _ => Err(wants("share", " from 0 to 1")),
         },
-        "babble" => match span(entry.every.as_ref().ok_or_else(|| wants("every"))?)? {
-            every if every >= BABBLE_MIN => Ok(Trouble::Babble(every)),
-            _ => Err(wants("every of 10ms or more")),
-        },
+        "babble" => {
+            let every = entry.every.as_ref().ok_or_else(|| wants("every", " of 10ms or more"))?;
+            match span("every", every)? {
+                every if every >= BABBLE_MIN => Ok(Trouble::Babble(every)),
+                _ => Err(wants("every", " of 10ms or more")),
+            }
+        }
+        "sensor" => Err((
+            "kind",
+            "kind sensor is of a point: write point = \"DEVICE.POINT\" instead of device".to_owned(),
+        )),
         other => {
-            Err(format!("kind {other} is not one of dead, exception, delay, cut, flip, babble, echo, sensor"))
+            let text =
+                format!("kind {other} is not one of dead, exception, delay, cut, flip, babble, echo, sensor");
+            Err(("kind", text))
         }
     }
 }
@@ -347,20 +370,22 @@ fn device_trouble(entry: &FaultEntry) -> Result<Trouble, String> {
 const BABBLE_MIN: Duration = Duration::from_millis(10);
 
 /// `250ms`, `8s`, `1.5m`, `2h`, `1d`.
-fn span(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text} is not a time such as 250ms, 8s, 1.5m, 2h or 1d");
-    let digits = text.find(|letter: char| letter.is_ascii_alphabetic()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => return Err(wrong()),
+fn span(key: &'static str, text: &str) -> Result<Duration, Wrong> {
+    let parsed = || {
+        let digits = text.find(|letter: char| letter.is_ascii_alphabetic())?;
+        let (number, unit) = text.split_at_checked(digits)?;
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86400.0,
+            _ => return None,
+        };
+        let number: f64 = number.trim().parse().ok()?;
+        Duration::try_from_secs_f64(number * seconds).ok()
     };
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+    parsed().ok_or_else(|| (key, format!("{text} is not a time such as 250ms, 8s, 1.5m, 2h or 1d")))
 }
 
 #[cfg(test)]
@@ -411,9 +436,9 @@ mod tests {
             (signal("line = [[\"8\", 1]]"), "signal 1: 8 is not a time"),
             (signal("line = [[\"-8s\", 1]]"), "signal 1: -8s is not a time"),
             (signal("steps = [[\"2s\", 1], [\"1s\", 2]]"), "signal 1: its moments must rise"),
-            (signal("constant = 1\nunit = \"furlong\""), "signal 1: unit furlong is not known"),
+            (signal("constant = 1\nunit = \"furlong\""), "signal 1: there is no unit furlong"),
             (signal("constant = 1\nnoise = -1"), "signal 1: noise -1 is not"),
-            (signal("konstant = 1"), "does not parse"),
+            (signal("konstant = 1"), "story.toml:3:1: unknown field `konstant`, expected one of"),
             (fault("device = \"a\"\nkind = \"died\""), "fault 1: kind died is not one of dead"),
             (fault("device = \"a\"\nkind = \"exception\""), "fault 1: kind exception needs code"),
             (fault("device = \"a\"\nkind = \"flip\"\nshare = 2"), "fault 1: kind flip needs share"),
@@ -423,6 +448,16 @@ mod tests {
         ] {
             let error = Script::parse(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}\n{error}");
+            assert!(error.starts_with("story.toml:") && !error.contains('\n'), "{text}\n{error}");
         }
+        let two = signal("noise = 1\nconstant = 1\nunit = \"furlong\"")
+            + "\n"
+            + &fault("device = \"a\"\nkind = \"died\"");
+        let error = Script::parse(&two).unwrap_err().to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        let [head, unit, kind] = lines.as_slice() else { panic!("{error}") };
+        assert_eq!(*head, "the story has 2 mistakes:");
+        assert!(unit.starts_with("story.toml:5:1: signal 1: there is no unit furlong"), "{error}");
+        assert!(kind.starts_with("story.toml:10:1: fault 1: kind died is not one of dead"), "{error}");
     }
 }

@@ -19,12 +19,12 @@ use tokio_serial::{SerialPort, SerialStream};
 use crate::bus::port::tls::Identity;
 use crate::bus::{Address, Framing};
 use crate::sim::ascii::Ascii;
-use crate::sim::device::{Control, SimDevice, middling};
+use crate::sim::cast::devices;
+use crate::sim::device::{Control, SimDevice};
 use crate::sim::dtu;
 use crate::sim::line::{Answerer, Line, now};
-use crate::sim::script::{Script, ScriptError, Trouble};
+use crate::sim::script::Script;
 use crate::sim::secure;
-use crate::sim::signal::Signal;
 use crate::sim::text;
 use crate::sim::wire::{SharedHabits, Wire, character_time};
 use crate::site::{LineSpec, Site};
@@ -39,7 +39,8 @@ pub(crate) const AGAIN: Duration = Duration::from_millis(200);
 /// Devices of lines inside TLS show `certificate`.
 ///
 /// # Errors
-/// A pty or port that cannot be opened; a line inside TLS without a certificate that can be used; a name in the script that the site doesn't have (a [`ScriptError`] inside).
+/// A pty or port that cannot be opened; a line inside TLS without a certificate that can be used; a name in the script that the site
+/// doesn't have (a [`ScriptError`](crate::sim::script::ScriptError) inside).
 pub async fn start(
     site: &Site,
     script: &Script,
@@ -68,92 +69,6 @@ pub async fn start(
         tasks.push(task);
     }
     Ok(addresses)
-}
-
-/// All devices of the site with what the script says of them.
-///
-/// # Errors
-/// A point, device or fault name of the script that the site doesn't have.
-pub fn devices(site: &Site, script: &Script) -> Result<Vec<SimDevice>, ScriptError> {
-    let name = |spec: &crate::site::DeviceSpec| {
-        site.catalog.device(spec.id).map(|device| device.name.clone()).unwrap_or_default()
-    };
-    let still = |spec: &crate::site::DeviceSpec| SimDevice {
-        name: name(spec),
-        slave: spec.slave,
-        profile: (*spec.profile).clone(),
-        // A script that moves one sensor leaves the others where they rest.
-        signals: match script.signals.as_slice() {
-            [] => middling(&spec.profile),
-            _ => vec![None; spec.profile.fields.len()],
-        },
-        faults: Vec::new(),
-        firmware: spec.firmware.clone(),
-        versions: Vec::new(),
-    };
-    let mut devices: Vec<SimDevice> = site.devices.iter().map(still).collect();
-    for (scripted, nth) in script.signals.iter().zip(1..) {
-        let seed = script.seed.wrapping_mul(1_000).wrapping_add(nth);
-        let signal = Signal { shape: scripted.shape.clone(), noise: scripted.noise, seed };
-        *slot(&mut devices, &scripted.point)? = Some((signal, scripted.unit));
-    }
-    for fault in &script.faults {
-        let names = devices.iter().map(|device| device.name.clone()).collect();
-        let Some(device) = devices.iter_mut().find(|device| device.name == fault.device) else {
-            return Err(unknown("device", &fault.device, names));
-        };
-        check_fault(device, &fault.trouble)?;
-        device.faults.push(fault.clone());
-    }
-    for (name, at, version) in &script.firmware {
-        let names = devices.iter().map(|device| device.name.clone()).collect();
-        let Some(device) = devices.iter_mut().find(|device| device.name == *name) else {
-            return Err(unknown("device", name, names));
-        };
-        device.versions.push((*at, version.clone()));
-        device.versions.sort();
-    }
-    Ok(devices)
-}
-
-fn slot<'a>(
-    devices: &'a mut [SimDevice],
-    point: &str,
-) -> Result<&'a mut Option<crate::sim::device::FieldSignal>, ScriptError> {
-    let full = |device: &SimDevice, field: &str| format!("{}.{field}", device.name);
-    let found = devices.iter().enumerate().find_map(|(at, device)| {
-        device
-            .profile
-            .fields
-            .iter()
-            .position(|field| full(device, &field.name) == point)
-            .map(|field| (at, field))
-    });
-    let names = || {
-        let all = |device: &SimDevice| -> Vec<String> {
-            device.profile.fields.iter().map(|field| full(device, &field.name)).collect()
-        };
-        devices.iter().flat_map(all).collect()
-    };
-    match found {
-        Some((at, field)) => Ok(&mut devices[at].signals[field]),
-        None => Err(unknown("point", point, names())),
-    }
-}
-
-fn check_fault(device: &SimDevice, trouble: &Trouble) -> Result<(), ScriptError> {
-    let Trouble::Sensor { field: wanted, means } = trouble else { return Ok(()) };
-    let Some(field) = device.profile.fields.iter().find(|field| field.name == *wanted) else {
-        let names = device.profile.fields.iter().map(|field| field.name.clone()).collect();
-        return Err(unknown("point", wanted, names));
-    };
-    let names: Vec<String> = field.faults.iter().map(|fault| fault.means.to_string()).collect();
-    if names.contains(means) { Ok(()) } else { Err(unknown("fault", means, names)) }
-}
-
-fn unknown(entry: &'static str, name: &str, names: Vec<String>) -> ScriptError {
-    let nearest = names.into_iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
-    ScriptError::Unknown { entry, name: name.to_owned(), nearest }
 }
 
 async fn serve(

@@ -172,16 +172,16 @@ pub(crate) fn check_endpoint(section: &Section<'_>, key: &str, text: &str) {
     }
 }
 
-/// The line that a device names, and whether that is serial; one with a mistake is there, too.
+/// The line that a device names, and whether that is serial, if there is one of the name; one with a mistake is there, too.
 fn line_of(
     section: &Section<'_>,
     lines: &[LineDraft],
     dim: &BTreeMap<String, bool>,
-) -> (Option<usize>, bool) {
-    let Some(wanted) = section.need("line", section.text("line")) else { return (None, false) };
+) -> (Option<usize>, Option<bool>) {
+    let Some(wanted) = section.need("line", section.text("line")) else { return (None, None) };
     let found = lines.iter().position(|line| line.settings.name == wanted);
     if let Some(line) = found.and_then(|found| lines.get(found)) {
-        return (found, line.settings.address.framing() != Framing::Mbap);
+        return (found, Some(line.settings.address.framing() != Framing::Mbap));
     }
     let serial = dim.get(&wanted).copied();
     if serial.is_none() {
@@ -189,7 +189,7 @@ fn line_of(
         let help = nearest(&wanted, names.map(String::as_str));
         section.error("line", "unknown-line", format!("there is no line `{wanted}`"), help);
     }
-    (None, serial.unwrap_or(false))
+    (None, serial)
 }
 
 /// Reads one device.
@@ -314,13 +314,25 @@ fn slave(
     section: &Section<'_>,
     format: Option<&Format>,
     every: Option<Duration>,
-    serial: bool,
+    serial: Option<bool>,
 ) -> Option<u8> {
     if let Some(format) = format {
         text::check_period(section, format, every.unwrap_or(format.period));
         return text::slave(section, format);
     }
+    let Some(serial) = serial else { return section.need("slave", slave_of_no_line(section)) };
     section.need("slave", section.int("slave", i64::from(serial), if serial { 247 } else { 255 }))
+}
+
+/// Which addresses there are is the line's business: where there is no such line, only what fits none is a mistake.
+fn slave_of_no_line(section: &Section<'_>) -> Option<u8> {
+    let number: i64 = section.int("slave", i64::MIN, i64::MAX)?;
+    let slave = u8::try_from(number).ok();
+    if slave.is_none() {
+        let text = format!("`slave` must be 1 to 247, or 0 to 255 on Modbus TCP, and this is {number}");
+        section.error("slave", "out-of-range", text, None);
+    }
+    slave
 }
 
 fn model(

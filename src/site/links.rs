@@ -6,7 +6,7 @@
 use crate::profile::depend::{Choice, Conversion, Gate, Holds};
 use crate::profile::names::number as raw_number;
 use crate::profile::{Field, Order};
-use crate::site::section::{Section, kebab, nearest, number};
+use crate::site::section::{Section, kebab, nearest, number, unit_help};
 use crate::site::tree::{Node, Value};
 use crate::unit::Unit;
 
@@ -206,7 +206,7 @@ fn scale(table: &Section<'_>, key: &str, node: &Node) -> Option<f64> {
 fn unit(table: &Section<'_>, key: &str, node: &Node, own: Option<Unit>) -> Option<Conversion> {
     let name = if let Value::Text(name) = &node.value { name.as_str() } else { "" };
     let Some(unit) = Unit::parse(name) else {
-        table.error(key, "unknown-unit", format!("there is no unit `{name}`"), nearest(name, Unit::names()));
+        table.error(key, "unknown-unit", format!("there is no unit `{name}`"), unit_help(name));
         return None;
     };
     let Some(own) = own else {

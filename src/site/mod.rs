@@ -24,7 +24,7 @@ mod links;
 pub mod outage;
 pub mod points;
 mod profiles;
-mod risk;
+pub(crate) mod risk;
 mod grades;
 mod conditions;
 mod rules;

@@ -14,7 +14,7 @@ use crate::site::grades::COLOURS;
 use crate::site::section::Section;
 
 /// The hazards that a risk point can be of.
-const HAZARDS: [&str; 4] = ["gas", "waterlogging", "landslide", "elevator"];
+pub(crate) const HAZARDS: [&str; 4] = ["gas", "waterlogging", "landslide", "elevator"];
 
 /// The site's calendar and the date of reading.
 pub(crate) struct Calendar {

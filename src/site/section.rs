@@ -258,12 +258,7 @@ impl<'a> Section<'a> {
         let text = self.text(key)?;
         let unit = Unit::parse(&text);
         if unit.is_none() {
-            self.error(
-                key,
-                "unknown-unit",
-                format!("there is no unit `{text}`"),
-                nearest(&text, Unit::names()),
-            );
+            self.error(key, "unknown-unit", format!("there is no unit `{text}`"), unit_help(&text));
         }
         unit
     }
@@ -422,6 +417,19 @@ pub(crate) fn nearest<'k>(text: &str, known: impl Iterator<Item = &'k str>) -> O
     let (distance, name) = known.map(score).min()?;
     let most = (text.chars().count() / 3).clamp(1, 4);
     (distance <= most).then(|| format!("did you mean `{name}`?"))
+}
+
+/// What to write instead of a unit that there is not.
+pub(crate) fn unit_help(text: &str) -> Option<String> {
+    if let Some(unit) = Unit::spelled(text) {
+        return Some(format!("write `{}`", unit.name()));
+    }
+    // Of standard cubic metres people say 标方 whatever the temperature: the two differ by 7 %.
+    if text.contains('标') {
+        let text = "write `Sm3/h` or `Sm3` for volumes at 20 °C, `Nm3/h` or `Nm3` for those at 0 °C: the device's manual says which";
+        return Some(text.to_owned());
+    }
+    nearest(text, Unit::names())
 }
 
 /// The kebab-case form of a name.

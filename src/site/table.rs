@@ -26,17 +26,48 @@ pub type Wrong = ((usize, usize), &'static str);
 
 /// All rows of a table but those with a cell that cannot be read.
 pub fn rows(text: &str) -> (Vec<Row>, Vec<Wrong>) {
-    let separator = separator(text);
-    let (mut rows, mut wrong, mut at) = (Vec::new(), Vec::new(), 0);
-    while at < text.len() {
-        let before = wrong.len();
-        let (row, next) = row(text, at, separator, &mut wrong);
-        if wrong.len() == before && row.cells.iter().any(|cell| !cell.text.is_empty()) {
-            rows.push(row);
+    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
+    for row in Rows::new(text) {
+        match row {
+            Ok(row) => rows.push(row),
+            Err(found) => wrong.extend(found),
         }
-        at = next;
     }
     (rows, wrong)
+}
+
+/// The rows of a table one after the other, for one that is long: a row, or what is wrong in it.
+#[derive(Clone, Debug)]
+pub struct Rows<'t> {
+    text: &'t str,
+    separator: u8,
+    at: usize,
+}
+
+impl<'t> Rows<'t> {
+    /// From the first row on.
+    pub fn new(text: &'t str) -> Self {
+        Self { text, separator: separator(text), at: 0 }
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Row, Vec<Wrong>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.at < self.text.len() {
+            let mut wrong = Vec::new();
+            let (row, next) = row(self.text, self.at, self.separator, &mut wrong);
+            self.at = next;
+            if !wrong.is_empty() {
+                return Some(Err(wrong));
+            }
+            if row.cells.iter().any(|cell| !cell.text.is_empty()) {
+                return Some(Ok(row));
+            }
+        }
+        None
+    }
 }
 
 /// Whether a spreadsheet would take this text for a formula: it begins like one, and is no number.

@@ -34,6 +34,11 @@ impl Unit {
         u16::try_from(index).ok().map(Self)
     }
 
+    /// The same, of a name whose exponents are raised as in print: `Nm³/h`, `kgf/cm²`. Nothing else about the name is guessed.
+    pub fn spelled(name: &str) -> Option<Self> {
+        Self::parse(&name.trim().replace('²', "2").replace('³', "3"))
+    }
+
     fn row(self) -> &'static Row {
         &TABLE[usize::from(self.0)]
     }
@@ -180,6 +185,16 @@ mod tests {
         check(-40.0, "degC", "degF", -40.0);
         check(25.0, "degC", "K", 298.15);
         check(0.0, "K", "degF", -459.67);
+    }
+
+    #[test]
+    fn raised_exponents_are_a_spelling() {
+        for (spelled, name) in
+            [("Nm³/h", "Nm3/h"), ("Sm³", "Sm3"), (" m³/h ", "m3/h"), ("kgf/cm²", "kgf/cm2"), ("kPa", "kPa")]
+        {
+            assert_eq!(Unit::spelled(spelled).map(Unit::name), Some(name));
+        }
+        assert_eq!((Unit::spelled("NM³/H"), Unit::parse("Nm³/h")), (None, None));
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lifeline_gateway::alarm::desk::Act;
 use lifeline_gateway::alarm::{Alarm, Base, RuleState, Severity};
-use lifeline_gateway::cli::ask::{self, Ack, Ask, GOOD, History, NO, UNREACHABLE, USAGE};
+use lifeline_gateway::cli::ask::{self, Ack, Ask, GOOD, NO, UNREACHABLE, USAGE};
 use lifeline_gateway::cli::export::{self, Export};
+use lifeline_gateway::cli::history::{self, History};
 use lifeline_gateway::console::rows::Format;
+use lifeline_gateway::gateway::core::Event;
 use lifeline_gateway::journal::{Group, Journal, Progress, Seq, Settings};
 use lifeline_gateway::point::{DeviceId, PointId};
 use lifeline_gateway::reading::{Batch, Reading, Reason, Sample};
@@ -90,7 +93,7 @@ async fn history(ask: &Ask, point: &str, since: &str) -> (u8, String) {
         limit: Some(1000),
         most: None,
     };
-    let code = ask::history(ask, &question, &mut out).await.unwrap();
+    let code = history::history(ask, &question, &mut out).await.unwrap();
     (code, String::from_utf8(out).unwrap())
 }
 
@@ -279,4 +282,83 @@ async fn without_a_gateway_the_journal_answers_and_without_both_nobody() {
     let nonsense = Ask { url: Some("not an address".to_owned()), ..Ask::default() };
     assert_eq!(ask::status(&nonsense, &mut out).await.unwrap(), USAGE);
     assert!(out.is_empty(), "refusals go to stderr");
+}
+
+/// The program with these arguments, asking `house`: its exit code and both its outputs.
+async fn program(house: &House, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
+    command.args(args).args(["--url", &format!("http://{}", house.served.address)]);
+    command.arg("--token-file").arg(house.folder.path().join("token")).current_dir(house.folder.path());
+    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (done.status.code(), text(done.stdout), text(done.stderr))
+}
+
+#[tokio::test]
+async fn a_permit_begins_in_the_zone_of_the_site() {
+    let mut house = House::new(1).await;
+    let mut commands = std::mem::replace(&mut house.served.commands, tokio::sync::mpsc::channel(1).1);
+    let permit = |from: &'static str| {
+        let who = ["--permit", "P-7", "--responsible", "li", "--by", "wang", "--reason", "works"];
+        [&["alarms", "out-of-service", "0000000000000002", "--from", from, "--for", "2h"], &who[..]].concat()
+    };
+    for from in ["2027-01-01T08:00", "2027-01-01 08:00:00", "2027-01-01T00:00:00Z"] {
+        let args = permit(from);
+        let (event, (code, _, error)) =
+            tokio::join!(core_answers(&mut commands, None), program(&house, &args));
+        assert_eq!(code, Some(0), "{error}");
+        let Event::Act { act: Act::TakeOut { from, to, .. }, .. } = event else { panic!("{event:?}") };
+        let times = (from.unwrap().to_string(), to.to_string());
+        assert_eq!(times, ("2027-01-01T00:00:00.000Z".to_owned(), "2027-01-01T02:00:00.000Z".to_owned()));
+    }
+    let (code, _, error) = program(&house, &permit("tomorrow")).await;
+    assert_eq!(code, Some(2));
+    assert!(error.contains("of the site's zone, Asia/Shanghai"), "{error}");
+}
+
+#[tokio::test]
+async fn an_empty_list_is_good_and_says_so() {
+    let house = House::new(10).await;
+    let journal = house.folder.path().to_str().unwrap();
+    for (asked, told) in [
+        (&["audits"][..], "nothing was written to a device or learnt of its firmware"),
+        (&["audits", "regulator-3"], "nothing was written to regulator-3 or learnt of its firmware"),
+        (&["alarms", "hidden"], "no rule is shelved, out of service or suppressed"),
+        (
+            &["history", "regulator-3.pressure", "--since", "2020-01-01", "--until", "2020-01-02"],
+            "regulator-3.pressure has no reading in this time",
+        ),
+        (&["map", "--class", "elevator", "--grade", "4"], "no risk point of this class and grade"),
+    ] {
+        let (code, out, error) = program(&house, asked).await;
+        assert!(code == Some(0) && out.contains(told) && error.is_empty(), "{asked:?}: {out}{error}");
+        let (code, out, error) = program(&house, &[asked, &["--json"]].concat()).await;
+        assert_eq!((code, out.as_str(), error.as_str()), (Some(0), "", ""), "{asked:?}");
+    }
+    let local = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
+        let done = command.args(args).current_dir(journal).output().unwrap();
+        let text = [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        (done.status.code(), text)
+    };
+    for (asked, code, told) in [
+        (&["quarantine"][..], 0, "nothing is set aside in "),
+        (&["quarantine", "tsdb"], 0, "nothing of tsdb is set aside in "),
+        (&["quarantine", "--delete"], 0, "nothing is set aside in "),
+        (&["quarantine", "tsbd"], 1, "the journal knows no sink tsbd; did you mean tsdb?"),
+        (&["quarantine", "--id", "7", "--send-again"], 1, "no record 7 is set aside"),
+        (&["audits", "regulator-9"], 1, "there is no device regulator-9; did you mean regulator-3?"),
+        (
+            &["history", "regulator-3.pressure", "--since", "2020-01-01", "--until", "2020-01-02"],
+            0,
+            "regulator-3.pressure has no reading in this time",
+        ),
+        (&["history", "regulator-3.presure"], 1, "did you mean regulator-3.pressure?"),
+    ] {
+        let (got, text) = local(&[asked, &["--journal", journal]].concat());
+        assert!(got == Some(code) && text.contains(told), "{asked:?}: {got:?} {text}");
+    }
+    assert_eq!(local(&["quarantine", "--json", "--journal", journal]), (Some(0), String::new()));
+    let (code, text) = local(&["quarantine", "--journal", "nowhere"]);
+    assert!(code == Some(3) && text.contains("cannot open the journal nowhere"), "{text}");
 }

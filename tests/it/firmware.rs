@@ -16,9 +16,9 @@ use lifeline_gateway::gateway::line::{LineTask, Orders, Polled, Ports};
 use lifeline_gateway::journal::Deed;
 use lifeline_gateway::profile::trigger::Act;
 use lifeline_gateway::reading::{Reason, Sample};
+use lifeline_gateway::sim::cast;
 use lifeline_gateway::sim::device::{Answer, Memory, SimDevice};
 use lifeline_gateway::sim::script::Script;
-use lifeline_gateway::sim::server;
 use lifeline_gateway::site::{self, Site};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -113,7 +113,7 @@ fn now() -> Instant {
 
 impl Field {
     fn new(site: &Site, story: &str) -> Self {
-        let devices = server::devices(site, &Script::parse(story).unwrap()).unwrap();
+        let devices = cast::devices(site, &Script::parse(story).unwrap()).unwrap();
         let memories = Arc::new(Mutex::new(vec![Memory::default(); devices.len()]));
         Self { devices: Arc::new(devices), memories, begin: now(), heard: Arc::default() }
     }

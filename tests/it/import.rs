@@ -229,6 +229,19 @@ fn a_comma_that_may_part_thousands_is_refused() {
 }
 
 #[test]
+fn units_with_raised_exponents_are_taken_and_ambiguous_ones_say_what_to_write() {
+    let row = |at: u8, unit: &str| format!("10.0.0.5;1;{at};holding;f32;{unit};p-{at}\n");
+    let rows = row(0, "Nm³/h") + &row(2, "m³/h") + &row(4, "kgf/cm²") + &row(6, "标方/h") + &row(8, "NM3/H");
+    let (out, texts) = carried("points.csv", &format!("line;slave;register;function;type;单位;name\n{rows}"));
+    for unit in ["Nm3/h", "m3/h", "kgf/cm2"] {
+        assert!(texts.contains(&format!("\nunit = \"{unit}\"\n")), "{unit}: {out}{texts}");
+    }
+    assert!(out.contains("points.csv:5:") && out.contains("`Sm3/h` or `Sm3` for volumes at 20 °C"), "{out}");
+    assert!(out.contains("points.csv:6:") && out.contains("did you mean `Nm3/h`?"), "{out}");
+    assert_eq!(out.matches("there is no unit").count(), 2, "{out}");
+}
+
+#[test]
 fn what_a_later_row_says_otherwise_of_its_device_is_told() {
     let rows = [
         "pump;/dev/ttyUSB0;1;40001;u16;19200;20s;one",

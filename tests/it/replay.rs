@@ -293,6 +293,13 @@ fn mistakes_of_a_recorded_file_are_told_with_their_place() {
     let told = run(&["replay", "data.csv", "--map", "a=d0.x", "--map", "b=d0.y"]);
     assert!(told.contains("data.csv:3:1: `yesterday` is no time"), "{told}");
     assert!(told.contains("data.csv:4:23: `wet` is no number"), "{told}");
+    // As a spreadsheet saves it: a mark at the front, semicolons, quotes, and a cell of two lines.
+    let file = "\u{feff}time;note;a\r\n\"2026-01-01T00:00:00Z\";\"pump; \"\"A\"\"\n on\";1\r\n2026-01-01T00:00:01Z;温;dry\r\n2026-01-01T00:00:02Z;\"on;2\r\n";
+    std::fs::write(folder.join("sheet.csv"), file).unwrap();
+    let told = run(&["replay", "sheet.csv", "--map", "a=d0.x"]);
+    assert!(told.contains("sheet.csv:4:24: `dry` is no number"), "{told}");
+    assert!(told.contains("sheet.csv:5:22: this quote is never closed"), "{told}");
+    assert_eq!(told.matches("sheet.csv:").count(), 2, "{told}");
     assert!(
         run(&["replay", "data.csv", "--map", "c=d0.x"])
             .contains("has no column `c`; its columns are time, a, b")
@@ -309,14 +316,14 @@ fn a_sweep_chooses_on_one_half_and_scores_on_the_other() {
     documents(folder, "127.0.0.1:1".parse().unwrap());
     // Every ten minutes a hump: to 600 in real events, to 350 in others.
     let mut rows = "time,x\n".to_owned();
-    let mut labels = "event_start,event_end,kind\n".to_owned();
+    let mut labels = "event_start;event_end;\"kind\"\r\n".to_owned();
     let at = |minute: u32| format!("2026-01-01T{:02}:{:02}:00Z", minute / 60, minute % 60);
     for minute in 0..1200_u32 {
         let (event, within) = (minute / 10, minute % 10);
         let height = if event % 3 == 0 { 600 } else { 350 };
         rows += &format!("{},{}\n", at(minute), if (3..6).contains(&within) { height } else { 0 });
         if within == 3 && event % 3 == 0 {
-            labels += &format!("{},{},hazard\n", at(minute), at(minute + 2));
+            labels += &format!("{};{};\"hazard\"\r\n", at(minute), at(minute + 2));
         }
     }
     std::fs::write(folder.join("data.csv"), rows).unwrap();

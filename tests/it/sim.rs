@@ -168,7 +168,7 @@ fn level_and_battery() -> Profile {
 
 fn device(name: &str, slave: u8, text: &str) -> SimDevice {
     let site = site(Vec::new(), vec![(name, slave, level_and_battery())]);
-    lifeline_gateway::sim::server::devices(&site, &Script::parse(text).unwrap()).unwrap().remove(0)
+    lifeline_gateway::sim::cast::devices(&site, &Script::parse(text).unwrap()).unwrap().remove(0)
 }
 
 fn holding(address: u16, count: u16) -> Read {
@@ -240,9 +240,27 @@ fn names_that_the_site_does_not_have_are_refused_with_the_nearest() {
         ("no echo", "no-echo", "fault no-echo is not in the site; did you mean no echo?"),
     ] {
         let script = Script::parse(&STORY.replace(from, to)).unwrap();
-        let error = lifeline_gateway::sim::server::devices(&site, &script).unwrap_err();
-        assert_eq!(error.to_string(), expected);
+        let error = lifeline_gateway::sim::cast::devices(&site, &script).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("story.toml:") && text.ends_with(expected), "{text}");
     }
+}
+
+#[test]
+fn all_mistakes_of_a_story_are_told_with_line_and_remedy() {
+    let site = site(Vec::new(), vec![("probe-1", 7, level_and_battery())]);
+    let story = "[[fault]]\ndevice = \"prob-1\"\nkind = \"dead\"\nat = \"1s\"\nfor = \"2s\"\n\n\
+                 [[signal]]\npoint = \"probe-1.level\"\nconstant = 3\nunit = \"kPa\"\n\
+                 [[signal]]\npoint = \"probe-1.battery\"\nconstant = 12\nunit = \"V\"\n";
+    let error = lifeline_gateway::sim::cast::devices(&site, &Script::parse(story).unwrap()).unwrap_err();
+    let told = "the story has 3 mistakes:\n\
+                story.toml:2:1: fault 1: device prob-1 is not in the site; did you mean probe-1?\n\
+                story.toml:10:1: signal 1: kPa does not convert: probe-1.level has the unit mm\n\
+                story.toml:14:1: signal 2: V does not convert: probe-1.battery has no unit";
+    assert_eq!(error.to_string(), told);
+    // The same thing of the same kind, in another unit.
+    let good = story.replace("kPa", "cm").replace("\"prob-1\"", "\"probe-1\"").replace("unit = \"V\"", "");
+    assert!(lifeline_gateway::sim::cast::devices(&site, &Script::parse(&good).unwrap()).is_ok());
 }
 
 // ---- the wire, in virtual time
@@ -507,7 +525,7 @@ fn without_a_story_a_point_stands_in_the_middle_of_its_range() {
         ..lifeline_gateway::site::Options::default()
     };
     let (site, ..) = lifeline_gateway::site::load(&options);
-    let devices = lifeline_gateway::sim::server::devices(&site.unwrap(), &Script::default()).unwrap();
+    let devices = lifeline_gateway::sim::cast::devices(&site.unwrap(), &Script::default()).unwrap();
     let mut seen = 0;
     for device in &devices {
         for (field, signal) in device.profile.fields.iter().zip(&device.signals) {

@@ -286,7 +286,7 @@ fn a_small_screen_shows_devices_alarms_and_figures() {
     assert!(row(&rows, "黄 yellow").contains("no number for 8 s"));
     assert!(row(&rows, "橙 orange").contains("1.40 kPa <= 1.50 kPa"));
     assert!(row(&rows, "alarms:").contains("red 1, yellow 1  raised 3, cleared 1"));
-    assert!(row(&rows, "journal").contains("15 commits, 1,234 readings, 4 transitions, 45.6 kB, 0 waiting"));
+    assert!(row(&rows, "journal").contains("1,234 readings, 4 transitions; on disk 45.6 kB in 15 commits "));
     assert!(row(&rows, "sinks").contains("tsdb up, 1,234 readings, 4 transitions, 2 commits behind"));
     assert!(row(&rows, "losses").contains("rs485-1 stray_bytes 34"));
     assert!(!rows.iter().any(|row| row.contains("gateway")), "the gateway is no field device");
@@ -346,7 +346,7 @@ fn figures_and_summary_add_up() {
     )];
     assert_eq!(
         figure_line(&picture(), &sinks, &words::zone("Asia/Shanghai")),
-        "08:00:15 polls 60 (4 failed)  readings 1234  commits 15  active alarms: red 1, yellow 1  \
+        "08:00:15 polls 60 (4 failed)  readings 1234 in 15 commits  active alarms: red 1, yellow 1  \
          losses: rs485-1 stray_bytes 34  sinks: file down, 0 readings, 0 transitions (disk full)"
     );
     assert_eq!(
@@ -355,7 +355,7 @@ fn figures_and_summary_add_up() {
          polls    60, 4 failed\n\
          readings 1,234 journaled\n\
          alarms   3 raised, 1 cleared, now active: red 1, yellow 1\n\
-         commits  15, 45.6 kB on disk\n\
+         journal  45.6 kB on disk in 15 commits\n\
          losses   rs485-1 stray_bytes 34\n\
          sink     tsdb up, 1,234 readings, 4 transitions, 2 commits behind"
     );

@@ -7,6 +7,7 @@ mod checks;
 mod dim;
 mod health;
 pub(crate) mod implicit;
+mod numbers;
 pub(crate) mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,7 +18,7 @@ use std::time::Duration;
 use crate::alarm::{Kind, Rule, RuleId};
 use crate::bus::Address;
 use crate::diagnostic::{Diagnostics, Place};
-use crate::point::{Catalog, Device, DeviceId, Line, LineId, Point, PointId};
+use crate::point::{Catalog, LineId};
 use crate::profile::Profile;
 use crate::risk::RiskPoint;
 use crate::site::devices::{DeviceDraft, Dim, LineDraft};
@@ -29,7 +30,7 @@ use crate::site::rules::{self, Known, hash_of};
 use crate::site::section::Section;
 use crate::site::shelf::{Shelf, Sources};
 use crate::site::tree::{Document, Report};
-use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, derived, dial_in, settings};
+use crate::site::{DeviceSpec, LineSpec, Options, Site, budget, dial_in, settings};
 
 pub(crate) fn load(options: &Options) -> (Option<Site>, Diagnostics, Vec<(String, String)>) {
     let report = Report::default();
@@ -256,145 +257,6 @@ impl<'a> Build<'a> {
         rules::Points { known: &self.known, broken: &self.broken, derived: &self.derivable }
     }
 
-    fn number_lines_and_devices(&mut self) {
-        for (index, line) in (0..).zip(&self.lines) {
-            self.catalog.lines.push(Line { id: LineId(index), name: line.settings.name.clone() });
-        }
-        let drafts = std::mem::take(&mut self.drafts);
-        for draft in &drafts {
-            let line = u32::try_from(draft.line).ok().map(LineId);
-            let own = draft.binding.codes.first().map(|(code, _)| code);
-            let device = self.device(&draft.name, &draft.profile.class, line, own);
-            self.tag_device(&draft.tags);
-            let mut points = Vec::new();
-            for field in &draft.profile.fields {
-                let unit = field.unit.map(|unit| unit.canonical_for(&draft.profile.class));
-                points.push((!field.hidden).then(|| {
-                    let id = self.point(
-                        device,
-                        &draft.name,
-                        &field.name,
-                        unit,
-                        field.decimals,
-                        field.states.clone(),
-                    );
-                    let to = field.unit.zip(unit).and_then(|(from, to)| from.to(to)).unwrap_or((1.0, 0.0));
-                    let range = field.range.map(|(low, high)| (low * to.0 + to.1, high * to.0 + to.1));
-                    self.know(id, draft.every, range, draft.datum.clone());
-                    id
-                }));
-            }
-            self.devices.push(DeviceSpec {
-                id: device,
-                slave: draft.slave,
-                profile: Arc::clone(&draft.profile),
-                points,
-                every: draft.every,
-                every_in_alarm: draft.every_in_alarm,
-                timeout: draft.timeout,
-                calibration_due: draft.calibration_due,
-                firmware: draft.firmware.clone(),
-                triggers: draft.triggers.clone(),
-                withheld: draft.withheld.clone(),
-            });
-        }
-        self.drafts = drafts;
-    }
-
-    fn device(
-        &mut self,
-        name: &str,
-        class: &str,
-        line: Option<LineId>,
-        risk_point: Option<&String>,
-    ) -> DeviceId {
-        let id = DeviceId(u32::try_from(self.catalog.devices.len()).unwrap_or(u32::MAX));
-        let town = risk_point
-            .and_then(|code| self.risk_points.iter().find(|point| point.code == *code))
-            .map(|point| point.town.clone());
-        let (name, class) = (name.to_owned(), class.to_owned());
-        self.catalog.devices.push(Device {
-            id,
-            name,
-            line,
-            class,
-            risk_point: risk_point.cloned(),
-            town,
-            tags: std::collections::BTreeMap::new(),
-        });
-        id
-    }
-
-    /// The tags of the device that was made last.
-    fn tag_device(&mut self, tags: &BTreeMap<String, String>) {
-        if let Some(device) = self.catalog.devices.last_mut() {
-            device.tags.clone_from(tags);
-        }
-    }
-
-    fn point(
-        &mut self,
-        device: DeviceId,
-        device_name: &str,
-        short: &str,
-        unit: Option<crate::unit::Unit>,
-        decimals: u8,
-        states: Vec<(i64, String)>,
-    ) -> PointId {
-        let id = PointId(u32::try_from(self.catalog.points.len()).unwrap_or(u32::MAX));
-        let name = format!("{device_name}.{short}");
-        self.catalog.points.push(Point {
-            id,
-            name,
-            short: short.to_owned(),
-            device,
-            unit,
-            decimals,
-            states,
-            tags: std::collections::BTreeMap::new(),
-        });
-        id
-    }
-
-    fn know(&mut self, id: PointId, every: Duration, range: Option<(f64, f64)>, datum: Option<String>) {
-        let Some(point) = self.catalog.point(id) else { return };
-        let datum = datum.filter(|_| point.unit.is_some_and(|unit| unit.quantity() == "length"));
-        let (name, unit, states) = (point.name.clone(), point.unit, point.states.clone());
-        let class = self.catalog.device(point.device).map(|device| device.class.clone()).unwrap_or_default();
-        self.known.push(Known { id, name, unit, every, range, datum, states, class });
-    }
-
-    fn derived(&mut self, section: &Section<'_>, names: &mut Names) {
-        let devices = &self.catalog.devices;
-        let class_of = |name: &str| {
-            let device =
-                name.split('.').next().and_then(|name| devices.iter().find(|device| device.name == name));
-            device.map_or_else(|| "derived".to_owned(), |device| device.class.clone())
-        };
-        let Some(mut draft) = derived::derived(section, self.points(), class_of) else {
-            self.broken.extend(section.text("name"));
-            return;
-        };
-        let class = class_of(&draft.name);
-        let place = section.place("name");
-        if self.known.iter().any(|point| point.name == draft.name) {
-            let text = format!("the point `{}` stands twice", draft.name);
-            self.report.error(&place, "duplicate-name", text, None);
-        }
-        let Some((device_name, short)) = draft.name.split_once('.') else { return };
-        let known =
-            self.catalog.devices.iter().find(|device| device.name == device_name).map(|device| device.id);
-        let device = known.unwrap_or_else(|| {
-            names.take("device", device_name, &place, self.report);
-            self.device(device_name, "derived", None, None)
-        });
-        let unit = draft.unit.map(|unit| unit.canonical_for(&class));
-        let id = self.point(device, device_name, short, unit, draft.decimals, draft.states);
-        draft.settings.point = id;
-        self.know(id, draft.every, None, draft.datum);
-        self.derived.push(draft.settings);
-    }
-
     fn finish(mut self, documents: Vec<(String, String)>) -> Site {
         let text: String = documents.iter().map(|(name, text)| format!("{name}\0{text}\0")).collect();
         self.catalog.version = hash_of(format_args!("{text}{:?}{:?}", self.catalog, self.options.lines));
@@ -441,7 +303,7 @@ impl<'a> Build<'a> {
 
 /// Names in use, by kind.
 #[derive(Default)]
-struct Names(BTreeMap<(&'static str, String), Place>);
+pub(crate) struct Names(BTreeMap<(&'static str, String), Place>);
 
 impl Names {
     /// Takes the name of a section, also of one that is broken otherwise.
@@ -451,7 +313,7 @@ impl Names {
         }
     }
 
-    fn take(&mut self, kind: &'static str, name: &str, place: &Place, report: &Report) {
+    pub(crate) fn take(&mut self, kind: &'static str, name: &str, place: &Place, report: &Report) {
         if kind == "device" && name == "gateway" {
             report.error(
                 place,

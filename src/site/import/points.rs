@@ -7,7 +7,7 @@ use crate::profile::Kind;
 use crate::profile::names::serial_format;
 use crate::site::import::words::{COLUMNS, column, kind, place, table};
 use crate::site::import::{DeviceDraft, Draft, PointDraft, Wishes, free, name_point, plain};
-use crate::site::section::nearest;
+use crate::site::section::{nearest, unit_help};
 use crate::site::table::{Row, is_formula, rows};
 use crate::site::tree::{Document, Report};
 use crate::unit::Unit;
@@ -163,9 +163,9 @@ impl Points<'_> {
         let unit = match self.cell(row, "unit") {
             None => None,
             Some(text) => {
-                let found = Unit::parse(text).or_else(|| Unit::parse(super::units(text)));
+                let found = Unit::spelled(text).or_else(|| Unit::spelled(super::units(text)));
                 if found.is_none() {
-                    let help = nearest(text, Unit::names());
+                    let help = unit_help(text);
                     let span = self
                         .index("unit")
                         .and_then(|index| row.cells.get(index))
