@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::alarm::{Condition, Direction, Kind, Level, Rule};
 use crate::bus::Address;
 use crate::diagnostic::Place;
-use crate::point::PointId;
+use crate::point::{Device, PointId};
 use crate::site::compile::Build;
 use crate::site::compile::implicit::IMPLICIT;
 use crate::site::devices::DeviceDraft;
@@ -46,14 +46,13 @@ impl Build<'_> {
 
     /// A device of the documents, or one that a derived point makes, may not be called like one that the gateway makes by itself.
     pub(crate) fn check_own(&self, written: &[Section<'_>]) {
-        let own = |name: &str| {
-            let named = self.catalog.devices.iter().filter(|device| device.name == name);
-            named.filter(|device| device.line.is_none()).find(|device| is_own(&device.class))
-        };
+        let made =
+            self.catalog.devices.iter().filter(|device| device.line.is_none() && is_own(&device.class));
+        let own: HashMap<&str, &Device> = made.map(|device| (device.name.as_str(), device)).collect();
         for section in written {
             let name = section.text("name").unwrap_or_default();
             let name = name.split('.').next().unwrap_or_default();
-            if let Some(device) = own(name) {
+            if let Some(device) = own.get(name) {
                 let help =
                     Some(format!("use another name, one that does not begin with `{}-`", device.class));
                 let text = format!("the gateway has a device of its own of the name `{name}`");
@@ -64,7 +63,7 @@ impl Build<'_> {
 
     pub(crate) fn check_risk_point(&self, binding: &Binding) {
         for (code, place) in &binding.codes {
-            if !self.risk_points.iter().any(|point| point.code == *code) {
+            if !self.risk_numbers.contains_key(code) {
                 let help = nearest(code, self.risk_points.iter().map(|point| point.code.as_str()));
                 let text = format!("there is no risk point `{code}`");
                 self.report.error(place, "unknown-risk-point", text, help);

@@ -118,6 +118,8 @@ pub(crate) struct Build<'a> {
     derived: Vec<crate::derive::Settings>,
     rules: Vec<Rule>,
     risk_points: Vec<RiskPoint>,
+    /// The place of each code among them; of a code that stands twice the first.
+    risk_numbers: HashMap<String, usize>,
     /// Where the code of each risk point stands.
     risk_places: Vec<Place>,
     /// Where the name of each written rule stands.
@@ -148,6 +150,7 @@ impl<'a> Build<'a> {
             derived: Vec::new(),
             rules: Vec::new(),
             risk_points: Vec::new(),
+            risk_numbers: HashMap::new(),
             risk_places: Vec::new(),
             rule_places: Vec::new(),
             known: Vec::new(),
@@ -173,6 +176,7 @@ impl<'a> Build<'a> {
         for section in each("risk_point") {
             if let Some((point, place)) = risk::risk_point(&section, &calendar) {
                 names.take("risk point", &point.code, &place, self.report);
+                self.risk_numbers.entry(point.code.clone()).or_insert(self.risk_points.len());
                 self.risk_points.push(point);
                 self.risk_places.push(place);
             }
@@ -244,7 +248,7 @@ impl<'a> Build<'a> {
             let device = self.catalog.point(rule.point).and_then(|point| self.catalog.device(point.device));
             let Some(device) = device else { continue };
             let place = device.risk_point.as_ref();
-            let place = place.and_then(|code| self.risk_points.iter().find(|point| point.code == *code));
+            let place = place.and_then(|code| self.risk_points.get(*self.risk_numbers.get(code)?));
             rule.guide.hazard = place.map_or_else(|| device.class.clone(), |place| place.class.clone());
             // A silent sensor is no level of what it measures.
             rule.guide.class = if rule.kind == Kind::Process { device.class.clone() } else { String::new() };

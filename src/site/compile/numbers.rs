@@ -68,7 +68,7 @@ impl Build<'_> {
     ) -> DeviceId {
         let id = DeviceId(u32::try_from(self.catalog.devices.len()).unwrap_or(u32::MAX));
         let town = risk_point
-            .and_then(|code| self.risk_points.iter().find(|point| point.code == *code))
+            .and_then(|code| self.risk_points.get(*self.risk_numbers.get(code)?))
             .map(|point| point.town.clone());
         let (name, class) = (name.to_owned(), class.to_owned());
         self.catalog.devices.push(Device {

@@ -3,6 +3,7 @@
 //! In: risk points and devices. Out: [`Sensor`]s; points `rung`, `blind`, `colour`, `unverified`, `trouble` and one for each sensor; a rule for each point that goes blind.
 //! Invariant: a risk point never goes unmonitored in silence.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::alarm::{Condition, Direction, Kind, Level, Severity};
@@ -54,6 +55,10 @@ impl Build<'_> {
     /// The devices that carry rungs, and the rules of points that go blind.
     pub(crate) fn watch_risk_points(&mut self) {
         let sensors = self.sensors();
+        let mut of_point: HashMap<&str, Vec<&Sensor>> = HashMap::new();
+        for sensor in &sensors {
+            of_point.entry(&sensor.code).or_default().push(sensor);
+        }
         for (number, point) in self.risk_points.clone().iter().enumerate() {
             let name = carrier(point, number);
             let device = self.device(&name, CLASS, None, Some(&point.code));
@@ -79,7 +84,7 @@ impl Build<'_> {
             let states = vec![(0, "verified".to_owned()), (1, "unverified".to_owned())];
             self.point(device, &name, "unverified", None, 0, states);
             self.point(device, &name, "trouble", None, 0, Vec::new());
-            for sensor in sensors.iter().filter(|sensor| sensor.code == point.code) {
+            for sensor in of_point.get(point.code.as_str()).into_iter().flatten() {
                 let told =
                     self.point(device, &name, &format!("{SENSOR}{}", sensor.name), None, 0, rungs.clone());
                 let takes = |(_, need): &(usize, &Need)| need.takes(&sensor.role);
