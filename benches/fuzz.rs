@@ -126,7 +126,7 @@ fn main() {
         for (bytes, patience) in [(first, Patience::Fresh), (second, Patience::Silent), (&[], Patience::Over)]
         {
             if receiver.step(bytes, patience, "fuzz", &mut losses) {
-                check(ask, receiver.answer());
+                check(ask, receiver.open.answer());
             }
         }
     });
@@ -139,7 +139,7 @@ fn main() {
         let (first, second) = input.split_at(cut);
         for bytes in [first, second] {
             if receiver.step(bytes, "fuzz", &mut losses) {
-                check(ask, receiver.answer());
+                check(ask, receiver.open.answer());
             }
         }
     });

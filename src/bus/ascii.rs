@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::bus::Slave;
 use crate::bus::ask::Ask;
-use crate::bus::rtu::{LATE_MAX, Late};
+use crate::bus::transaction::{Late, Transaction};
 use crate::loss::{Loss, Losses};
 
 /// The longest frame in characters, from the colon to the line feed.
@@ -38,36 +38,15 @@ pub fn emit(slave: Slave, ask: &Ask, to: &mut Vec<u8>) {
     to.extend_from_slice(b"\r\n");
 }
 
-#[derive(Clone, Debug)]
-struct Expected {
-    slave: u8,
-    ask: Ask,
-    /// The request may come back once: two-wire adapters hear themselves.
-    echo: bool,
-    /// Go on after the first answer: a second one shows that either may be late.
-    doubtful: bool,
-}
-
 /// The receive buffer of one line.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     /// From the colon on; empty outside a frame.
     buffer: Vec<u8>,
-    expected: Option<Expected>,
-    request: Vec<u8>,
+    /// The request that waits, and what came for it.
+    pub open: Transaction,
     heartbeats: Vec<Vec<u8>>,
     buffer_max: usize,
-    answer: Vec<u8>,
-    answers: u32,
-    echoed: bool,
-    /// What was meant as a frame went by damaged.
-    damaged: bool,
-    /// A sound frame of our slave and function with another length went by.
-    misfit: bool,
-    /// Sound answers that are not the open request's.
-    late: Vec<Late>,
-    /// How many of them came before the answer.
-    late_before: Option<usize>,
 }
 
 /// Counts of one step, recorded together.
@@ -83,76 +62,30 @@ impl Receiver {
     pub fn new(heartbeats: &[Vec<u8>]) -> Self {
         Self {
             buffer: Vec::with_capacity(FRAME_MAX),
-            expected: None,
-            request: Vec::new(),
+            open: Transaction::default(),
             buffer_max: FRAME_MAX + heartbeats.iter().map(Vec::len).max().unwrap_or(0),
             heartbeats: heartbeats.iter().filter(|heartbeat| !heartbeat.is_empty()).cloned().collect(),
-            answer: Vec::new(),
-            answers: 0,
-            echoed: false,
-            damaged: false,
-            misfit: false,
-            late: Vec::new(),
-            late_before: None,
         }
     }
 
     /// Opens a transaction: its request goes onto the line as `frame`. When the answer repeats the request, a copy of it
     /// counts as the line's echo only where the line `echoes`.
     pub fn expect(&mut self, slave: Slave, ask: &Ask, frame: &[u8], echoes: bool) {
-        self.request.clear();
-        self.request.extend_from_slice(frame);
-        let echo = echoes || !ask.is_echoed();
-        self.expected = Some(Expected { slave: slave.0, ask: ask.clone(), echo, doubtful: false });
-    }
-
-    /// An earlier request may still be answered by a frame that fits this one: see [`Self::answers`].
-    pub fn doubt(&mut self) {
-        if let Some(expected) = &mut self.expected {
-            expected.doubtful = true;
-        }
+        self.open.begin(slave, ask, frame, echoes);
     }
 
     /// Closes the open transaction and gives up what is held.
     pub fn forget(&mut self, place: &str, losses: &mut Losses) {
-        self.expected = None;
+        self.open.expected = None;
         self.give_up(place, losses);
-        self.answers = 0;
-        (self.echoed, self.damaged, self.misfit) = (false, false, false);
+        self.open.close();
     }
 
     /// Gives up half a frame: its next character is overdue.
     pub fn give_up(&mut self, place: &str, losses: &mut Losses) {
         losses.record(Loss::StrayBytes, place, u64::try_from(self.buffer.len()).unwrap_or(u64::MAX));
-        self.damaged |= self.expected.is_some() && !self.buffer.is_empty();
+        self.open.damaged |= self.open.expected.is_some() && !self.buffer.is_empty();
         self.buffer.clear();
-    }
-
-    /// The PDU of the first answer, after [`Self::step`] said that there is one.
-    pub fn answer(&self) -> &[u8] {
-        &self.answer
-    }
-
-    /// How many answers came: at most one, unless the request is doubtful.
-    pub fn answers(&self) -> u32 {
-        self.answers
-    }
-
-    /// Answers of other requests that went by since this was last called: before the open request's own, and after it.
-    pub fn take_late(&mut self) -> [Vec<Late>; 2] {
-        let mut before = std::mem::take(&mut self.late);
-        let after = before.split_off(self.late_before.take().unwrap_or(before.len()).min(before.len()));
-        [before, after]
-    }
-
-    /// Whether the open request goes on after its first answer.
-    pub fn is_doubtful(&self) -> bool {
-        self.expected.as_ref().is_some_and(|expected| expected.doubtful)
-    }
-
-    /// Whether the open request came back.
-    pub fn heard_echo(&self) -> bool {
-        self.echoed
     }
 
     /// Whether a frame has begun and not ended.
@@ -162,12 +95,7 @@ impl Receiver {
 
     /// Whether a damaged frame went by and no other has begun.
     pub fn is_refuted(&self) -> bool {
-        self.damaged && self.buffer.is_empty()
-    }
-
-    /// Whether anything that was meant as an answer went by.
-    pub fn saw_damage(&self) -> bool {
-        self.damaged || self.misfit
+        self.open.damaged && self.buffer.is_empty()
     }
 
     /// Takes `bytes` in; `true` when the answer is there. What is discarded is recorded under `place`.
@@ -183,7 +111,7 @@ impl Receiver {
                 _ if self.buffer.is_empty() => tally.stray += 1,
                 _ if self.buffer.len() >= self.buffer_max => {
                     tally.damaged += 1;
-                    self.damaged |= self.expected.is_some();
+                    self.open.damaged |= self.open.expected.is_some();
                     self.buffer.clear();
                 }
                 _ => {
@@ -210,44 +138,37 @@ impl Receiver {
 
     /// Decides the whole frame in the buffer.
     fn end(&mut self, tally: &mut Tally) -> bool {
-        let Some(expected) = &mut self.expected else {
+        let Some(expected) = &self.open.expected else {
             match frame(&self.buffer) {
                 Some(bytes) => {
                     tally.foreign += 1;
-                    self.late.extend(late(&bytes).filter(|_| self.late.len() < LATE_MAX));
+                    self.open.passed(late(&bytes), false);
                 }
                 None => tally.damaged += 1,
             }
             return false;
         };
-        if expected.echo && self.buffer == self.request {
-            (expected.echo, self.echoed) = (false, true);
+        if expected.echo && self.buffer == self.open.request {
+            self.open.came_back();
             tally.stray += self.buffer.len();
             return false;
         }
         let Some(bytes) = frame(&self.buffer).or_else(|| interrupted(&self.buffer, &self.heartbeats)) else {
             tally.damaged += 1;
-            self.damaged = true;
+            self.open.damaged = true;
             return false;
         };
         match bytes.split_first() {
             Some((slave, pdu)) if *slave == expected.slave && expected.ask.parse(pdu).is_some() => {
-                self.answers = self.answers.saturating_add(1);
-                if self.answers == 1 {
-                    self.late_before = Some(self.late.len());
-                    self.answer = pdu.to_vec();
-                } else {
-                    tally.foreign += 1;
-                }
-                self.expected = self.expected.take().filter(|expected| expected.doubtful);
+                let first = self.open.answered(pdu.iter().copied());
+                tally.foreign += u64::from(!first);
                 true
             }
             other => {
                 let ours = other.is_some_and(|(slave, pdu)| {
                     *slave == expected.slave && pdu.first() == Some(&expected.ask.function())
                 });
-                self.misfit |= ours;
-                self.late.extend(late(&bytes).filter(|_| self.late.len() < LATE_MAX));
+                self.open.passed(late(&bytes), ours);
                 tally.foreign += 1;
                 false
             }
@@ -330,7 +251,7 @@ mod tests {
         for chunk in chunks {
             found |= receiver.step(chunk, "line", &mut losses);
         }
-        let answer = found.then(|| read().parse(receiver.answer()));
+        let answer = found.then(|| read().parse(receiver.open.answer()));
         let cells = match answer {
             Some(Some(Answer::Cells(cells))) => Some(cells),
             _ => None,

@@ -16,6 +16,7 @@ use crate::bus::ask::Ask;
 use crate::bus::debts::Debts;
 use crate::bus::pdu::Answer;
 use crate::bus::rtu::Patience;
+use crate::bus::transaction::{Late, Transaction};
 use crate::bus::{Framing, LineSettings, Read, Slave, ascii, mbap, rtu};
 use crate::loss::Losses;
 
@@ -45,6 +46,17 @@ enum Receiver {
     Rtu { receiver: rtu::Receiver, silence: Duration },
     Ascii { receiver: ascii::Receiver, silence: Duration },
     Mbap { receiver: mbap::Receiver, transaction: u16 },
+}
+
+impl Receiver {
+    /// The transaction of a serial framing; on Modbus TCP each answer says which it belongs to.
+    fn open(&mut self) -> Option<&mut Transaction> {
+        match self {
+            Self::Rtu { receiver, .. } => Some(&mut receiver.open),
+            Self::Ascii { receiver, .. } => Some(&mut receiver.open),
+            Self::Mbap { .. } => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -189,11 +201,7 @@ impl Line {
         self.timeout = timeout;
         self.open = Some(Open { deadline: at + timeout, last_byte: None, held: None });
         if self.debts.make_doubtful(*slave, ask, at) {
-            match &mut self.receiver {
-                Receiver::Rtu { receiver, .. } => receiver.doubt(),
-                Receiver::Ascii { receiver, .. } => receiver.doubt(),
-                Receiver::Mbap { .. } => {}
-            }
+            self.receiver.open().into_iter().for_each(Transaction::doubt);
         }
     }
 
@@ -243,7 +251,7 @@ impl Line {
                 // Half a second answer is as bad as a whole one.
                 let doubled = over && held && receiver.is_holding();
                 let answered = receiver.step(&[], patience, &self.name, losses);
-                let failed = doubled || receiver.is_refuted() || (over && receiver.saw_damage());
+                let failed = doubled || receiver.is_refuted() || (over && receiver.open.saw_damage());
                 let [before, after] = self.take_late();
                 self.pay_late(before);
                 let verdict = if answered { self.answered(now, losses) } else { None };
@@ -262,7 +270,7 @@ impl Line {
                 }
                 let doubled = over && held && receiver.is_holding();
                 let refuted = silent(*silence) && receiver.is_refuted();
-                if doubled || refuted || (over && receiver.saw_damage()) {
+                if doubled || refuted || (over && receiver.open.saw_damage()) {
                     self.fail(now, losses);
                     return Some(Verdict::Damaged);
                 }
@@ -322,11 +330,9 @@ impl Line {
     fn answered(&mut self, now: Instant, losses: &mut Losses) -> Option<Verdict> {
         let (Some(open), Some((_, ask))) = (&mut self.open, &self.asked) else { return None };
         let (pdu, doubtful, answers, echoed) = match &self.receiver {
-            Receiver::Rtu { receiver, .. } => {
-                (receiver.answer(), receiver.is_doubtful(), receiver.answers(), receiver.heard_echo())
-            }
-            Receiver::Ascii { receiver, .. } => {
-                (receiver.answer(), receiver.is_doubtful(), receiver.answers(), receiver.heard_echo())
+            Receiver::Rtu { receiver: rtu::Receiver { open, .. }, .. }
+            | Receiver::Ascii { receiver: ascii::Receiver { open, .. }, .. } => {
+                (open.answer(), open.is_doubtful(), open.answers(), open.heard_echo())
             }
             Receiver::Mbap { receiver, .. } => (receiver.answer(), false, 1, false),
         };
@@ -360,16 +366,12 @@ impl Line {
     }
 
     /// Answers of other requests, before the open request's own and after it: the order is what they say.
-    fn take_late(&mut self) -> [Vec<rtu::Late>; 2] {
-        match &mut self.receiver {
-            Receiver::Rtu { receiver, .. } => receiver.take_late(),
-            Receiver::Ascii { receiver, .. } => receiver.take_late(),
-            Receiver::Mbap { .. } => Default::default(),
-        }
+    fn take_late(&mut self) -> [Vec<Late>; 2] {
+        self.receiver.open().map(Transaction::take_late).unwrap_or_default()
     }
 
     /// Answers that are not the open request's pay what is owed.
-    fn pay_late(&mut self, late: Vec<rtu::Late>) {
+    fn pay_late(&mut self, late: Vec<Late>) {
         for (slave, shape) in late {
             self.debts.late(slave, shape);
         }

@@ -36,6 +36,7 @@ pub mod trace;
 pub mod serial;
 mod serial_driver;
 pub mod text;
+pub mod transaction;
 
 /// A Modbus address of a device, 1 to 247 (0 is accepted from Modbus TCP gateways that want it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use crate::bus::ask::{Ask, Extent};
-use crate::bus::rtu::{FRAME_MAX, Late, Patience, Receiver, crc16};
+use crate::bus::ask::Extent;
+use crate::bus::rtu::{FRAME_MAX, Patience, Receiver, crc16};
+use crate::bus::transaction::{Expected, Late};
 use crate::bus::{Slave, identity};
 
 /// What stands at the front of some bytes.
@@ -28,21 +29,10 @@ pub(crate) enum Head {
     Hold(Patience),
 }
 
-/// What makes an answer of the open request.
-#[derive(Clone, Debug)]
-pub(crate) struct Expected {
-    pub(crate) slave: u8,
-    pub(crate) ask: Ask,
-    /// The request may come back once: two-wire adapters hear themselves.
-    pub(crate) echo: bool,
-    /// Go on after the first answer: a second one shows that either may be late.
-    pub(crate) doubtful: bool,
-}
-
 impl Receiver {
     pub(crate) fn head(&self, window: &[u8], patience: Patience) -> Head {
         let own = self.echo(window, patience).or_else(|| {
-            let expected = self.expected.as_ref()?;
+            let expected = self.open.expected.as_ref()?;
             match expected.own(window) {
                 refuted @ (None | Some(Head::Damaged)) => {
                     expected.interrupted(window, &self.heartbeats).or(refuted)
@@ -54,15 +44,16 @@ impl Receiver {
             None | Some(Head::Damaged) => self.heartbeat(window, patience).or(own),
             _ => own,
         }
-        .unwrap_or_else(|| foreign(window, self.expected.as_ref()))
+        .unwrap_or_else(|| foreign(window, self.open.expected.as_ref()))
     }
 
     fn echo(&self, window: &[u8], patience: Patience) -> Option<Head> {
-        self.expected.as_ref().filter(|expected| expected.echo)?;
-        if window.starts_with(&self.request) {
+        self.open.expected.as_ref().filter(|expected| expected.echo)?;
+        if window.starts_with(&self.open.request) {
             return Some(Head::Echo);
         }
-        (patience < Patience::Over && self.request.starts_with(window)).then_some(Head::Hold(Patience::Over))
+        (patience < Patience::Over && self.open.request.starts_with(window))
+            .then_some(Head::Hold(Patience::Over))
     }
 
     fn heartbeat(&self, window: &[u8], patience: Patience) -> Option<Head> {

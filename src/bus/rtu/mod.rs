@@ -8,20 +8,14 @@
 
 use crate::bus::Slave;
 use crate::bus::ask::Ask;
-use crate::bus::rtu::head::{Expected, Head, late};
+use crate::bus::rtu::head::{Head, late};
+use crate::bus::transaction::Transaction;
 use crate::loss::{Loss, Losses};
 
-#[path = "rtu_head.rs"]
 mod head;
 
 /// The longest frame in bytes.
 pub const FRAME_MAX: usize = 256;
-/// More answers than this of other requests are not remembered at a time.
-pub(crate) const LATE_MAX: usize = 16;
-
-/// An answer of another request than the open one: who said it, its function and how many data bytes it has.
-pub type Late = (Slave, (u8, usize));
-
 /// The check sum of RTU frames (CRC-16/MODBUS); it goes onto the line low byte first.
 pub fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0xFFFF, |crc, byte| {
@@ -78,24 +72,12 @@ pub enum Patience {
 #[derive(Clone, Debug)]
 pub struct Receiver {
     buffer: Vec<u8>,
-    expected: Option<Expected>,
-    request: Vec<u8>,
+    /// The request that waits, and what came for it.
+    pub open: Transaction,
     heartbeats: Vec<Vec<u8>>,
     buffer_max: usize,
-    answer: Vec<u8>,
-    answers: u32,
-    /// The request came back.
-    echoed: bool,
-    /// A whole answer with a wrong check sum went by.
-    damaged: bool,
-    /// A sound frame of our slave and function with another length went by.
-    misfit: bool,
     /// The front may still become our answer.
     holding: bool,
-    /// Sound answers that are not the open request's.
-    late: Vec<Late>,
-    /// How many of them came before the answer.
-    late_before: Option<usize>,
 }
 
 /// Counts of one scan, recorded together.
@@ -111,72 +93,27 @@ impl Receiver {
     pub fn new(heartbeats: &[Vec<u8>]) -> Self {
         Self {
             buffer: Vec::with_capacity(FRAME_MAX),
-            expected: None,
-            request: Vec::with_capacity(8),
+            open: Transaction::default(),
             buffer_max: FRAME_MAX + heartbeats.iter().map(Vec::len).max().unwrap_or(0),
             heartbeats: heartbeats.iter().filter(|heartbeat| !heartbeat.is_empty()).cloned().collect(),
-            answer: Vec::with_capacity(FRAME_MAX),
-            answers: 0,
-            echoed: false,
-            damaged: false,
-            misfit: false,
             holding: false,
-            late: Vec::new(),
-            late_before: None,
         }
     }
 
     /// Opens a transaction: its request goes onto the line as `frame`. Whatever came before it is given up. When the
     /// answer repeats the request, a copy of it counts as the line's echo only where the line `echoes`.
     pub fn expect(&mut self, slave: Slave, ask: &Ask, frame: &[u8], echoes: bool) {
-        self.request.clear();
-        self.request.extend_from_slice(frame);
-        let echo = echoes || !ask.is_echoed();
-        self.expected = Some(Expected { slave: slave.0, ask: ask.clone(), echo, doubtful: false });
-    }
-
-    /// An earlier request may still be answered by a frame that fits this one: see [`Self::answers`].
-    pub fn doubt(&mut self) {
-        if let Some(expected) = &mut self.expected {
-            expected.doubtful = true;
-        }
+        self.open.begin(slave, ask, frame, echoes);
     }
 
     /// Closes the open transaction and gives up what is held.
     pub fn forget(&mut self, place: &str, losses: &mut Losses) {
         let mut tally = Tally::default();
-        self.expected = None;
+        self.open.expected = None;
         self.scan(Patience::Over, &mut tally);
         tally.record(place, losses);
-        self.answers = 0;
-        (self.damaged, self.misfit, self.holding, self.echoed) = (false, false, false, false);
-    }
-
-    /// The PDU of the first answer, after [`Self::step`] said that there is one.
-    pub fn answer(&self) -> &[u8] {
-        &self.answer
-    }
-
-    /// How many answers came: at most one, unless the request is doubtful.
-    pub fn answers(&self) -> u32 {
-        self.answers
-    }
-
-    /// Answers of other requests that went by since this was last called: before the open request's own, and after it.
-    pub fn take_late(&mut self) -> [Vec<Late>; 2] {
-        let mut before = std::mem::take(&mut self.late);
-        let after = before.split_off(self.late_before.take().unwrap_or(before.len()).min(before.len()));
-        [before, after]
-    }
-
-    /// Whether the open request goes on after its first answer.
-    pub fn is_doubtful(&self) -> bool {
-        self.expected.as_ref().is_some_and(|expected| expected.doubtful)
-    }
-
-    /// Whether the open request came back.
-    pub fn heard_echo(&self) -> bool {
-        self.echoed
+        self.open.close();
+        self.holding = false;
     }
 
     /// Whether the front may still become an answer.
@@ -186,17 +123,12 @@ impl Receiver {
 
     /// Whether a damaged answer went by and nothing at the front can still become a sound one.
     pub fn is_refuted(&self) -> bool {
-        self.damaged && !self.holding
+        self.open.damaged && !self.holding
     }
 
     /// Whether silence would decide something.
     pub fn is_unsettled(&self) -> bool {
-        !self.holding && (self.damaged || !self.buffer.is_empty())
-    }
-
-    /// Whether anything that was meant as an answer went by.
-    pub fn saw_damage(&self) -> bool {
-        self.damaged || self.misfit
+        !self.holding && (self.open.damaged || !self.buffer.is_empty())
     }
 
     /// Takes `bytes` in; `true` when the answer is there. What is discarded is recorded under `place`.
@@ -224,29 +156,19 @@ impl Receiver {
             let head = self.head(window, patience);
             match head {
                 Head::Answer { length, cut } => {
-                    if self.answers == 0 {
-                        self.late_before = Some(self.late.len());
-                        self.answer.clear();
-                        // Between the address and the check sum.
-                        let whole = window.iter().take(length + cut.len());
-                        let kept = whole.enumerate().filter(|(place, _)| !cut.contains(place));
-                        self.answer.extend(kept.map(|(_, byte)| *byte).skip(1).take(length - 3));
-                    } else {
-                        tally.foreign += 1;
-                    }
+                    // Between the address and the check sum.
+                    let whole = window.iter().take(length + cut.len());
+                    let kept = whole.enumerate().filter(|(place, _)| !cut.contains(place));
+                    let first = self.open.answered(kept.map(|(_, byte)| *byte).skip(1).take(length - 3));
+                    tally.foreign += u64::from(!first);
                     tally.stray += cut.len();
-                    self.answers = self.answers.saturating_add(1);
-                    self.expected = self.expected.take().filter(|expected| expected.doubtful);
                     at += length + cut.len();
                     found = true;
                 }
                 Head::Echo => {
-                    tally.stray += self.request.len();
-                    at += self.request.len();
-                    self.echoed = true;
-                    if let Some(expected) = &mut self.expected {
-                        expected.echo = false;
-                    }
+                    tally.stray += self.open.request.len();
+                    at += self.open.request.len();
+                    self.open.came_back();
                 }
                 Head::Heartbeat(length) => {
                     tally.stray += length;
@@ -255,13 +177,11 @@ impl Receiver {
                 Head::Foreign { length, misfit } => {
                     tally.foreign += 1;
                     at += length;
-                    self.misfit |= misfit;
-                    let late = window.get(..length).and_then(late).filter(|_| self.late.len() < LATE_MAX);
-                    self.late.extend(late);
+                    self.open.passed(window.get(..length).and_then(late), misfit);
                 }
                 Head::Damaged => {
                     tally.damaged += 1;
-                    self.damaged = true;
+                    self.open.damaged = true;
                     at += 1;
                 }
                 Head::Hold(until) if patience < until => {
