@@ -30,7 +30,7 @@ pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(120);
 /// use std::time::Duration;
 /// use lifeline_gateway::alarm::{Change, Condition, Kind, Rule, RuleId, Severity, engine::Engine};
 /// use lifeline_gateway::{clock::Timestamp, point::{Catalog, PointId}};
-/// let condition = Condition::Stale { after: Duration::from_secs(45), severity: Severity::Yellow, points: vec![PointId(0)] };
+/// let condition = Condition::Stale { after: Duration::from_secs(45), severity: Severity::Yellow, points: vec![PointId(0)], max_gap: Duration::from_secs(15) };
 /// let rule = Rule { id: RuleId(0), name: "pump-stale".into(), version: "1".into(), point: PointId(0), kind: Kind::Sensor, condition,
 ///     advice: String::new(), basis: String::new(), latched: false, guide: Default::default(), bonds: Default::default() };
 /// let mut engine = Engine::new("nanan-01", vec![rule], &Catalog::default());
@@ -116,12 +116,10 @@ impl Engine {
             let Some(watch) = watches.get_mut(index) else { continue };
             let cause = Cause { value: reading.sample.value(), ..Cause::plain(at, now) };
             match &mut watch.gauge {
-                Gauge::Stale(stale) => {
-                    if cause.value.is_some() && stale.hear(at, now) {
-                        timers.push(Reverse((stale.due(), index)));
-                        watch.follow(Cause::plain(at, now), out);
-                        list(changed, deadlines, index, watch);
-                    }
+                Gauge::Stale(_) => {
+                    let due = cause.value.and_then(|_| watch.hear(at, now, out));
+                    timers.extend(due.map(|due| Reverse((due, index))));
+                    list(changed, deadlines, index, watch);
                 }
                 Gauge::Threshold(gauge) => {
                     if !gauge.is_newest(at) {
@@ -193,7 +191,7 @@ impl Engine {
             self.timers.push(Reverse((stale.due(), index)));
             return;
         }
-        stale.raised = true;
+        stale.silent = true;
         let from = self.out.len();
         watch.follow(Cause::plain(due, now), &mut self.out);
         list(&mut self.changed, &mut self.deadlines, index, watch);
@@ -305,7 +303,7 @@ impl Engine {
         for (index, watch) in self.watches.iter_mut().enumerate() {
             if let Gauge::Stale(stale) = &mut watch.gauge {
                 stale.restart(now);
-                if !stale.raised {
+                if !stale.silent {
                     self.timers.push(Reverse((stale.due(), index)));
                 }
             }

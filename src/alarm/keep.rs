@@ -40,10 +40,7 @@ impl Watch {
         match &mut self.gauge {
             Gauge::Threshold(gauge) => gauge.restore(&state, active, same && !moved, last, now),
             Gauge::Measured(gauge) => gauge.restore(&state, active, same && !moved, last, now),
-            Gauge::Stale(gauge) => {
-                gauge.raised = active.is_some();
-                state.last.into_iter().for_each(|known| gauge.recall(known));
-            }
+            Gauge::Stale(gauge) => gauge.restore(&state, active.is_some()),
         }
         // What was given up here must not come back with the next restart.
         let saved = self.save();
@@ -172,7 +169,7 @@ impl Watch {
             }
             Gauge::Stale(gauge) => {
                 gauge.shift(by_ms);
-                gauge.raised
+                gauge.raised()
             }
         };
         self.changed |= busy || self.alarm.is_some() || !self.overlay.is_empty() || !self.chatter.is_empty();

@@ -107,7 +107,8 @@ pub enum Condition {
         /// What it is made of, in the measure's order.
         inputs: Vec<PointId>,
     },
-    /// No reading with a number for this long. Point = the device's first point; `Kind::Sensor`.
+    /// No reading with a number for this long, or numbers only now and then: more time in gaps than between them, by this much. Point = the
+    /// device's first point; `Kind::Sensor`.
     Stale {
         /// `stale_after` of the device.
         after: Duration,
@@ -115,6 +116,8 @@ pub enum Condition {
         severity: Severity,
         /// All points of the device: a number from any of them is a sign of life.
         points: Vec<PointId>,
+        /// A gap between two numbers longer than this is a missing one.
+        max_gap: Duration,
     },
 }
 
@@ -393,4 +396,7 @@ pub struct RuleState {
     /// How often it was shelved.
     #[serde(default)]
     pub shelved: u32,
+    /// Time that a device lost in gaps, less what it made good.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub lost: Duration,
 }

@@ -70,7 +70,7 @@ impl Engine {
         timers.clear();
         for (index, watch) in watches.iter_mut().enumerate() {
             if let Gauge::Stale(stale) = &mut watch.gauge
-                && !stale.raised
+                && !stale.silent
             {
                 stale.resume(last, now);
                 timers.push(Reverse((stale.due(), index)));

@@ -81,7 +81,7 @@ impl Engine {
             register(deadlines, index, watch);
             if let Gauge::Stale(stale) = &watch.gauge
                 && *started
-                && !stale.raised
+                && !stale.silent
             {
                 timers.push(Reverse((stale.due(), index)));
             }

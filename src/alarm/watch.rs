@@ -23,6 +23,9 @@ use crate::clock::Timestamp;
 use crate::point::Catalog;
 use crate::reading::Sample;
 
+/// Why a device is silent that was heard just now.
+const PATCHY: &str = "numbers come only now and then: more time lies in gaps than between them, and delays begin anew after each gap";
+
 /// What a rule measures with.
 #[derive(Clone, Debug)]
 pub(crate) enum Gauge {
@@ -90,7 +93,9 @@ impl Watch {
             Condition::Measured { measured, inputs } => {
                 Gauge::Measured(Box::new(Gauged::new(measured, inputs.len())))
             }
-            Condition::Stale { after, severity, .. } => Gauge::Stale(Stale::new(*after, *severity)),
+            Condition::Stale { after, severity, max_gap, .. } => {
+                Gauge::Stale(Stale::new(*after, *severity, *max_gap))
+            }
         };
         let point = catalog.point(rule.point);
         let device = point.and_then(|point| catalog.device(point.device));
@@ -157,6 +162,24 @@ impl Watch {
         };
         // A gauge makes no person's event, so there is no refusal.
         let _ = self.feed(event, cause, out);
+    }
+
+    /// Takes the time of a number of a device whose silence is watched, and follows it; when to look at it again, if nobody does yet.
+    pub(crate) fn hear(
+        &mut self,
+        at: Timestamp,
+        now: Timestamp,
+        out: &mut Vec<Transition>,
+    ) -> Option<Timestamp> {
+        let Gauge::Stale(stale) = &mut self.gauge else { return None };
+        let (was, lost) = (stale.raised(), stale.lost());
+        let due = stale.hear(at, now).then(|| stale.due());
+        let (is, moved) = (stale.raised(), lost != stale.lost());
+        self.changed |= moved;
+        if was != is {
+            self.follow(Cause { note: is.then_some(PATCHY), ..Cause::plain(at, now) }, out);
+        }
+        due
     }
 
     /// Takes a sample of the input `slot` into the measure, and follows it.
@@ -312,7 +335,7 @@ impl Watch {
                 gauge.reached().map(|(severity, threshold)| (severity, Some(threshold)))
             }
             Gauge::Measured(gauge) => gauge.reached(),
-            Gauge::Stale(gauge) => gauge.raised.then_some((gauge.severity, None)),
+            Gauge::Stale(gauge) => gauge.raised().then_some((gauge.severity, None)),
         }
     }
 

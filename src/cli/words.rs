@@ -118,7 +118,9 @@ pub fn comparison(catalog: &Catalog, rules: &[Rule], alarm: &Alarm) -> String {
         None => format!("{value:.2} {}", alarm.unit.as_deref().unwrap_or_default()).trim_end().to_owned(),
     };
     match (rule.map(|rule| &rule.condition), alarm.value, alarm.threshold) {
-        (Some(Condition::Stale { after, .. }), _, _) => format!("no number for {} s", after.as_secs()),
+        (Some(Condition::Stale { after, .. }), _, _) => {
+            format!("no number for {} s, or only now and then", after.as_secs())
+        }
         (Some(Condition::Threshold { .. }), Some(value), _)
             if point.is_some_and(|point| !point.states.is_empty()) =>
         {

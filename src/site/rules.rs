@@ -163,6 +163,14 @@ fn threshold(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
     let max_gap =
         section.duration("max_gap").unwrap_or(point.map_or(Duration::from_secs(30), |point| point.every * 3));
     let (point, (factor, offset), (direction, mut levels)) = (point?, to_point?, found?);
+    if max_gap < point.every {
+        let text = format!(
+            "{} comes each {:?}: any two numbers are farther apart than {max_gap:?}, so no delay would ever end",
+            point.name, point.every
+        );
+        let help = format!("at least one period; three are usual: max_gap = \"{:?}\"", point.every * 3);
+        section.error("max_gap", "short-window", text, Some(help));
+    }
     for level in &mut levels {
         level.threshold = level.threshold * factor + offset;
         suspicious(section, point, direction, level);
@@ -197,7 +205,8 @@ fn silent(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
         section.error("silent_for", "short-window", text, None);
     }
     let version = format!("{} silent {after:?} {severity:?}", point.name);
-    let condition = Condition::Stale { after, severity, points: vec![point.id] };
+    let max_gap = point.every * 3;
+    let condition = Condition::Stale { after, severity, points: vec![point.id], max_gap };
     Some(Question { condition, point: point.id, kind: Kind::Sensor, version })
 }
 

@@ -96,7 +96,11 @@ pub(crate) fn threshold(
 
 pub(crate) fn stale(after: u64) -> Rule {
     let points = vec![PointId(0), PointId(1)];
-    rule("gauge-stale", 0, Condition::Stale { after: secs(after), severity: Severity::Yellow, points })
+    rule(
+        "gauge-stale",
+        0,
+        Condition::Stale { after: secs(after), severity: Severity::Yellow, points, max_gap: secs(after) },
+    )
 }
 
 /// Four colours at 1, 2, 3 and 4 kPa without delays.
@@ -379,6 +383,40 @@ fn a_silent_device_raises_and_the_first_number_clears() {
     assert_eq!(engine.drain()[0].change, Change::Closed, "more than ten minutes later it is another one");
 }
 
+/// Delays begin anew after each gap, so nothing else would ever be raised for such a device.
+#[test]
+fn a_device_that_speaks_only_now_and_then_counts_as_silent() {
+    let points = vec![PointId(0), PointId(1)];
+    let patchy = Condition::Stale { after: secs(45), severity: Severity::Yellow, points, max_gap: secs(15) };
+    let mut engine = engine(&[rule("gauge-stale", 0, patchy)]);
+    engine.tick(at(0));
+    for t in (0..600).step_by(10) {
+        assert!(feed(&mut engine, t, Sample::Good(1.0)).is_empty(), "{t}: one poll of two is missing");
+    }
+    let mut raised = None;
+    for t in (610..900).step_by(20) {
+        let changes = feed(&mut engine, t, Sample::Good(1.0));
+        if changes == [Change::Raised] {
+            raised = raised.or(Some(t));
+        } else {
+            assert!(changes.is_empty(), "{t} {changes:?}");
+        }
+    }
+    assert_eq!(raised, Some(650), "one poll in four, and 45 s of them lost");
+    let note = only(&engine);
+    assert_eq!((note.rule.as_str(), note.severity), ("gauge-stale", Severity::Yellow));
+    let mut cleared = None;
+    for t in (895..960).step_by(5) {
+        engine.tick(at(t));
+        if feed(&mut engine, t, Sample::Good(1.0)) == [Change::Cleared] {
+            cleared = cleared.or(Some(t));
+        }
+    }
+    assert_eq!(cleared, Some(915), "half of it is made good");
+    engine.tick(at(1010));
+    assert_eq!(engine.drain()[0].change, Change::Reraised, "and the silence is watched as ever");
+}
+
 #[test]
 fn silence_marks_the_devices_alarms() {
     let mut engine = engine(&[stale(60), colours()]);
@@ -395,6 +433,7 @@ fn timers_fire_in_order_of_due_and_rule() {
             after: secs(after),
             severity: Severity::Blue,
             points: vec![PointId(point)],
+            max_gap: secs(after),
         },
         ..rule(name, point, ponding())
     };

@@ -135,6 +135,7 @@ fn rules() -> Vec<Rule> {
         after: Duration::from_secs(8),
         severity: Severity::Yellow,
         points: vec![PointId(1)],
+        max_gap: Duration::from_secs(3),
     };
     vec![
         rule("underpass-1-level", 0, threshold(Direction::Above)),

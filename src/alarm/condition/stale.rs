@@ -1,7 +1,8 @@
 //! The silence of a device or a point.
 //!
 //! In: the times of numbers. Out: whether it has been silent for too long, and when to look again.
-//! Invariant: a number of exactly the allowed age is still fresh.
+//! Invariant: a number of exactly the allowed age is still fresh; who speaks only now and then counts as silent, too, because the delays of
+//! rules begin anew after each gap, so that such a device would never raise anything.
 //! Source: fresh while `now - time <= after`; an interval of 300 s with three missed and 30 s of jitter is fresh at 930 s and stale at 931 s.
 
 use std::time::Duration;
@@ -14,18 +15,30 @@ use crate::clock::Timestamp;
 pub(crate) struct Stale {
     pub(crate) after: Duration,
     pub(crate) severity: Severity,
+    /// A gap between two numbers longer than this is a missing one.
+    max_gap: Duration,
     /// The last number of any of its points, or the start.
     seen: Timestamp,
     /// It is silent; otherwise a timer is under way.
-    pub(crate) raised: bool,
+    pub(crate) silent: bool,
+    /// Time in gaps, less the time between numbers that came as they should; at most `after`.
+    lost: Duration,
+    /// So much was lost that it counts as silent; over when half of that is made good.
+    patchy: bool,
     /// The last number that an earlier run heard, or the moment from which that run counted.
     known: Option<Timestamp>,
 }
 
 impl Stale {
     /// A device that nothing was heard of.
-    pub(crate) fn new(after: Duration, severity: Severity) -> Self {
-        Self { after, severity, seen: Timestamp::default(), raised: false, known: None }
+    pub(crate) fn new(after: Duration, severity: Severity, max_gap: Duration) -> Self {
+        let (seen, lost) = (Timestamp::default(), Duration::ZERO);
+        Self { after, severity, max_gap, seen, silent: false, lost, patchy: false, known: None }
+    }
+
+    /// Whether it is silent, or speaks only now and then.
+    pub(crate) const fn raised(&self) -> bool {
+        self.silent || self.patchy
     }
 
     /// Counts from `now` on.
@@ -52,15 +65,39 @@ impl Stale {
 
     /// Goes on where `old` was.
     pub(crate) fn succeed(&mut self, old: &Self) {
-        self.seen = old.seen;
-        self.raised = old.raised;
+        (self.seen, self.silent, self.lost, self.patchy) = (old.seen, old.silent, old.lost, old.patchy);
     }
 
-    /// A number of this time was heard; whether that ends the silence.
+    /// What was lost in gaps.
+    pub(crate) const fn lost(&self) -> Duration {
+        self.lost
+    }
+
+    /// Goes on where an earlier run wrote `state` down; `active`: its alarm is.
+    pub(crate) fn restore(&mut self, state: &RuleState, active: bool) {
+        let [silent, patchy] = [0, 1].map(|place| state.reached.get(place) == Some(&true));
+        self.patchy = active && patchy;
+        self.silent = active && (silent || !patchy);
+        self.lost = state.lost;
+        state.last.into_iter().for_each(|known| self.recall(known));
+    }
+
+    /// A number of this time was heard; whether that ends a silence, so that a timer is wanted again.
     pub(crate) fn hear(&mut self, at: Timestamp, now: Timestamp) -> bool {
-        self.seen = self.seen.max(at);
-        let ends = self.raised && self.due() > now;
-        self.raised &= !ends;
+        if at > self.seen {
+            let gap = at.since(self.seen);
+            self.lost = match () {
+                // A silence has an alarm of its own.
+                () if self.silent || gap > self.after => Duration::ZERO,
+                () if gap > self.max_gap => (self.lost + gap).min(self.after),
+                () => self.lost.saturating_sub(gap),
+            };
+            let enough = if self.patchy { self.after / 2 } else { self.after };
+            self.patchy = self.lost >= enough && !self.lost.is_zero();
+            self.seen = at;
+        }
+        let ends = self.silent && self.due() > now;
+        self.silent &= !ends;
         ends
     }
 
@@ -76,7 +113,9 @@ impl Stale {
 
     /// Writes the flag down.
     pub(crate) fn save(&self, state: &mut RuleState) {
-        state.reached = vec![self.raised];
+        state.reached = vec![self.silent];
+        state.reached.extend(self.patchy.then_some(true));
+        state.lost = self.lost;
         state.last = Some(self.seen);
     }
 }

@@ -59,7 +59,9 @@ fn rules() -> Vec<Rule> {
         max_gap: Duration::from_secs(30),
     };
     let points = vec![PointId(0)];
-    let stale = Condition::Stale { after: Duration::from_secs(60), severity: Severity::Yellow, points };
+    let max_gap = Duration::from_secs(30);
+    let stale =
+        Condition::Stale { after: Duration::from_secs(60), severity: Severity::Yellow, points, max_gap };
     let rule = |id, name: &str, point, kind, condition| Rule {
         id: RuleId(id),
         name: name.into(),

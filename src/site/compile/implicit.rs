@@ -19,7 +19,8 @@ impl Build<'_> {
         for (draft, spec) in self.drafts.iter().zip(&self.devices) {
             let points: Vec<PointId> = spec.points.iter().flatten().copied().collect();
             let Some(first) = points.first().copied() else { continue };
-            let condition = Condition::Stale { after: draft.stale_after, severity: Severity::Yellow, points };
+            let (severity, max_gap) = (Severity::Yellow, draft.every * 3);
+            let condition = Condition::Stale { after: draft.stale_after, severity, points, max_gap };
             let advice = "检查设备供电、接线和地址 check power, wiring and address of the device";
             self.rules.push(implicit_rule(
                 format!("{}-stale", draft.name),
