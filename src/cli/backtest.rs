@@ -16,7 +16,7 @@ use crate::alarm::{Condition, Level, Rule, RuleId};
 use crate::cli::plot::{self, Point, short};
 use crate::cli::recorded::{self, Mapping, Readings};
 use crate::cli::table::Table;
-use crate::cli::{duration, replay};
+use crate::cli::{duration, replay, spacing};
 use crate::clock::Timestamp;
 use crate::gateway::replay::Replay;
 use crate::site::{Site, table};
@@ -115,6 +115,7 @@ pub fn backtest(site: &Site, args: &BacktestArgs, out: &mut dyn Write) -> anyhow
     let (rules, variants) = variants(site, args)?;
     let mut halves: Vec<Halves> = variants.iter().map(|_| Halves::default()).collect();
     for (index, (file, readings)) in files.iter().enumerate() {
+        spacing::warn(&rules, readings, &site.catalog)?;
         let own = labels.get(&name_of(file)).or_else(|| labels.get("")).cloned().unwrap_or_default();
         let scores = run(site, &rules, &variants, readings, &own, (args.margin, args.early))?;
         for (half, (whole, (first, second))) in halves.iter_mut().zip(scores) {
@@ -283,7 +284,12 @@ fn best(own: &[usize], halves: &[Halves]) -> Option<usize> {
         one.iter().zip(&other).map(|(one, other)| one.total_cmp(other)).find(|order| order.is_ne())
             == Some(std::cmp::Ordering::Greater)
     };
-    own.iter().copied().reduce(|best, index| if better(worth(index), worth(best)) { index } else { best })
+    let first = own
+        .iter()
+        .copied()
+        .reduce(|best, index| if better(worth(index), worth(best)) { index } else { best });
+    // Of thresholds that meet nothing none is better than another.
+    first.filter(|index| worth(*index).first().is_some_and(|f1| *f1 > 0.0))
 }
 
 fn row(name: &str, threshold: &str, which: &str, score: &Score) -> Vec<String> {
@@ -340,6 +346,7 @@ fn report(
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
     let (mut table, mut csv, mut svg) = (Table::new(&HEADS), COLUMNS.to_owned(), None);
+    let mut found = false;
     let mut groups: Vec<usize> = variants.iter().map(|variant| variant.of).collect();
     groups.dedup();
     for of in groups {
@@ -350,6 +357,7 @@ fn report(
             .map(|(index, _)| index)
             .collect();
         let best = best(&own, halves);
+        found |= best.is_some();
         let name = own.first().and_then(|first| rules.get(*first)).map_or("", |rule| written(&rule.name));
         for index in &own {
             let Some((variant, half)) = variants.get(*index).zip(halves.get(*index)) else { continue };
@@ -363,7 +371,11 @@ fn report(
         svg = svg.or_else(|| Some(plot(name, &own, variants, halves, best)));
     }
     table.emit(out)?;
-    writeln!(out, "* chosen on the first half by F1; what the other half says of it is the estimate")?;
+    let told = match found {
+        true => "* chosen on the first half by F1; what the other half says of it is the estimate",
+        false => "no threshold met an event of the first half, so none is chosen",
+    };
+    writeln!(out, "{told}")?;
     for (file, text) in [(&args.csv, Some(csv)), (&args.svg, svg)] {
         if let Some((file, text)) = file.as_ref().zip(text) {
             std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;

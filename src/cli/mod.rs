@@ -30,6 +30,7 @@ pub mod reload;
 pub mod run;
 pub mod screen;
 pub mod simulate;
+mod spacing;
 mod pcap;
 mod plot;
 pub mod points;

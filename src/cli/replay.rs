@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::alarm::{Change, Transition};
 use crate::cli::acts;
 use crate::cli::recorded::{self, Mapping};
+use crate::cli::spacing;
 use crate::clock::Timestamp;
 use crate::console::view::AlarmView;
 use crate::gateway::core::Event;
@@ -80,6 +81,7 @@ pub fn replay(site: Site, args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Res
     let fed = fed(&readings);
     let mut replay = Replay::new(site, Some(&fed));
     anyhow::ensure!(!replay.site().rules.is_empty(), "no rule of the site looks at the mapped points");
+    spacing::warn(&replay.site().rules, &readings, &replay.site().catalog)?;
     let mut sums = Sums::default();
     for (at, readings) in &readings {
         replay.readings(*at, readings);
