@@ -89,15 +89,20 @@ impl Ask {
             (Some(_), Some(_)) => {
                 Err(Refusal::new(USAGE, "give --url or --journal, not both".to_owned()).into())
             }
-            (Some(url), None) => Ok(Source::Gateway(Client::new(url, self.named_token()?)?)),
+            (Some(url), None) => {
+                let client = Client::new(url, self.named_token()?)?;
+                Ok(Source::Gateway(match &self.token_file {
+                    Some(file) => client.tried(file.clone()),
+                    None => client,
+                }))
+            }
             (None, Some(path)) => Ok(Source::Disk(Disk::open(path)?)),
             (None, None) => self.default_source().await,
         }
     }
 
     async fn default_source(&self) -> anyhow::Result<Source> {
-        // Reading on loopback needs no token, so a token file of another user is no reason to fail.
-        let client = Client::new(&self.default_url, self.named_token()?.or_else(|| self.own_token()))?;
+        let client = self.default_client()?;
         if client.answers().await {
             return Ok(Source::Gateway(client));
         }
@@ -121,6 +126,14 @@ impl Ask {
         }
     }
 
+    /// The gateway at the default address.
+    fn default_client(&self) -> anyhow::Result<Client> {
+        let file = self.token_file.clone().unwrap_or_else(|| self.default_journal.join(token::FILE));
+        // Reading on loopback needs no token, so a token file of another user is no reason to fail.
+        let token = self.named_token()?.or_else(|| self.own_token());
+        Ok(Client::new(&self.default_url, token)?.tried(file))
+    }
+
     /// The token beside the default journal, when it can be read.
     pub(crate) fn own_token(&self) -> Option<String> {
         token::read(&self.default_journal.join(token::FILE)).ok()
@@ -141,7 +154,7 @@ impl Ask {
             Err(Refusal::new(UNREACHABLE, text).into())
         };
         if self.url.is_none() && self.journal.is_none() {
-            let client = Client::new(&self.default_url, self.named_token()?.or_else(|| self.own_token()))?;
+            let client = self.default_client()?;
             return if client.answers().await { Ok(client) } else { alone(&format!(" at {}", client.url())) };
         }
         match self.source().await? {

@@ -295,6 +295,33 @@ async fn program(house: &House, args: &[&str]) -> (Option<i32>, String, String) 
 }
 
 #[tokio::test]
+async fn a_missing_token_is_told_with_the_file_that_was_tried() {
+    let house = House::new(1).await;
+    let folder = house.folder.path();
+    let settings = format!(
+        "[site]\nname = \"s\"\n[journal]\npath = \"{}/own\"\n[console]\nlisten = \"{}\"\n",
+        folder.display(),
+        house.served.address
+    );
+    std::fs::write(folder.join("gateway.toml"), settings).unwrap();
+    std::fs::write(folder.join("other"), "0123456789abcdef0123").unwrap();
+    let acted = async |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
+        command.args(["alarms", "reset", "x"]).args(more).current_dir(folder);
+        let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, told) = acted(&["--config", "gateway.toml"]).await;
+    let own = folder.join("own/token");
+    assert!(code == Some(1) && told.contains(&format!("none can be read in {};", own.display())), "{told}");
+    let url = format!("http://{}", house.served.address);
+    let (_, told) = acted(&["--url", &url, "--token-file", "other"]).await;
+    assert!(told.contains("does not take the token in other;"), "{told}");
+    let (_, told) = acted(&["--url", &url]).await;
+    assert!(told.contains("`token` in its journal's folder"), "{told}");
+}
+
+#[tokio::test]
 async fn a_permit_begins_in_the_zone_of_the_site() {
     let mut house = House::new(1).await;
     let mut commands = std::mem::replace(&mut house.served.commands, tokio::sync::mpsc::channel(1).1);
