@@ -47,6 +47,8 @@ pub struct Ask {
     pub default_url: String,
     /// Asked when nobody answers at `default_url`.
     pub default_journal: PathBuf,
+    /// The site of the settings that named `default_url`: another gateway may have its port.
+    pub site: Option<String>,
 }
 
 /// An acknowledgement.
@@ -89,16 +91,22 @@ impl Ask {
             (Some(_), Some(_)) => {
                 Err(Refusal::new(USAGE, "give --url or --journal, not both".to_owned()).into())
             }
-            (Some(url), None) => Ok(Source::Gateway(Client::new(url, self.named_token()?)?)),
+            (Some(url), None) => {
+                let client = Client::new(url, self.named_token()?)?;
+                Ok(Source::Gateway(match &self.token_file {
+                    Some(file) => client.tried(file.clone()),
+                    None => client,
+                }))
+            }
             (None, Some(path)) => Ok(Source::Disk(Disk::open(path)?)),
             (None, None) => self.default_source().await,
         }
     }
 
     async fn default_source(&self) -> anyhow::Result<Source> {
-        // Reading on loopback needs no token, so a token file of another user is no reason to fail.
-        let client = Client::new(&self.default_url, self.named_token()?.or_else(|| self.own_token()))?;
+        let client = self.default_client()?;
         if client.answers().await {
+            self.tell_stranger(&client).await;
             return Ok(Source::Gateway(client));
         }
         match Disk::open(&self.default_journal) {
@@ -121,6 +129,14 @@ impl Ask {
         }
     }
 
+    /// The gateway at the default address.
+    fn default_client(&self) -> anyhow::Result<Client> {
+        let file = self.token_file.clone().unwrap_or_else(|| self.default_journal.join(token::FILE));
+        // Reading on loopback needs no token, so a token file of another user is no reason to fail.
+        let token = self.named_token()?.or_else(|| self.own_token());
+        Ok(Client::new(&self.default_url, token)?.tried(file))
+    }
+
     /// The token beside the default journal, when it can be read.
     pub(crate) fn own_token(&self) -> Option<String> {
         token::read(&self.default_journal.join(token::FILE)).ok()
@@ -134,21 +150,62 @@ impl Ask {
         Ok(self.token_file.as_ref().map(read).transpose()?)
     }
 
-    /// A running gateway, for acts.
-    pub(crate) async fn gateway(&self) -> anyhow::Result<Client> {
-        let alone = |of: &str| {
-            let text = format!("only a running gateway can do this, and none answers{of}");
-            Err(Refusal::new(UNREACHABLE, text).into())
+    /// That the gateway at the default address is another site's than the settings'.
+    async fn stranger(&self, client: &Client) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            site: String,
+        }
+        let own = self.site.as_ref()?;
+        let Named { site } = client.get(&["api", "v1", "status"]).await.ok()?;
+        let text = || {
+            format!("the gateway at {} is that of site {site}, and the settings are of {own}", client.url())
         };
+        (site != *own).then(text)
+    }
+
+    async fn tell_stranger(&self, client: &Client) {
+        if let Some(stranger) = self.stranger(client).await {
+            eprintln!("{}", crate::cli::table::plain(&stranger));
+        }
+    }
+
+    /// A running gateway, for acts: never one of another site that nobody named.
+    pub(crate) async fn acting(&self) -> anyhow::Result<Client> {
+        if self.url.is_some() || self.journal.is_some() {
+            return self.gateway().await;
+        }
+        let client = self.default_gateway().await?;
+        match self.stranger(&client).await {
+            None => Ok(client),
+            Some(stranger) => {
+                let text = format!("{stranger}; nothing was done (--url with --token-file acts on that one)");
+                Err(Refusal::new(NO, text).into())
+            }
+        }
+    }
+
+    async fn default_gateway(&self) -> anyhow::Result<Client> {
+        let client = self.default_client()?;
+        if client.answers().await { Ok(client) } else { Err(alone(&format!(" at {}", client.url())).into()) }
+    }
+
+    /// A running gateway, for questions that a journal cannot answer.
+    pub(crate) async fn gateway(&self) -> anyhow::Result<Client> {
         if self.url.is_none() && self.journal.is_none() {
-            let client = Client::new(&self.default_url, self.named_token()?.or_else(|| self.own_token()))?;
-            return if client.answers().await { Ok(client) } else { alone(&format!(" at {}", client.url())) };
+            let client = self.default_gateway().await?;
+            self.tell_stranger(&client).await;
+            return Ok(client);
         }
         match self.source().await? {
             Source::Gateway(client) => Ok(client),
-            Source::Disk(_) => alone(""),
+            Source::Disk(_) => Err(alone("").into()),
         }
     }
+}
+
+fn alone(of: &str) -> Refusal {
+    Refusal::new(UNREACHABLE, format!("only a running gateway can do this, and none answers{of}"))
 }
 
 /// The exit code of `answer`: a refusal is told on stderr; a reader who has seen enough (`| head`) is no trouble.
@@ -264,7 +321,7 @@ pub async fn ack(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u
 /// A rule's name stands for its open alarm; the gateway itself knows ids.
 async fn ack_of(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u8> {
     let body = AckView { severity: ack.severity, by: ack.by.clone(), note: ack.note.clone() };
-    let open: Vec<AlarmView> = args.gateway().await?.get(&["api", "v1", "alarms"]).await?;
+    let open: Vec<AlarmView> = args.acting().await?.get(&["api", "v1", "alarms"]).await?;
     let of_rule = open.into_iter().find(|alarm| alarm.rule == ack.id);
     let id = of_rule.map_or_else(|| ack.id.clone(), |alarm| alarm.id);
     act(args, &id, "ack", &body, out).await
@@ -321,7 +378,7 @@ async fn act(
     if target.is_empty() {
         return Err(Refusal::new(USAGE, "which alarm? lifeline alarms shows the ids".to_owned()).into());
     }
-    let client = args.gateway().await?;
+    let client = args.acting().await?;
     let done: Done = client.post(&["api", "v1", "alarms", target, what], body).await?;
     match done {
         done if args.json => line(out, &done)?,

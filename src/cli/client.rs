@@ -4,6 +4,7 @@
 //! Invariant: no proxy, no redirect: the token goes to the address that was named and nowhere else.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,6 +29,8 @@ pub(crate) struct Client {
     http: reqwest::Client,
     url: Url,
     token: Option<String>,
+    /// The file of the token, also one that could not be read.
+    tried: Option<PathBuf>,
 }
 
 impl Client {
@@ -48,7 +51,30 @@ impl Client {
             .read_timeout(SILENCE_MAX)
             .build()
             .context("cannot start an HTTP client")?;
-        Ok(Self { http, url, token })
+        Ok(Self { http, url, token, tried: None })
+    }
+
+    /// Says in messages where the token was looked for.
+    pub(crate) fn tried(self, file: PathBuf) -> Self {
+        Self { tried: Some(file), ..self }
+    }
+
+    /// Why it does not let this one act.
+    fn barred(&self) -> String {
+        match (&self.tried, &self.token) {
+            (Some(file), Some(_)) => format!(
+                "the gateway does not take the token in {}; name its own file with --token-file",
+                file.display()
+            ),
+            (Some(file), None) => format!(
+                "the gateway wants its token, and none can be read in {}; name its file with --token-file",
+                file.display()
+            ),
+            (None, _) => {
+                "the gateway wants its token; name its file (`token` in its journal's folder) with --token-file"
+                    .to_owned()
+            }
+        }
     }
 
     /// The address, for messages.
@@ -145,9 +171,7 @@ impl Client {
         let text =
             said.as_ref().map_or_else(|| format!("the gateway answers {status}"), |said| said.error.clone());
         Err(match (status, said.and_then(|said| said.nearest)) {
-            (StatusCode::UNAUTHORIZED, _) => {
-                Refusal::new(NO, "the gateway wants its token; name its file with --token-file".to_owned())
-            }
+            (StatusCode::UNAUTHORIZED, _) => Refusal::new(NO, self.barred()),
             (StatusCode::UNPROCESSABLE_ENTITY, _) => Refusal::new(USAGE, text),
             (StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT, _) => {
                 Refusal::new(UNREACHABLE, text)

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::cli::run::{Signals, bind, console_task};
 use crate::cli::{Documents, Purpose, duration, load, options, view};
 use crate::clock::SystemClock;
+use crate::console::token;
 use crate::gateway::{self, ExtraTask};
 use crate::sim::device::Control;
 use crate::sim::script::Script;
@@ -58,16 +59,14 @@ pub async fn demo(documents: &Documents, args: &Demo) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = bind(&[site.listen, any_port]).await;
-    let address = match listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
-        Some(address) => format!("http://{address}/"),
-        None => "no status page".to_owned(),
-    };
+    let page = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let doors = view::Doors { page, token: site.journal.path.join(token::FILE) };
     let mut extra: Vec<ExtraTask> = tasks.into_iter().map(beside).collect();
     extra.extend(console_task(&site, listener)?);
     let (until, view_stop) = (args.until, stop_to.clone());
     extra.push(Box::new(move |board, stop| {
         Box::pin(async move {
-            if let Err(error) = view::show(board, address, until, stop, Some(control)).await {
+            if let Err(error) = view::show(board, doors, until, stop, Some(control)).await {
                 tracing::error!(%error, "the picture cannot be drawn");
             }
             let _ = view_stop.send(true);

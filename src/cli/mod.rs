@@ -347,7 +347,7 @@ fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Whom an asking command asks: the settings give the defaults, and a missing settings file leaves the built-in ones.
 fn asked(documents: &Documents, place: &Where) -> anyhow::Result<ask::Ask> {
-    let (url, journal) =
+    let (url, journal, site) =
         site::console_and_journal(&options(documents, Purpose::Run)).map_err(anyhow::Error::msg)?;
     Ok(ask::Ask {
         url: place.url.clone(),
@@ -356,6 +356,7 @@ fn asked(documents: &Documents, place: &Where) -> anyhow::Result<ask::Ask> {
         json: place.json,
         default_url: url,
         default_journal: journal,
+        site,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::bus::{Failure, Read, Slave, Table as Cells};
 use crate::cli::ask::{Ask, GOOD, NO, Refusal, USAGE, settle};
 use crate::cli::probe::{Known, Probe};
 use crate::cli::table::Table;
-use crate::cli::target::{Target, leave_alone, unreachable};
+use crate::cli::target::{Target, leave_alone, no_modbus, unreachable};
 use crate::decode::guess::{Guess, guesses};
 use crate::normalize::fit::Fit;
 use crate::profile::at::At;
@@ -62,6 +62,9 @@ async fn read_of(ask: &Ask, kit: &Kit, args: &ReadArgs, out: &mut dyn Write) -> 
     match (&args.profile, args.at) {
         (Some(name), _) => {
             let profile = profile(kit, name)?;
+            if profile.text.is_some() {
+                return Err(no_modbus(&format!("{name} speaks lines of text"), "LINE").into());
+            }
             let batch = probe.poll(slave, profile, &mut Known::new()).await;
             let silent = batch.raws.iter().all(|(_, raw)| raw.is_err());
             let fit = Fit::new(profile, &batch);

@@ -3,6 +3,7 @@
 //! In: a [`Shown`], a copy of the board at one moment, and a frame of any size. Out: the frame, filled.
 //! Invariant: pure; no size makes it panic, and every text is cut at its cell's width (a Chinese character takes two columns).
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -34,6 +35,8 @@ pub struct Shown<'a> {
     pub zone: &'a TimeZone,
     /// Where the status page is.
     pub address: &'a str,
+    /// File of the token that acts on alarms need.
+    pub token: Option<&'a Path>,
     /// Time left; `None`: until stopped.
     pub left: Option<Duration>,
     /// Names of devices that a person switched off.
@@ -72,6 +75,7 @@ fn header(frame: &mut Frame, area: Rect, shown: &Shown) {
     let picture = shown.picture;
     let ran = picture.now.since(picture.started).as_secs();
     let left = shown.left.map(|left| format!(" of {} s", ran + left.as_secs())).unwrap_or_default();
+    let token = shown.token.map(|path| format!("  token {}", path.display())).unwrap_or_default();
     let first = Line::from(vec![
         Span::styled(format!(" lifeline  {}", shown.catalog.site), TITLE),
         Span::raw(format!(
@@ -79,6 +83,7 @@ fn header(frame: &mut Frame, area: Rect, shown: &Shown) {
             words::time_of_day(picture.now, shown.zone),
             if left.is_empty() { " s" } else { "" }
         )),
+        Span::styled(token, DIM),
     ]);
     let kill = if shown.can_kill { "↑↓ select  k kill/revive  " } else { "" };
     let second = Line::from(vec![

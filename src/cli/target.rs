@@ -48,7 +48,7 @@ impl Target {
     /// The line's settings.
     ///
     /// # Errors
-    /// The site has no such line.
+    /// The site has no such line, or it carries no Modbus.
     pub(crate) fn settings(&self, kit: &Kit) -> Result<LineSettings, Refusal> {
         let address = match (&self.serial, &self.tcp, &self.rtu_over_tcp) {
             (Some(path), _, _) => {
@@ -63,6 +63,10 @@ impl Target {
 
     fn of_site(&self, kit: &Kit) -> Result<LineSettings, Refusal> {
         let wanted = self.line.as_deref().unwrap_or_default();
+        if kit.text_lines.contains(wanted) {
+            let what = format!("line {wanted} carries lines of text");
+            return Err(no_modbus(&what, wanted));
+        }
         if let Some(line) = kit.lines.iter().find(|line| line.name == wanted) {
             return Ok(line.clone());
         }
@@ -81,6 +85,14 @@ impl Target {
         let serial = matches!(line.address, Address::Serial { .. });
         self.timeout.unwrap_or(Duration::from_millis(if serial { 300 } else { 1000 }))
     }
+}
+
+/// Why what speaks lines of text is not asked for registers.
+pub(crate) fn no_modbus(what: &str, line: &str) -> Refusal {
+    let text = format!(
+        "{what}, and this command asks for Modbus registers: `lifeline trace {line}` shows what passes on it, `lifeline status` the readings"
+    );
+    Refusal::new(USAGE, text)
 }
 
 fn host_port(text: &str) -> Result<String, Refusal> {

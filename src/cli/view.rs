@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -27,13 +29,27 @@ const FRAME: Duration = Duration::from_millis(100);
 /// How often a plain line of figures is written.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
+/// Where a person goes on from the view.
+pub struct Doors {
+    /// The status page.
+    pub page: Option<SocketAddr>,
+    /// File of the token that acts need.
+    pub token: PathBuf,
+}
+
+impl Doors {
+    fn address(&self) -> String {
+        self.page.map_or_else(|| "no status page".to_owned(), |page| format!("http://{page}/"))
+    }
+}
+
 /// Shows the board until `until` is over, `stop` turns true, or a person quits. `control` lets that person switch simulated devices off.
 ///
 /// # Errors
 /// The terminal or the pipe fails; a pipe whose reader went away is no error.
 pub async fn show(
     board: Arc<Board>,
-    address: String,
+    doors: Doors,
     until: Option<Duration>,
     mut stop: watch::Receiver<bool>,
     control: Option<Arc<Control>>,
@@ -47,10 +63,10 @@ pub async fn show(
     };
     let shown = async {
         if io::stdout().is_terminal() {
-            picture(&board, &address, ends, control.as_deref()).await
+            picture(&board, &doors, ends, control.as_deref()).await
         } else {
             let mut out = io::stdout();
-            match plain(&board, &address, &mut out).await {
+            match plain(&board, &doors, &mut out).await {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                 other => other,
             }
@@ -91,11 +107,11 @@ impl Drop for Screen {
 
 async fn picture(
     board: &Board,
-    address: &str,
+    doors: &Doors,
     ends: Option<Instant>,
     control: Option<&Control>,
 ) -> io::Result<()> {
-    let mut terminal = Screen(ratatui::try_init()?);
+    let (mut terminal, address) = (Screen(ratatui::try_init()?), doors.address());
     let zone = words::zone(&board.shown().timezone);
     let mut selected = 0;
     let mut frames = tokio::time::interval(FRAME);
@@ -118,7 +134,8 @@ async fn picture(
             sinks: &sinks,
             rules: &picture.shown.rules,
             zone: &zone,
-            address,
+            address: &address,
+            token: doors.page.map(|_| doors.token.as_path()),
             left: ends.map(|at| at.saturating_duration_since(now())),
             killed: &killed,
             can_kill: control.is_some(),
@@ -158,12 +175,15 @@ fn toggle(control: &Control, device: &str) {
 
 // ---- in a pipe
 
-async fn plain(board: &Board, address: &str, out: &mut impl Write) -> io::Result<()> {
+async fn plain(board: &Board, doors: &Doors, out: &mut impl Write) -> io::Result<()> {
     let zone = words::zone(&board.shown().timezone);
     let mut changed = board.changed.subscribe();
     let mut figures = tokio::time::interval(PLAIN_EVERY);
     let mut before = BTreeMap::new();
-    writeln!(out, "lifeline {}  status page {address}", board.shown().catalog.site)?;
+    writeln!(out, "lifeline {}  status page {}", board.shown().catalog.site, doors.address())?;
+    if let Some(page) = doors.page {
+        writeln!(out, "{}", acting(page, &doors.token))?;
+    }
     loop {
         let now_figures = tokio::select! {
             _ = figures.tick() => true,
@@ -179,6 +199,14 @@ async fn plain(board: &Board, address: &str, out: &mut impl Write) -> io::Result
         }
         out.flush()?;
     }
+}
+
+/// The command that acts on an alarm; the page asks for the same token.
+fn acting(page: SocketAddr, token: &Path) -> String {
+    let token = token.display();
+    format!(
+        "to act: lifeline alarms ack RULE --severity COLOUR --url http://{page} --token-file {token} (the page asks for the text in that file)"
+    )
 }
 
 /// One line for each alarm that changed: `08:00:12 ALARM red underpass-1-level raised 31.0 cm >= 30.0 cm`.

@@ -137,6 +137,11 @@ impl Target {
 }
 
 impl Settings {
+    /// Whether what it gets stays on this box, so that it reaches nobody.
+    pub fn stays(&self) -> bool {
+        matches!(self.target, Target::File(_))
+    }
+
     /// A sink with everything as it is by default.
     pub fn new(name: &str, target: Target) -> Self {
         Self { name: name.to_owned(), target, batch_max: 5000, pace: Pace::default(), only: Only::default() }

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::alarm::Alarm;
+use crate::alarm::overlay::Overlay;
 use crate::bus::LineSettings;
 use crate::bus::port::dial_in::door::{Door, Doors};
 use crate::clock::Clock;
@@ -168,6 +170,7 @@ impl Supervisor {
             loaded.map_err(|_| plain("reading the documents failed by a fault of ours"))??;
         let mut found = diff::diff(&self.site, &site);
         self.tell_left(&mut found);
+        self.tell_ended(&mut found);
         if !found.restart.is_empty() {
             return Err(plain(&format!("only a restart can take this: {}", found.restart.join(", "))));
         }
@@ -198,6 +201,16 @@ impl Supervisor {
                     "it does not have {left} {commits}; they stay as long as there is room, and it gets them when it comes back under this name"
                 ));
             }
+        }
+    }
+
+    /// Says of each rule that goes which alarm of it ends, and what persons laid over it.
+    fn tell_ended(&self, found: &mut Diff) {
+        let picture = self.ports.board.picture.read().unwrap_or_else(PoisonError::into_inner);
+        let gone = |item: &&mut diff::Item| item.kind == "rule" && item.sign == diff::Sign::Removed;
+        for item in found.items.iter_mut().filter(gone) {
+            let alarm = picture.alarms.values().find(|alarm| alarm.rule == item.name);
+            item.what.extend(ends(alarm, picture.overlays.get(&item.name)));
         }
     }
 
@@ -359,4 +372,24 @@ fn begin<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         let _ = left_to.send(task.await);
     });
     Running { stop, abort, left }
+}
+
+/// What goes with a rule: `ends its open yellow alarm (not acknowledged), its shelf`.
+fn ends(alarm: Option<&Alarm>, overlay: Option<&Overlay>) -> Option<String> {
+    let mut all = Vec::new();
+    if let Some(alarm) = alarm {
+        let seen = if alarm.acknowledged.is_some() { "acknowledged" } else { "not acknowledged" };
+        let colour = format!("{:?}", alarm.severity).to_lowercase();
+        all.push(format!("its open {colour} alarm ({seen})"));
+    }
+    if let Some(overlay) = overlay {
+        all.extend(overlay.shelf.as_ref().map(|_| "its shelf".to_owned()));
+        for permit in [&overlay.permit, &overlay.planned].into_iter().flatten() {
+            all.push(match permit.maintained() {
+                Some(sensor) => format!("its part in the maintenance of {sensor}"),
+                None => format!("its permit {}", permit.number),
+            });
+        }
+    }
+    (!all.is_empty()).then(|| format!("ends {}", all.join(", ")))
 }

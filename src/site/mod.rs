@@ -197,9 +197,10 @@ pub fn matching(pattern: &Path) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// A settings file that is named and has mistakes.
-pub fn console_and_journal(options: &Options) -> Result<(String, PathBuf), String> {
+pub fn console_and_journal(options: &Options) -> Result<(String, PathBuf, Option<String>), String> {
     let settings = leniently(options)?;
-    Ok((format!("http://{}", settings.listen), settings.journal.path))
+    let name = options.config.is_some().then_some(settings.name);
+    Ok((format!("http://{}", settings.listen), settings.journal.path, name))
 }
 
 /// The journal's settings, read leniently, for the commands that care for it.

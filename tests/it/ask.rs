@@ -295,6 +295,78 @@ async fn program(house: &House, args: &[&str]) -> (Option<i32>, String, String) 
 }
 
 #[tokio::test]
+async fn a_missing_token_is_told_with_the_file_that_was_tried() {
+    let house = House::new(1).await;
+    let folder = house.folder.path();
+    let settings = format!(
+        "[site]\nname = \"nanan-01\"\n[journal]\npath = \"{}/own\"\n[console]\nlisten = \"{}\"\n",
+        folder.display(),
+        house.served.address
+    );
+    std::fs::write(folder.join("gateway.toml"), settings).unwrap();
+    std::fs::write(folder.join("other"), "0123456789abcdef0123").unwrap();
+    let acted = async |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
+        command.args(["alarms", "reset", "x"]).args(more).current_dir(folder);
+        let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, told) = acted(&["--config", "gateway.toml"]).await;
+    let own = folder.join("own/token");
+    assert!(code == Some(1) && told.contains(&format!("none can be read in {};", own.display())), "{told}");
+    let url = format!("http://{}", house.served.address);
+    let (_, told) = acted(&["--url", &url, "--token-file", "other"]).await;
+    assert!(told.contains("does not take the token in other;"), "{told}");
+    let (_, told) = acted(&["--url", &url]).await;
+    assert!(told.contains("`token` in its journal's folder"), "{told}");
+}
+
+#[tokio::test]
+async fn a_gateway_of_another_site_is_told_and_not_acted_on() {
+    let mut house = House::new(1).await;
+    let folder = house.folder.path().to_owned();
+    let settings = |name: &str| {
+        let (journal, listen) = (folder.display(), house.served.address);
+        format!(
+            "[site]\nname = \"{name}\"\n[journal]\npath = \"{journal}\"\n[console]\nlisten = \"{listen}\"\n"
+        )
+    };
+    std::fs::write(folder.join("own.toml"), settings("nanan-01")).unwrap();
+    std::fs::write(folder.join("g2.toml"), settings("south")).unwrap();
+    let run = async |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
+        command.args(args).current_dir(&folder);
+        let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (done.status.code(), text(done.stdout), text(done.stderr))
+    };
+    let stranger = "is that of site nanan-01, and the settings are of south";
+    let url = format!("http://{}", house.served.address);
+    for args in [&["alarms"][..], &["alarms", "hidden"], &["history", "regulator-3.pressure"]] {
+        let (code, out, told) = run(&[args, &["--config", "own.toml"]].concat()).await;
+        assert!(told.is_empty(), "{args:?}: {told}");
+        let (other, same, told) = run(&[args, &["--config", "g2.toml"]].concat()).await;
+        assert!(other == code && same == out && told.contains(stranger), "{args:?}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        let (_, _, told) = run(&[args, &["--config", "g2.toml", "--url", &url]].concat()).await;
+        assert!(told.is_empty(), "{args:?}: {told}");
+    }
+    let id = "0000000000000002";
+    for args in [
+        &["alarms", "ack", id, "--severity", "red"][..],
+        &["alarms", "shelve", id, "--for", "1h", "--reason", "work"],
+        &["alarms", "test"],
+        &["maintenance", "regulator-3", "--end"],
+        &["reload"],
+    ] {
+        let (code, out, told) = run(&[args, &["--config", "g2.toml"]].concat()).await;
+        assert!(code == Some(1) && out.is_empty() && told.contains(stranger), "{args:?}: {told}");
+        assert!(told.contains("nothing was done"), "{told}");
+    }
+    assert!(house.served.commands.try_recv().is_err(), "the core heard nothing");
+}
+
+#[tokio::test]
 async fn a_permit_begins_in_the_zone_of_the_site() {
     let mut house = House::new(1).await;
     let mut commands = std::mem::replace(&mut house.served.commands, tokio::sync::mpsc::channel(1).1);

@@ -219,7 +219,15 @@ fn rules_of_which_nobody_is_told_are_warned_of() {
     let sink = "[[sink]]\nname = \"disk\"\nkind = \"file\"\npath = \"out\"\n";
     assert_eq!(told("[site]\nname = \"own\"\n", true), 1);
     assert_eq!(told("[site]\nname = \"own\"\n", false), 0, "nothing to tell");
-    assert_eq!(told(sink, true), 0);
+    let broker = "[[sink]]\nname = \"broker\"\nkind = \"mqtt\"\nurl = \"mqtt://127.0.0.1:1883\"\n";
+    assert_eq!(told(sink, true), 1, "a file reaches nobody");
+    assert_eq!(told(&format!("[console]\nwatched = true\n{sink}"), true), 0);
+    assert_eq!(told(&format!("{sink}{broker}"), true), 0);
+    assert_eq!(
+        told(&broker.replace("mqtt://", "nonsense"), true),
+        0,
+        "a sink with a mistake may reach people"
+    );
     assert_eq!(told("[console]\nwatched = true\n", true), 0);
     let (folder, _) = with_settings("[site]\nname = \"own\"\n", true);
     let run = |args: &[&str]| {

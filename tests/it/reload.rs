@@ -306,6 +306,12 @@ fn the_difference_is_told_by_name() {
          + rule kept-7-fast\n\
          + rule kept-7-high\n"
     );
+    let rain = |more: &str| {
+        format!(
+            "{one}[[rule]]\nname = \"rain\"\npoint = \"kept-0.level\"\nunit = \"cm\"\nsum_over = \"1h\"\nabove = {{ red = 30 }}\nbasis = \"b\"\nadvice = \"a\"\n{more}"
+        )
+    };
+    assert_eq!(told(&rain(""), &rain("counts = \"total\"\n")), "~ rule rain: counts none -> total\n");
 }
 
 #[tokio::test(start_paused = true)]

@@ -335,6 +335,12 @@ fn a_process_takes_changed_documents_and_a_shelf_stays() {
     assert!(asked.success());
     gateway.until("one device, by a signal", |status| polls(status, "guest").is_none());
     assert_eq!(shelved(&gateway), alarm);
+
+    let (rules, line) = (trial.base.find("[[rule]]").unwrap(), trial.base.clone());
+    trial.site(&line[..rules]);
+    let (code, text) = gateway.ask(&["reload", "--by", "installer"]);
+    let told = "- rule kept-1-high: ends its open yellow alarm (not acknowledged), its shelf\n";
+    assert!(code == Some(0) && text.contains(told), "{text}");
 }
 
 #[test]

@@ -334,6 +334,31 @@ for = "1h"
 "#;
 
 #[test]
+fn registers_are_not_asked_of_lines_of_text() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("site")).unwrap();
+    // A template's profile counts as well.
+    let site = SITE.replacen("line = \"sonar\"\nprofile = \"maxbotix-mb7360\"", "template = \"sonar\"", 1)
+        + "[template.sonar]\nline = \"sonar\"\nprofile = \"maxbotix-mb7360\"\n";
+    std::fs::write(folder.path().join("site/site.toml"), site).unwrap();
+    std::fs::write(folder.path().join("gateway.toml"), "[site]\nname = \"s\"\n").unwrap();
+    let refused = |command: &str, more: &[&str], wanted: &str| {
+        let more: Vec<String> = more.iter().map(|word| (*word).to_owned()).collect();
+        let done = lifeline(folder.path(), command, &more).stderr(Stdio::piped()).output().unwrap();
+        let told = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.code() == Some(2) && told.contains(wanted), "{command} {more:?}: {told}");
+    };
+    for line in ["sonar", "rain"] {
+        let wanted = format!("line {line} carries lines of text");
+        refused("scan", &[line], &wanted);
+        refused("read", &[line, "--slave", "1", "--at", "holding 0"], &wanted);
+        refused("scan", &[line], &format!("`lifeline trace {line}`"));
+    }
+    let profile = ["--tcp", "127.0.0.1:9", "--slave", "3", "--profile", "vaisala-wxt-rain"];
+    refused("read", &profile, "vaisala-wxt-rain speaks lines of text");
+}
+
+#[test]
 fn simulated_sensors_reach_the_journal_of_a_running_gateway() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

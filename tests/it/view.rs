@@ -232,6 +232,7 @@ fn drawn(width: u16, height: u16) -> Vec<String> {
         rules: &documents.rules,
         zone: &zone,
         address: "http://127.0.0.1:8080/",
+        token: Some(std::path::Path::new("/tmp/lifeline-demo-12345/token")),
         left: Some(Duration::from_secs(45)),
         killed: &["lift-1".to_owned()],
         can_kill: true,
@@ -264,6 +265,7 @@ fn a_small_screen_shows_devices_alarms_and_figures() {
     assert!(rows.iter().all(|row| row.width() == 80), "{}", rows.join("\n"));
     assert!(row(&rows, "lifeline  nanan-01").contains("08:00:15  15 of 60 s"));
     assert!(row(&rows, "http://127.0.0.1:8080/").contains("q quit"));
+    assert!(row(&rows, "lifeline  nanan-01").contains("token /tmp/lifeline-demo-12345/token"));
     let level = row(&rows, "南坪街道");
     assert!(
         level.contains("underpass-1") && level.contains("level 31.0 cm") && level.contains("good"),
@@ -360,4 +362,26 @@ fn figures_and_summary_add_up() {
          losses   rs485-1 stray_bytes 34\n\
          sink     tsdb up, 1,234 readings, 4 transitions, 2 commits behind"
     );
+}
+
+#[test]
+fn the_demo_says_how_to_act_on_its_alarms() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["demo", "--for", "1s", "--journal"])
+        .arg(folder.path())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let out = String::from_utf8(done.stdout).unwrap();
+    let mut lines = out.lines();
+    let first = lines.next().unwrap();
+    let address = first.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    let token = folder.path().join("token");
+    let wanted = format!(
+        "to act: lifeline alarms ack RULE --severity COLOUR --url {} --token-file {}",
+        address.trim_end_matches('/'),
+        token.display()
+    );
+    assert!(lines.next().unwrap().starts_with(&wanted) && token.is_file(), "{out}");
 }

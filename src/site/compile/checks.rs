@@ -182,9 +182,17 @@ impl Build<'_> {
     pub(crate) fn check_told(&self) {
         let rules = self.rules.iter().filter(|rule| rule.kind == Kind::Process).count();
         if let Some(place) = self.settings.nobody.as_ref().filter(|_| 0 < rules) {
-            let text =
-                format!("{rules} rules and no sink: alarms stand on the page and in `lifeline alarms` alone");
-            let help = "write a [[sink]]; or `watched = true` under [console], if somebody always sits before the page";
+            let text = match self.settings.sinks.is_empty() {
+                true => {
+                    format!(
+                        "{rules} rules and no sink: alarms stand on the page and in `lifeline alarms` alone"
+                    )
+                }
+                false => format!(
+                    "{rules} rules and no sink that leaves this box: a file reaches nobody, so no risk point can become effective"
+                ),
+            };
+            let help = "write a [[sink]] of kind mqtt or influx; or `watched = true` under [console], if somebody always sits before the page";
             self.report.warning(place, "no-sink", text, Some(help.to_owned()));
         }
     }

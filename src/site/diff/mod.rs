@@ -4,6 +4,7 @@
 //! Invariant: pure; numbers of points, devices and lines don't matter; no difference is found exactly when nothing would run otherwise.
 
 mod rules;
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Display};
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use crate::bus::{Address, LineSettings};
 use crate::point::{Catalog, Device, DeviceId, LineId, Point, PointId};
 use crate::profile::Profile;
+use crate::site::diff::written::Written;
 use crate::site::health::measures;
 use crate::site::{DeviceSpec, LineSpec, Site};
 
@@ -93,12 +95,17 @@ pub fn diff(old: &Site, new: &Site) -> Diff {
     let of = |site: &Site| -> BTreeMap<String, LineSettings> {
         site.lines.iter().map(|line| (line.settings.name.clone(), line.settings.clone())).collect()
     };
+    let (was, is) = (Written::of(old, "line"), Written::of(new, "line"));
+    let line = |old: &LineSettings, new: &LineSettings| {
+        line(old, new).map(|what| if what.is_empty() { was.differ(&is, &new.name) } else { what })
+    };
     compare("line", &of(old), &of(new), line, &mut out.items);
     let sinks = |site: &Site| -> BTreeMap<String, crate::forward::Settings> {
         site.sinks.iter().map(|sink| (sink.name.clone(), sink.clone())).collect()
     };
+    let (was, is) = (Written::of(old, "sink"), Written::of(new, "sink"));
     let sink = |old: &crate::forward::Settings, new: &crate::forward::Settings| {
-        (old != new).then(|| vec!["settings".to_owned()])
+        (old != new).then(|| was.differ(&is, &new.name))
     };
     compare("sink", &sinks(old), &sinks(new), sink, &mut out.items);
     devices(old, new, &mut out.items);
@@ -250,16 +257,14 @@ fn settings(old: &Site, new: &Site, out: &mut Diff) {
     setting("site", what);
 }
 
+/// What is other in a line; nothing when it is something that only the documents name.
 fn line(old: &LineSettings, new: &LineSettings) -> Option<Vec<String>> {
     let mut what = Vec::new();
     name(&mut what, "address", Some(old.address.place()), Some(new.address.place()));
     key(&mut what, "timeout", &old.timeout, &new.timeout);
     key(&mut what, "quiet", &old.quiet, &new.quiet);
     key(&mut what, "late_answers", &old.late_answers, &new.late_answers);
-    if what.is_empty() && old != new {
-        what.push("settings".to_owned());
-    }
-    (!what.is_empty()).then_some(what)
+    (old != new).then_some(what)
 }
 
 /// A device of the documents with all that is written of it.

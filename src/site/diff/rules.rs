@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::alarm::{Condition, Rule, RuleId, Severity};
 use crate::site::Site;
 use crate::site::compile::implicit::IMPLICIT;
+use crate::site::diff::written::Written;
 use crate::site::diff::{Item, Sign, compare, key, name};
 
 pub(crate) fn rules(old: &Site, new: &Site, out: &mut Vec<Item>) {
@@ -17,6 +18,11 @@ pub(crate) fn rules(old: &Site, new: &Site, out: &mut Vec<Item>) {
     };
     let (was, is) = (of(old), of(new));
     let mut found = Vec::new();
+    let (text_was, text_is) = (Written::of(old, "rule"), Written::of(new, "rule"));
+    let rule = |old: &Named, new: &Named| {
+        rule(old, new)
+            .map(|what| if what.is_empty() { text_was.differ(&text_is, &new.rule.name) } else { what })
+    };
     compare("rule", &was, &is, rule, &mut found);
     // The gateway's own rules come and go with devices and lines, which tell it.
     let own = |item: &Item| {
@@ -48,6 +54,7 @@ impl Named {
     }
 }
 
+/// What is other in a rule; nothing when it is something that only the documents name.
 fn rule(was: &Named, is: &Named) -> Option<Vec<String>> {
     let (old, new) = (&was.rule, &is.rule);
     let mut what = Vec::new();
@@ -102,10 +109,7 @@ fn rule(was: &Named, is: &Named) -> Option<Vec<String>> {
             what.push(key.to_owned());
         }
     }
-    if what.is_empty() && old.version != new.version {
-        what.push("settings".to_owned());
-    }
-    (!what.is_empty()).then_some(what)
+    (!what.is_empty() || old.version != new.version).then_some(what)
 }
 
 fn levels_differ(
