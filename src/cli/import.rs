@@ -1,6 +1,6 @@
 //! `lifeline import`: a table of points or a Telegraf configuration becomes the documents of a site.
 //!
-//! In: a file. Out: `site.toml` and `profiles/*.toml` in a folder, and a line for each thing that was not carried over; 1 when there is one.
+//! In: a file. Out: `site.toml` and `profiles/*.toml` in a folder, and a line for each thing that was not carried over, or that has another address than before; 1 when there is one.
 //! Invariant: what is written passes the check; a file that is there is never overwritten without `--force`.
 
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::diagnostic::{self, Severity};
 use crate::profile::CLASSES;
 use crate::site::encoding::decode;
-use crate::site::import::{Imported, Wishes, import};
+use crate::site::import::{self, Imported, Wishes};
 use crate::site::{self, Options};
 
 /// Arguments of `import`.
@@ -45,7 +45,7 @@ pub fn carry(args: &ImportArgs, documents: &Documents, out: &mut dyn Write) -> a
     let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {name}"))?;
     let text = decode(&bytes).with_context(|| format!("{name} is neither UTF-8 nor GBK"))?;
     let wishes = Wishes { lines: documents.lines.clone(), class: args.class.clone() };
-    let found = import(&name, text, &wishes);
+    let found = import::import(&name, text, &wishes);
     for remark in &found.remarks.0 {
         let place = &remark.place;
         let word = if remark.severity == Severity::Error { "" } else { "note: " };
@@ -57,14 +57,18 @@ pub fn carry(args: &ImportArgs, documents: &Documents, out: &mut dyn Write) -> a
         "nothing of {name} can be carried over; nothing was written"
     );
     check(&found, &args.out)?;
+    let moved = readdressed(&found, args);
     write(&found, args, out)?;
+    for text in &moved {
+        writeln!(out, "warning: {text}: its history goes on with readings of another place")?;
+    }
     let left = found.remarks.errors();
     writeln!(out, "{} devices, {} points carried over; {left} things were not", found.devices, found.points)?;
     let named = [("config", &documents.config), ("profiles", &documents.profiles)];
     let named =
         named.into_iter().filter_map(|(key, path)| Some(format!(" --{key} {}", path.as_ref()?.display())));
     writeln!(out, "next: lifeline check --site {}{}", args.out.display(), named.collect::<String>())?;
-    Ok(u8::from(left > 0))
+    Ok(u8::from(left > 0 || !moved.is_empty()))
 }
 
 /// The documents as they will be, through the very check that reads them later.
@@ -79,6 +83,15 @@ fn check(found: &Imported, folder: &Path) -> anyhow::Result<()> {
         diagnostic::render(&report, &texts)
     );
     Ok(())
+}
+
+/// What of the document that is overwritten keeps its name, and not its address.
+fn readdressed(found: &Imported, args: &ImportArgs) -> Vec<String> {
+    let moved = |(name, text): &(String, String)| {
+        let before = std::fs::read_to_string(args.out.join(name)).unwrap_or_default();
+        import::readdressed(&before, text)
+    };
+    found.documents.iter().filter(|(name, _)| name == "site.toml").flat_map(moved).collect()
 }
 
 fn write(found: &Imported, args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -253,6 +253,10 @@ fn rain(
         if !gauge || point.unit.is_none_or(|unit| unit.name() != "mm") {
             continue;
         }
+        if figures::is_running_total(point, sources.rules) {
+            rows.push(figures::rain_total(point));
+            continue;
+        }
         let above = measure(reader, point, (&[], RAIN_GAP), window)?;
         rows.push(figures::rain(point, &above, &zone, window));
     }

@@ -44,6 +44,31 @@ pub struct Point {
     pub tags: BTreeMap<String, String>,
 }
 
+/// Whether the name says that a reading is a total (`rain-total`), of whatever time.
+pub fn is_total(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    ["total", "accum", "cumul", "leiji", "累计", "累积"].iter().any(|word| last.contains(word))
+}
+
+/// Whether the name says that a reading is a total that only grows; `rain-total-1h` and `rain-total-day` are of a time.
+///
+/// ```
+/// use lifeline_gateway::point::is_running_total;
+/// assert!(is_running_total("roof-1.rain-total") && !is_running_total("roof-1.rain-total-24h"));
+/// ```
+pub fn is_running_total(name: &str) -> bool {
+    const SPANS: [&str; 5] = ["minute", "hour", "day", "week", "month"];
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let of_a_time = |part: &str| {
+        let number = part.trim_end_matches(['s', 'm', 'h', 'd']);
+        let short = number != part && number.parse::<u32>().is_ok();
+        short
+            || part == "daily"
+            || SPANS.iter().any(|span| part.trim_end_matches("ly").trim_end_matches('s') == *span)
+    };
+    is_total(last) && !last.split('-').any(of_a_time)
+}
+
 /// A field device, or the group of points that a derived point's name starts with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Device {

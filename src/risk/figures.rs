@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::alarm::condition::measure::Measure;
+use crate::alarm::condition::rain::Counting;
 use crate::alarm::{Condition, Level, Rule, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::clock::zone::Zone;
-use crate::point::{Catalog, Point};
+use crate::point::{self, Catalog, Point};
 use crate::reading::{Doubt, Sample};
 use crate::risk::RiskPoint;
 use crate::risk::coverage::{meets, percent};
@@ -235,15 +236,44 @@ pub fn rain(point: &Point, above: &Above, zone: &Zone, window: (Timestamp, Times
     let (value, when) = above.highest.unzip();
     let when = when.map_or_else(String::new, |at| format!(", at {}", zone.tell(at)));
     Figure {
+        value: value.map(|value| format!("{value:.1}")),
+        not_measured: unmeasured(above, window),
+        definition: format!("highest reading of this sum of rain{when}"),
+        ..rain_figure(point)
+    }
+}
+
+/// A gauge's total that only grows: its highest reading is no rain of any time.
+pub fn rain_total(point: &Point) -> Figure {
+    Figure {
+        not_measured: Some("a running total".to_owned()),
+        definition: "highest reading of a sum of rain; this one only grows".to_owned(),
+        ..rain_figure(point)
+    }
+}
+
+fn rain_figure(point: &Point) -> Figure {
+    Figure {
         indicator: "rain-highest".to_owned(),
         chinese: "最大雨量".to_owned(),
         of: point.name.clone(),
-        value: value.map(|value| format!("{value:.1}")),
         unit: "mm".to_owned(),
-        not_measured: unmeasured(above, window),
-        definition: format!("highest reading of this sum of rain{when}"),
         ..Figure::default()
     }
+}
+
+/// Whether a point's readings are a total that only grows: by its name, or because a rule counts it so.
+pub fn is_running_total(point: &Point, rules: &[Rule]) -> bool {
+    let counted = |rule: &Rule| match &rule.condition {
+        Condition::Measured { measured, .. } if rule.point == point.id => matches!(
+            measured.measure,
+            Measure::Sum { counting: Counting::Total { .. }, .. }
+                | Measure::Intensity { counting: Counting::Total { .. }, .. }
+                | Measure::Antecedent { counting: Counting::Total { .. }, .. }
+        ),
+        _ => false,
+    };
+    point::is_running_total(&point.name) || rules.iter().any(counted)
 }
 
 /// The risk point of the device that a rule looks at.

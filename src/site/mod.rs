@@ -36,6 +36,7 @@ mod shelf;
 pub mod table;
 mod text;
 mod tree;
+mod wide;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -12,11 +12,14 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::site::encoding;
 use crate::site::schema::shape::Asked;
+use crate::site::wide::{self, Wide, wide};
 
 /// No document of a site is larger.
 const BYTES_MAX: u64 = 4_000_000;
 /// Syntax errors cascade; the first few say it all.
 const SYNTAX_MAX: usize = 5;
+/// How often a document is read again after lines with full-width characters were mended.
+const MENDED_MAX: usize = 20;
 /// Findings kept in one run; the rest is counted.
 const FINDINGS_MAX: usize = 1000;
 
@@ -262,12 +265,58 @@ impl Document {
     /// The document's table; what can't be read is reported and left out.
     pub(crate) fn parse(&self, report: &Report) -> Node {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
+        let mended = if errors.is_empty() { None } else { self.mended(report) };
+        let (table, errors) = match &mended {
+            Some(text) => DeTable::parse_recoverable(text),
+            None => (table, errors),
+        };
         for error in errors.iter().take(SYNTAX_MAX) {
             let span = error.span().map_or((0, 0), |span| (span.start, span.end));
             report.error(&self.place(span), "syntax", error.message().to_owned(), None);
         }
         let span = (table.span().start, table.span().end);
         Node { span, value: Value::Table(entries(table.get_ref())) }
+    }
+
+    /// The text with what was meant by full-width characters in lines with a syntax error, each line told once: what follows from them is
+    /// no finding. `None` when there are none.
+    fn mended(&self, report: &Report) -> Option<String> {
+        let mut text: Option<String> = None;
+        for _ in 0..MENDED_MAX {
+            let now = text.as_deref().unwrap_or(&self.text);
+            let (_, errors) = DeTable::parse_recoverable(now);
+            let line = |at: usize| self.starts.partition_point(|start| *start <= at).max(1) - 1;
+            let lines: BTreeSet<usize> =
+                errors.iter().filter_map(|error| Some(line(error.span()?.start))).collect();
+            let starts = lines.iter().filter_map(|line| self.starts.get(*line).copied());
+            let row = |start: usize| now.get(start..)?.split('\n').next();
+            let wrong: Vec<(usize, String)> = starts
+                .filter_map(|start| Some((start, row(start).filter(|row| !wide(row).is_empty())?.to_owned())))
+                .collect();
+            if wrong.is_empty() {
+                break;
+            }
+            let mut next = now.to_owned();
+            for (start, row) in wrong {
+                self.tell_wide(start, &row, report);
+                next.replace_range(start..start + row.len(), &wide::mended(&row));
+            }
+            text = Some(next);
+        }
+        text
+    }
+
+    /// One finding for the full-width characters of the line that begins here.
+    fn tell_wide(&self, start: usize, row: &str, report: &Report) {
+        let found = wide(row);
+        let Some(first) = found.first() else { return };
+        let tell = |Wide { column, letter, plain, .. }: &Wide| {
+            format!("full-width `{letter}` at column {column}: write `{plain}`")
+        };
+        let told: Vec<String> = found.iter().map(tell).collect();
+        let span = (start + first.at, start + first.at + first.letter.len_utf8());
+        let help = "switch the input method to half-width for all but texts in quotes".to_owned();
+        report.error(&self.place(span), "syntax", told.join("; "), Some(help));
     }
 }
 

@@ -204,6 +204,54 @@ fn carried(name: &str, text: &str) -> (String, String) {
     (out, texts)
 }
 
+/// Hosts and ports of two columns, in any order of the rows.
+#[test]
+fn host_and_port_of_two_columns_name_the_line() {
+    let rows =
+        ["10.0.0.5,502,1,40001,u16,one", "10.0.0.6,502,1,40001,u16,one", "10.0.0.5,503,1,40001,u16,one"];
+    let table = |order: [usize; 3]| {
+        let rows = order.map(|row| rows[row]).join("\n");
+        format!("IP,端口,站号,寄存器,类型,名称\n{rows}\n10.0.0.7,,1,40001,u16,one\n")
+    };
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let (out, texts) = carried("points.csv", &table(order));
+        for (host, port) in [("10.0.0.5", 502), ("10.0.0.6", 502), ("10.0.0.5", 503), ("10.0.0.7", 502)] {
+            let name = format!("tcp-{}-{port}", host.replace('.', "-"));
+            for wanted in [
+                format!("name = \"{name}\"\ntcp = \"{host}:{port}\""),
+                format!("name = \"{name}-slave-1\"\nline = \"{name}\""),
+            ] {
+                assert!(texts.contains(&wanted), "{wanted}:\n{texts}\n{out}");
+            }
+        }
+        assert!(out.contains("4 devices, 4 points carried over; 0 things were not"), "{out}");
+    }
+    let (out, texts) = carried("points.csv", "port,slave,register,type\n10.0.0.5:502,1,40001,u16\n");
+    assert!(texts.contains("tcp = \"10.0.0.5:502\""), "a port alone is a line: {out}");
+    let (out, _) = carried("points.csv", "ip,port,register,type\n10.0.0.5,COM1,40001,u16\n");
+    assert!(out.contains("points.csv:2:10: this row is left out: `COM1` is no TCP port"), "{out}");
+    let (out, texts) = carried("points.csv", "线路,ip,port,register,type\nnorth,10.0.0.5,503,40001,u16\n");
+    assert!(texts.contains("name = \"north\"\ntcp = \"10.0.0.5:503\""), "{out}{texts}");
+}
+
+#[test]
+fn a_name_that_would_get_another_address_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, to) = (folder.path().join("points.csv"), folder.path().join("site"));
+    let import = |rows: &str| {
+        std::fs::write(&file, format!("device,line,slave,register,type\n{rows}\n")).unwrap();
+        lifeline(&["import", file.to_str().unwrap(), "--out", to.to_str().unwrap(), "--force"])
+    };
+    let before = "pump,10.0.0.5,1,40001,u16\nvalve,10.0.0.5,2,40001,u16";
+    assert_eq!(import(before).0, Some(0));
+    let (code, out) = import(before);
+    assert!(code == Some(0) && !out.contains("warning"), "nothing has changed: {out}");
+    let (code, out) = import("pump,10.0.0.5,2,40001,u16\nvalve,10.0.0.5,1,40001,u16");
+    assert_eq!(code, Some(1), "{out}");
+    let told = "warning: the device `pump` was at 10.0.0.5:502 slave 1 and is now at 10.0.0.5:502 slave 2";
+    assert!(out.contains(told) && out.matches("warning: ").count() == 2, "{out}");
+}
+
 #[test]
 fn names_without_plain_letters_become_places() {
     let rows = "1号泵;一号线;10.0.0.5;2;40001;u16;1号温度\n2号泵;一号线;10.0.0.5;3;40001;u16;2#\n";

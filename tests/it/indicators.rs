@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lifeline_gateway::alarm::condition::measure::{Measure, Measured};
+use lifeline_gateway::alarm::condition::rain::Counting;
 use lifeline_gateway::alarm::overlay::Hand;
-use lifeline_gateway::alarm::{Alarm, Base, Change, Severity, Transition};
+use lifeline_gateway::alarm::{Alarm, Base, Change, Condition, Direction, Severity, Transition};
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::console::indicators::{self, IndicatorView, Question, Sources};
 use lifeline_gateway::journal::{Group, Reader};
@@ -228,4 +230,49 @@ fn ponding_and_rain_from_readings() {
     let row = asked.row("rain-highest", "rain-1.rain-hour");
     assert_eq!(row.value.as_deref(), Some("5.0"));
     assert!(row.definition.ends_with(", at 2026-11-01 00:02:00 +00:00"), "{}", row.definition);
+}
+
+/// What fell since the gauge was mounted is no sum of any time, and no highest rain.
+#[test]
+fn a_running_total_is_no_sum_of_rain() {
+    let mut site = example();
+    let rain = site.catalog.find("rain-1.rain-hour").unwrap().clone();
+    let called = |site: &mut Site, name: &str| {
+        let mut catalog = (*site.catalog).clone();
+        let point = catalog.points.iter_mut().find(|point| point.id == rain.id).unwrap();
+        (point.name, point.short) = (format!("rain-1.{name}"), name.to_owned());
+        site.catalog = catalog.into();
+    };
+    let told = |site: &Site, name: &str| {
+        let reading = |minute| Reading { point: rain.id, at: at(minute), sample: Sample::Good(812.4) };
+        let batch = |minute| Batch {
+            device: rain.device,
+            start: at(minute),
+            end: at(minute),
+            readings: vec![reading(minute)],
+        };
+        let asked = Asked::of(site, vec![batch(1), batch(2)], Vec::new());
+        let row = asked.row("rain-highest", name);
+        (row.value.clone(), row.not_measured.clone())
+    };
+    called(&mut site, "rain-total");
+    assert_eq!(told(&site, "rain-1.rain-total"), (None, Some("a running total".to_owned())));
+    called(&mut site, "rain-total-1h");
+    assert_eq!(told(&site, "rain-1.rain-total-1h").0.as_deref(), Some("812.4"), "of an hour");
+    called(&mut site, "rain");
+    let rule = site.rules.iter_mut().find(|rule| rule.point == rain.id).unwrap();
+    let counting = Counting::Total { wraps_at: None, per_minute_max: None };
+    let measure = Measure::Sum { window: Duration::from_secs(3600), counting };
+    let measured = Measured {
+        measure,
+        spikes: None,
+        factor: 1.0,
+        unit: None,
+        direction: Direction::Above,
+        levels: Vec::new(),
+        deadband: 0.0,
+        max_gap: Duration::from_secs(600),
+    };
+    rule.condition = Condition::Measured { measured, inputs: vec![rain.id] };
+    assert_eq!(told(&site, "rain-1.rain"), (None, Some("a running total".to_owned())), "as a rule counts it");
 }

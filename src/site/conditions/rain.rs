@@ -1,12 +1,13 @@
 //! Questions of rain: sums, intensity against duration, and the days before.
 //!
-//! In: the keys of a section. Out: a measure with its levels. Invariant: a total that wraps says how fast it can grow.
+//! In: the keys of a section. Out: a measure with its levels. Invariant: a total that wraps says how fast it can grow; a point that is called a total says whether it is one.
 
 use std::time::Duration;
 
 use crate::alarm::Direction;
 use crate::alarm::condition::measure::{Measure, Measured};
 use crate::alarm::condition::rain::{Antecedent, Counting, Curve};
+use crate::point;
 use crate::site::conditions::{Common, named};
 use crate::unit::Unit;
 
@@ -18,6 +19,12 @@ impl Common<'_> {
         if !total && let Some(key) = ["wraps_at", "per_minute_max"].into_iter().find(|key| section.has(key)) {
             let text = format!("`{key}` is of a total");
             section.error(key, "needs-total", text, Some("counts = \"total\"".to_owned()));
+        }
+        if !section.has("counts") && point::is_total(&self.point.name) {
+            let text = format!("`{}` is a total by its name: each poll would add all of it", self.point.name);
+            let help = "counts = \"total\" for one that grows; counts = \"amounts\" if each reading is what came since the one before";
+            let key = if section.has("point") { "point" } else { "sum_over" };
+            section.warning(key, "sum-of-totals", text, Some(help.to_owned()));
         }
         if wraps_at.is_some() && per_minute_max.is_none() {
             let text = "a total that wraps needs `per_minute_max` to tell a wrap from a reset";

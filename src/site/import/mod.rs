@@ -59,6 +59,35 @@ pub fn import(name: &str, text: String, wishes: &Wishes) -> Imported {
     Imported { documents, remarks: report.finish(), devices: draft.devices.len(), points }
 }
 
+/// Names of lines and devices of the document `before` that have another address in `after`: their history would go on with another device's.
+pub fn readdressed(before: &str, after: &str) -> Vec<String> {
+    let (before, after) = (addresses(before), addresses(after));
+    let changed = |(name, old): (String, String)| {
+        let new = after.get(&name).filter(|new| **new != old)?;
+        Some(format!("the {name} was at {old} and is now at {new}"))
+    };
+    before.into_iter().filter_map(changed).collect()
+}
+
+/// The address of each line and device of a document, by `line \`NAME\`` and `device \`NAME\``.
+fn addresses(document: &str) -> BTreeMap<String, String> {
+    let document: toml::Table = toml::from_str(document).unwrap_or_default();
+    let all = |key: &str| document.get(key).and_then(toml::Value::as_array).into_iter().flatten();
+    let name = |entry: &toml::Value, key: &str| Some(entry.get(key)?.as_str()?.to_owned());
+    let port = |entry: &toml::Value| match entry.get("serial") {
+        Some(serial) => name(serial, "path"),
+        None => name(entry, "tcp"),
+    };
+    let ports: BTreeMap<String, String> =
+        all("line").filter_map(|line| Some((name(line, "name")?, port(line)?))).collect();
+    let device = |device: &toml::Value| {
+        let (port, slave) = (ports.get(&name(device, "line")?)?, device.get("slave")?);
+        Some((format!("device `{}`", name(device, "name")?), format!("{port} slave {slave}")))
+    };
+    let lines = ports.iter().map(|(name, port)| (format!("line `{name}`"), port.clone()));
+    lines.chain(all("device").filter_map(device)).collect()
+}
+
 /// A site while it is carried over.
 #[derive(Debug, Default)]
 struct Draft {

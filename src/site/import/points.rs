@@ -62,6 +62,10 @@ fn columns(document: &Document, header: &Row, rows: &[Row], report: &Report) -> 
         }
         found.push(ours);
     }
+    // A port by itself is the whole line; beside a host it is a number.
+    if !found.contains(&Some("address")) && !found.contains(&Some("line")) {
+        found.iter_mut().filter(|ours| **ours == Some("port")).for_each(|ours| *ours = Some("line"));
+    }
     found
 }
 
@@ -255,11 +259,32 @@ impl Points<'_> {
         }
     }
 
+    /// A host with the port of the column beside it, 502 where the cell is empty.
+    fn with_port(&self, row: &Row, host: &str) -> Option<String> {
+        let port = self.cell(row, "port").filter(|port| *port != host);
+        let whole = host.starts_with("/dev/") || host.contains(':');
+        match port {
+            None if whole || self.index("port").is_none() => Some(host.to_owned()),
+            Some(port) if host.ends_with(&format!(":{port}")) => Some(host.to_owned()),
+            Some(port) if whole => self.refuse(row, "port", format!("`{port}` is no port of `{host}`")),
+            _ => match port.unwrap_or("502").parse::<u16>() {
+                Ok(number) if number > 0 => Some(format!("{host}:{number}")),
+                _ => self.refuse(row, "port", format!("`{}` is no TCP port", port.unwrap_or_default())),
+            },
+        }
+    }
+
     fn line(&self, row: &Row, draft: &mut Draft) -> Option<String> {
         let named = self.cell(row, "line");
-        let told = named.and_then(|name| self.wishes.lines.iter().find(|(line, _)| line == name));
-        let to = told.map(|(_, to)| to.as_str()).or(self.cell(row, "address")).or(named);
-        let Some(to) = to else { return self.refuse(row, "line", "it has no line") };
+        let host = self.cell(row, "address").or(named).or(self.cell(row, "port"));
+        let Some(host) = host else { return self.refuse(row, "line", "it has no line") };
+        let known_as = named.unwrap_or(host);
+        let told = self.wishes.lines.iter().find(|(line, _)| line == known_as);
+        let to = match told {
+            Some((_, to)) => to.clone(),
+            None => self.with_port(row, host)?,
+        };
+        let to = to.as_str();
         let address = if to.starts_with("/dev/") {
             let speed = self.cell(row, "speed").unwrap_or(SPEED);
             let speed = if speed.contains(' ') { speed.to_owned() } else { format!("{speed} 8N1") };
@@ -283,9 +308,11 @@ impl Points<'_> {
         } else if let Some(to) = super::endpoint(to) {
             format!("tcp = {}", super::text(&to))
         } else {
-            return self.refuse(row, "line", format!("nothing says where `{to}` leads: give --line {to}=10.0.0.5:502 or --line {to}=/dev/ttyUSB0"));
+            return self.refuse(row, "line", format!("nothing says where `{known_as}` leads: give --line {known_as}=10.0.0.5:502 or --line {known_as}=/dev/ttyUSB0"));
         };
-        let wanted = named.filter(|name| *name != to).map_or_else(|| super::line_name(to), str::to_owned);
+        // What is only a host says too little: another of its ports is another line.
+        let is_own = |name: &&str| told.is_some() || (*name != to && *name != host);
+        let wanted = named.filter(is_own).map_or_else(|| super::line_name(to), str::to_owned);
         let known = draft.lines.len();
         let name = draft.line(&wanted, &address, None);
         if draft.lines.len() > known && !wanted.is_ascii() {

@@ -8,13 +8,11 @@ use crate::profile::names::number;
 use crate::profile::{Kind, Order};
 
 /// Columns of a table of points, each with the names that it goes by.
-pub(crate) const COLUMNS: [(&str, &[&str]); 15] = [
+pub(crate) const COLUMNS: [(&str, &[&str]); 16] = [
     ("note", &["note", "notes", "description", "remark", "comment", "备注", "描述", "说明"]),
     ("device", &["device", "device name", "equipment", "设备", "设备名", "设备名称", "仪表", "仪表名称"]),
-    (
-        "line",
-        &["line", "bus", "channel", "port", "connection", "线路", "总线", "通道", "串口", "端口", "链路"],
-    ),
+    ("line", &["line", "bus", "channel", "connection", "线路", "总线", "通道", "串口", "链路"]),
+    ("port", &["port", "tcp port", "端口", "端口号", "tcp端口"]),
     ("address", &["host", "ip", "ip address", "endpoint", "ip地址", "主机", "连接地址"]),
     ("speed", &["speed", "baud", "baud rate", "serial", "波特率", "串口参数"]),
     (
