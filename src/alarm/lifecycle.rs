@@ -222,6 +222,14 @@ impl Base {
         }
     }
 
+    /// Nobody has acknowledged it.
+    pub const fn is_unseen(self) -> bool {
+        matches!(
+            self,
+            Self::ActiveUnacknowledged | Self::ReturnedUnacknowledged | Self::LatchedUnacknowledged
+        )
+    }
+
     /// Whether the condition holds.
     pub const fn is_active(self) -> bool {
         matches!(self, Self::ActiveUnacknowledged | Self::ActiveAcknowledged)

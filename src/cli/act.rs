@@ -20,7 +20,7 @@ use crate::console::window::placed;
 pub(crate) enum AlarmsAct {
     /// Acknowledge an alarm: you have seen it at this severity.
     Ack {
-        /// The alarm's id.
+        /// The alarm's id, or its rule's name.
         id: String,
         /// The severity that you saw: blue, yellow, orange or red. After a rise the acknowledgement is refused.
         #[arg(long, value_parser = severity)]
@@ -199,7 +199,19 @@ pub(crate) async fn maintain(place: &Ask, args: MaintenanceArgs, out: &mut dyn W
         }
         None => ("maintained", view),
     };
+    if let Err(error) = reasoned(what, &view) {
+        return ask::settle(Err(error.into()));
+    }
     ask::other(place, &sensor, what, &view, out).await
+}
+
+/// Refuses what the gateway would refuse, in the words of the command line.
+fn reasoned(what: &str, view: &ActView) -> Result<(), Refusal> {
+    let given = view.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty());
+    if given || !["shelve", "raise", "drill", "maintenance"].contains(&what) {
+        return Ok(());
+    }
+    Err(Refusal::new(USAGE, format!("{what} needs a reason: --reason \"...\"")))
 }
 
 /// Does it.
@@ -249,5 +261,8 @@ pub(crate) async fn act(place: &Ask, act: AlarmsAct, out: &mut dyn Write) -> any
             (target, "out-of-service", ActView { permit, from, to, responsible, substitute, ..of(who) })
         }
     };
+    if let Err(error) = reasoned(what, &view) {
+        return ask::settle(Err(error.into()));
+    }
     ask::other(place, &target, what, &view, out).await
 }

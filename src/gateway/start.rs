@@ -51,7 +51,7 @@ pub(crate) fn begin(site: &Arc<Site>, clock: &Arc<dyn Clock>) -> Result<Begun, R
         }
         begun => begun,
     };
-    match begun {
+    let begun = match begun {
         Err(error) if error.is_damage() => {
             let aside = mend::set_aside(path, clock.now())?;
             let saved = mend::salvage(&aside);
@@ -64,6 +64,21 @@ pub(crate) fn begin(site: &Arc<Site>, clock: &Arc<dyn Clock>) -> Result<Begun, R
             carry_over(site, clock, Some(saved))
         }
         begun => begun,
+    }?;
+    tell_open(&begun.core);
+    Ok(begun)
+}
+
+/// Says which alarms go on from the last run.
+fn tell_open(core: &Core) {
+    let open = core.alarms();
+    if !open.is_empty() {
+        let unseen = open.iter().filter(|alarm| alarm.state.is_unseen()).count();
+        tracing::info!(
+            alarms = open.len(),
+            not_acknowledged = unseen,
+            "open alarms are taken over from the journal"
+        );
     }
 }
 

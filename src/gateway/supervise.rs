@@ -378,7 +378,7 @@ fn begin<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
 fn ends(alarm: Option<&Alarm>, overlay: Option<&Overlay>) -> Option<String> {
     let mut all = Vec::new();
     if let Some(alarm) = alarm {
-        let seen = if alarm.acknowledged.is_some() { "acknowledged" } else { "not acknowledged" };
+        let seen = if alarm.state.is_unseen() { "not acknowledged" } else { "acknowledged" };
         let colour = format!("{:?}", alarm.severity).to_lowercase();
         all.push(format!("its open {colour} alarm ({seen})"));
     }

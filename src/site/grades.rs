@@ -154,9 +154,12 @@ fn steps(
             let step = if up { threshold - last.threshold } else { last.threshold - threshold };
             if step <= 0.0 {
                 let order = if up { "blue < yellow < orange < red" } else { "blue > yellow > orange > red" };
+                let before = COLOURS.iter().find(|(_, severity)| *severity == last.severity);
                 let text = format!(
-                    "{colour} = {threshold} does not follow {:?} = {}",
-                    last.severity, last.threshold
+                    "{colour} = {threshold} must be {} {} = {}",
+                    if up { "above" } else { "below" },
+                    before.map(|(name, _)| *name).unwrap_or_default(),
+                    last.threshold
                 );
                 table.error(colour, "threshold-order", text, Some(order.to_owned()));
             } else if step <= deadband {

@@ -232,6 +232,12 @@ impl<'a> Section<'a> {
 
     pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
         self.takes(key, || Shape::Duration);
+        if let Some(node) = self.node(key).filter(|node| !matches!(node.value, Value::Text(_))) {
+            let such = if let Value::Int(number @ 0..) = node.value { number } else { 5 };
+            let text = format!("`{key}` must be a time with its unit, and this is {}", node.value.kind());
+            self.error(key, "wrong-type", text, Some(format!("write \"{such}s\", or ms, m, h or d")));
+            return None;
+        }
         let text = self.text(key)?;
         let found = crate::site::duration(&text);
         if found.is_none() {

@@ -364,6 +364,9 @@ async fn a_gateway_of_another_site_is_told_and_not_acted_on() {
         assert!(told.contains("nothing was done"), "{told}");
     }
     assert!(house.served.commands.try_recv().is_err(), "the core heard nothing");
+    let (code, _, told) = run(&["alarms", "shelve", id, "--for", "1h", "--config", "own.toml"]).await;
+    assert!(code == Some(2) && told.contains("shelve needs a reason: --reason"), "{told}");
+    assert!(run(&["alarms", "ack", "--help"]).await.1.contains("or its rule's name"));
 }
 
 #[tokio::test]

@@ -344,6 +344,28 @@ fn a_process_takes_changed_documents_and_a_shelf_stays() {
 }
 
 #[test]
+fn the_log_after_a_kill_says_how_many_open_alarms_go_on() {
+    let trial = Trial::new();
+    let gateway = Process::start(trial.folder.path(), &[]);
+    gateway.until("in alarm", |status| status["alarms_open"] == 1);
+    drop(gateway);
+    let log = trial.folder.path().join("log");
+    let child = Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["run", "--config", "gateway.toml", "--site", "site", "--profiles", "profiles"])
+        .current_dir(trial.folder.path())
+        .stdout(std::fs::File::create(&log).unwrap())
+        .stderr(std::fs::File::options().append(true).create(true).open(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let gateway = Process(child, trial.folder.path());
+    gateway.until("up again", |status| status["alarms_open"] == 1);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let told = text.lines().find(|line| line.contains("open alarms are taken over from the journal"));
+    let told = told.unwrap_or_else(|| panic!("{text}"));
+    assert!(told.contains("alarms=1") && told.contains("not_acknowledged=1"), "{told}");
+}
+
+#[test]
 fn a_faulty_reload_changes_nothing_and_is_told_everywhere() {
     let trial = Trial::new();
     let gateway = Process::start(trial.folder.path(), &[]);
