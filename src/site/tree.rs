@@ -158,6 +158,11 @@ impl Report {
         self.found.borrow().0.is_empty()
     }
 
+    /// Whether no error was found yet.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.found.borrow().errors() == 0
+    }
+
     /// Everything found, by place.
     pub(crate) fn finish(self) -> Diagnostics {
         let mut found = self.found.into_inner();

@@ -253,6 +253,24 @@ fn a_name_that_would_get_another_address_is_told() {
 }
 
 #[test]
+fn intervals_are_taken_with_their_unit_in_the_head_or_in_the_cell() {
+    for (head, cell, every) in [
+        ("采集周期(秒)", "2", "2s"),
+        ("Period (ms)", "500", "500ms"),
+        ("采集周期", "500毫秒", "500ms"),
+        ("采集周期（秒）", "1分钟", "1m"),
+        ("interval", "2秒", "2s"),
+    ] {
+        let (out, texts) =
+            carried("points.csv", &format!("ip,register,type,{head}\n10.0.0.5,40001,u16,{cell}\n"));
+        assert!(texts.contains(&format!("every = \"{every}\"")), "{head} {cell}: {out}{texts}");
+        assert!(out.contains("; 0 things were not"), "{out}");
+    }
+    let (out, _) = carried("points.csv", "ip,register,type,period (s)\n10.0.0.5,40001,u16,often\n");
+    assert!(out.contains("`often` is no duration"), "{out}");
+}
+
+#[test]
 fn names_without_plain_letters_become_places() {
     let rows = "1号泵;一号线;10.0.0.5;2;40001;u16;1号温度\n2号泵;一号线;10.0.0.5;3;40001;u16;2#\n";
     let (out, texts) = carried("points.csv", &format!("device;line;host;slave;register;type;name\n{rows}"));

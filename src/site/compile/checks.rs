@@ -88,6 +88,16 @@ impl Build<'_> {
         }
     }
 
+    /// A site that polls nothing; one that lost its devices by a mistake is told of that.
+    pub(crate) fn check_any(&self) {
+        if self.drafts.is_empty() && self.is_whole() && self.report.is_sound() {
+            let place = Place { file: self.options.site.display().to_string(), ..Place::default() };
+            let help = "write a [[device]], or see `lifeline new device` and `lifeline import`".to_owned();
+            let text = "the site has no device: nothing is polled, and nothing raises an alarm";
+            self.report.warning(&place, "no-device", text, Some(help));
+        }
+    }
+
     pub(crate) fn check_slaves(&self) {
         let mut taken: HashMap<(usize, u8), &DeviceDraft> = HashMap::new();
         for draft in &self.drafts {

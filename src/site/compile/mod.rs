@@ -185,6 +185,7 @@ impl<'a> Build<'a> {
             names.named("device", &section);
             self.draft(&section, models, &calendar);
         }
+        self.check_any();
         self.check_slaves();
         self.check_needs();
         dial_in::check_shared(&self.lines, self.report);

@@ -5,7 +5,7 @@
 
 use crate::profile::Kind;
 use crate::profile::names::serial_format;
-use crate::site::import::words::{COLUMNS, column, kind, place, table};
+use crate::site::import::words::{self, COLUMNS, headed, kind, place, table};
 use crate::site::import::{DeviceDraft, Draft, PointDraft, Wishes, free, name_point, plain};
 use crate::site::section::{nearest, unit_help};
 use crate::site::table::{Row, is_formula, rows};
@@ -24,7 +24,9 @@ pub(crate) fn read(document: &Document, wishes: &Wishes, draft: &mut Draft, repo
         report.error(&document.place(span), "not-carried", why, None);
     }
     let Some((header, rows)) = rows.split_first() else { return };
-    let table = Points { document, report, wishes, columns: columns(document, header, rows, report) };
+    let columns = columns(document, header, rows, report);
+    let mut units = header.cells.iter().filter_map(|cell| headed(&cell.text)?.1);
+    let table = Points { document, report, wishes, columns, every_unit: units.next() };
     for key in ["register", "type"] {
         if table.index(key).is_none() {
             let names = COLUMNS.iter().find(|(ours, _)| *ours == key).map(|(_, names)| names.join(", "));
@@ -43,7 +45,7 @@ pub(crate) fn read(document: &Document, wishes: &Wishes, draft: &mut Draft, repo
 fn columns(document: &Document, header: &Row, rows: &[Row], report: &Report) -> Vec<Option<&'static str>> {
     let mut found: Vec<Option<&'static str>> = Vec::new();
     for (index, cell) in header.cells.iter().enumerate() {
-        let mut ours = column(&cell.text);
+        let mut ours = headed(&cell.text).map(|(ours, _)| ours);
         // `unit` is an address to some people, and mm to others: the cells tell.
         if cell.text.eq_ignore_ascii_case("unit") {
             let mut cells =
@@ -74,6 +76,8 @@ struct Points<'a> {
     report: &'a Report,
     wishes: &'a Wishes,
     columns: Vec<Option<&'static str>>,
+    /// What the head of the intervals says: `采集周期(毫秒)`.
+    every_unit: Option<&'static str>,
 }
 
 impl Points<'_> {
@@ -251,11 +255,10 @@ impl Points<'_> {
 
     /// The interval of a row; inside `None` where it says none.
     fn every(&self, row: &Row) -> Option<Option<String>> {
-        match self.cell(row, "every").map(str::to_lowercase) {
-            None => Some(None),
-            Some(text) if crate::site::duration(&text).is_some() => Some(Some(text)),
-            Some(text) if text.parse::<u32>().is_ok() => Some(Some(format!("{text}s"))),
-            Some(text) => self.refuse(row, "every", format!("`{text}` is no duration")),
+        let Some(text) = self.cell(row, "every") else { return Some(None) };
+        match words::every(text, self.every_unit) {
+            Some(every) => Some(Some(every)),
+            None => self.refuse(row, "every", format!("`{text}` is no duration")),
         }
     }
 

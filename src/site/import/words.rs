@@ -97,6 +97,44 @@ pub(crate) fn column(header: &str) -> Option<&'static str> {
     COLUMNS.iter().find(|(_, names)| names.iter().any(|name| same(&name))).map(|(ours, _)| *ours)
 }
 
+/// Our name of a column, also of one whose head says its unit in brackets: `采集周期(秒)`. Only where the unit is one that is known there; what
+/// brackets say of a register (`(hex)`) changes its number.
+pub(crate) fn headed(header: &str) -> Option<(&'static str, Option<&'static str>)> {
+    if let Some(ours) = column(header) {
+        return Some((ours, None));
+    }
+    let header = header.trim().replace(['（', '['], "(").replace(['）', ']'], ")");
+    let (name, said) = header.strip_suffix(')')?.rsplit_once('(')?;
+    match column(name)? {
+        "every" => Some(("every", Some(time_unit(said)?))),
+        "speed" => matches!(said.trim().to_lowercase().as_str(), "bps" | "baud" | "bit/s" | "波特")
+            .then_some(("speed", None)),
+        _ => None,
+    }
+}
+
+/// A unit of time as documents write it.
+fn time_unit(text: &str) -> Option<&'static str> {
+    match text.trim().to_lowercase().as_str() {
+        "ms" | "msec" | "millisecond" | "milliseconds" | "毫秒" => Some("ms"),
+        "s" | "sec" | "secs" | "second" | "seconds" | "秒" | "秒钟" => Some("s"),
+        "m" | "min" | "mins" | "minute" | "minutes" | "分" | "分钟" => Some("m"),
+        "h" | "hr" | "hour" | "hours" | "时" | "小时" => Some("h"),
+        "d" | "day" | "days" | "天" | "日" => Some("d"),
+        _ => None,
+    }
+}
+
+/// A duration as documents write it, of a cell such as `2秒`, `1 min` or a bare number of `unit`.
+pub(crate) fn every(text: &str, unit: Option<&str>) -> Option<String> {
+    let text = text.trim().to_lowercase();
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, said) = text.split_at(digits);
+    let unit = if said.is_empty() { unit.unwrap_or("s") } else { time_unit(said)? };
+    let every = format!("{number}{unit}");
+    crate::site::duration(&every).map(|_| every)
+}
+
 const KINDS: [(Kind, &[&str]); 13] = [
     (
         Kind::U16,
@@ -199,6 +237,30 @@ mod tests {
         assert_eq!(column("寄存器地址"), Some("register"));
         assert_eq!(column("unit-of-measure"), Some("unit"));
         assert_eq!(column("colour"), None);
+        for (head, unit) in
+            [("采集周期(秒)", "s"), ("Period (s)", "s"), ("周期（毫秒）", "ms"), ("Interval [min]", "m")]
+        {
+            assert_eq!(headed(head), Some(("every", Some(unit))), "{head}");
+        }
+        assert_eq!(headed("波特率(bps)"), Some(("speed", None)));
+        for head in ["寄存器地址(十六进制)", "Period (moon)", "(s)", "Period (s"] {
+            assert_eq!(headed(head), None, "{head}");
+        }
+        let cells = [
+            ("2秒", "2s"),
+            ("500毫秒", "500ms"),
+            ("1分钟", "1m"),
+            ("1 Min", "1m"),
+            ("10", "10s"),
+            ("2h", "2h"),
+        ];
+        for (cell, wanted) in cells {
+            assert_eq!(every(cell, None).as_deref(), Some(wanted), "{cell}");
+        }
+        assert_eq!(every("500", Some("ms")).as_deref(), Some("500ms"));
+        for cell in ["", "秒", "often", "1.5s", "-1", "99999999999999999999"] {
+            assert_eq!(every(cell, Some("ms")), None, "{cell}");
+        }
         assert_eq!(kind("Float_CDAB"), Some((Kind::F32, Some("CDAB".to_owned()))));
         assert_eq!(kind("UINT16"), Some((Kind::U16, None)));
         assert_eq!(kind("浮点数"), Some((Kind::F32, None)));
