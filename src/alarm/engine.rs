@@ -192,6 +192,8 @@ impl Engine {
             return;
         }
         stale.silent = true;
+        // Who spoke only now and then has its alarm already.
+        watch.changed = true;
         let from = self.out.len();
         watch.follow(Cause::plain(due, now), &mut self.out);
         list(&mut self.changed, &mut self.deadlines, index, watch);
