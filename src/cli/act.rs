@@ -138,7 +138,7 @@ pub(crate) enum AlarmsAct {
 /// The end that lies `span` behind the begin that was written, in the zone of the gateway's site where that has no offset, or behind now.
 async fn end_of(place: &Ask, from: Option<&str>, span: Duration) -> anyhow::Result<Timestamp> {
     let Some(from) = from else { return Ok(SystemClock::new().now().plus(span)) };
-    let zone = ask::zone_of(&place.acting().await?).await?.0.name();
+    let zone = ask::zone_of(&place.gateway().await?).await?.0.name();
     let begin = Timestamp::parse(&placed(from, &zone)).map_err(|_| {
         let text = format!("--from is `{from}`; write a time like 2026-11-23T18:00:00 (of the site's zone, {zone}) or 2026-11-23T18:00:00+08:00");
         Refusal::new(USAGE, text)

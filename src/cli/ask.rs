@@ -150,7 +150,8 @@ impl Ask {
         Ok(self.token_file.as_ref().map(read).transpose()?)
     }
 
-    /// That the gateway at the default address is another site's than the settings'.
+    /// That the gateway at the default address is another site's than the settings'. Nothing is refused for it: an act needs that gateway's token,
+    /// and the name may come from the environment of the service alone.
     async fn stranger(&self, client: &Client) -> Option<String> {
         #[derive(serde::Deserialize)]
         struct Named {
@@ -170,27 +171,12 @@ impl Ask {
         }
     }
 
-    /// A running gateway, for acts: never one of another site that nobody named.
-    pub(crate) async fn acting(&self) -> anyhow::Result<Client> {
-        if self.url.is_some() || self.journal.is_some() {
-            return self.gateway().await;
-        }
-        let client = self.default_gateway().await?;
-        match self.stranger(&client).await {
-            None => Ok(client),
-            Some(stranger) => {
-                let text = format!("{stranger}; nothing was done (--url with --token-file acts on that one)");
-                Err(Refusal::new(NO, text).into())
-            }
-        }
-    }
-
     async fn default_gateway(&self) -> anyhow::Result<Client> {
         let client = self.default_client()?;
         if client.answers().await { Ok(client) } else { Err(alone(&format!(" at {}", client.url())).into()) }
     }
 
-    /// A running gateway, for questions that a journal cannot answer.
+    /// A running gateway, for acts and for questions that a journal cannot answer.
     pub(crate) async fn gateway(&self) -> anyhow::Result<Client> {
         if self.url.is_none() && self.journal.is_none() {
             let client = self.default_gateway().await?;
@@ -321,7 +307,7 @@ pub async fn ack(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u
 /// A rule's name stands for its open alarm; the gateway itself knows ids.
 async fn ack_of(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u8> {
     let body = AckView { severity: ack.severity, by: ack.by.clone(), note: ack.note.clone() };
-    let open: Vec<AlarmView> = args.acting().await?.get(&["api", "v1", "alarms"]).await?;
+    let open: Vec<AlarmView> = args.gateway().await?.get(&["api", "v1", "alarms"]).await?;
     let of_rule = open.into_iter().find(|alarm| alarm.rule == ack.id);
     let id = of_rule.map_or_else(|| ack.id.clone(), |alarm| alarm.id);
     act(args, &id, "ack", &body, out).await
@@ -378,7 +364,7 @@ async fn act(
     if target.is_empty() {
         return Err(Refusal::new(USAGE, "which alarm? lifeline alarms shows the ids".to_owned()).into());
     }
-    let client = args.acting().await?;
+    let client = args.gateway().await?;
     let done: Done = client.post(&["api", "v1", "alarms", target, what], body).await?;
     match done {
         done if args.json => line(out, &done)?,

@@ -39,7 +39,7 @@ async fn proved(
     wait: Duration,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let client = place.acting().await?;
+    let client = place.gateway().await?;
     let status: StatusView = client.get(&["api", "v1", "status"]).await?;
     if status.sinks.is_empty() {
         let text = "no sink is set up: a notice has no way to a person; add a [[sink]] to the settings";

@@ -39,7 +39,7 @@ pub struct ReloadArgs {
 pub async fn reload(ask: &Ask, args: &ReloadArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let outcome = async {
         let body = ReloadView { by: args.by.clone() };
-        let taken: ReloadedView = ask.acting().await?.post(&["api", "v1", "reload"], &body).await?;
+        let taken: ReloadedView = ask.gateway().await?.post(&["api", "v1", "reload"], &body).await?;
         show(&taken, ask.json, out)
     };
     ask::settle(outcome.await)

@@ -322,7 +322,7 @@ async fn a_missing_token_is_told_with_the_file_that_was_tried() {
 }
 
 #[tokio::test]
-async fn a_gateway_of_another_site_is_told_and_not_acted_on() {
+async fn a_gateway_of_another_site_is_told_and_wants_its_own_token() {
     let mut house = House::new(1).await;
     let folder = house.folder.path().to_owned();
     let settings = |name: &str| {
@@ -333,6 +333,13 @@ async fn a_gateway_of_another_site_is_told_and_not_acted_on() {
     };
     std::fs::write(folder.join("own.toml"), settings("nanan-01")).unwrap();
     std::fs::write(folder.join("g2.toml"), settings("south")).unwrap();
+    // As it is in the field: the other gateway has a journal and a token of its own.
+    let apart = folder.join("south");
+    std::fs::create_dir(&apart).unwrap();
+    std::fs::write(apart.join("token"), "of-south").unwrap();
+    let own = settings("south")
+        .replace(&format!("path = \"{}\"", folder.display()), &format!("path = \"{}\"", apart.display()));
+    std::fs::write(folder.join("g3.toml"), own).unwrap();
     let run = async |args: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
         command.args(args).current_dir(&folder);
@@ -355,13 +362,12 @@ async fn a_gateway_of_another_site_is_told_and_not_acted_on() {
     for args in [
         &["alarms", "ack", id, "--severity", "red"][..],
         &["alarms", "shelve", id, "--for", "1h", "--reason", "work"],
-        &["alarms", "test"],
         &["maintenance", "regulator-3", "--end"],
         &["reload"],
     ] {
-        let (code, out, told) = run(&[args, &["--config", "g2.toml"]].concat()).await;
+        let (code, out, told) = run(&[args, &["--config", "g3.toml"]].concat()).await;
         assert!(code == Some(1) && out.is_empty() && told.contains(stranger), "{args:?}: {told}");
-        assert!(told.contains("nothing was done"), "{told}");
+        assert!(told.contains("token"), "{told}");
     }
     assert!(house.served.commands.try_recv().is_err(), "the core heard nothing");
     let (code, _, told) = run(&["alarms", "shelve", id, "--for", "1h", "--config", "own.toml"]).await;
