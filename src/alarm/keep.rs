@@ -58,8 +58,9 @@ impl Watch {
                 }
             }
             Gauge::Measured(gauge) => {
-                if let Some((at, value)) = gauge.recall(slot, at, sample) {
-                    self.trend.push(at, value);
+                if let Some(judged) = gauge.recall(slot, at, sample) {
+                    self.trend.push(judged.at, judged.value);
+                    self.judged = Some(judged);
                 }
             }
             Gauge::Stale(gauge) => {
@@ -156,6 +157,7 @@ impl Watch {
         self.overlay.shift(by_ms);
         self.chatter.shift(by_ms);
         self.trend.forget();
+        self.judged = None;
         let busy = match &mut self.gauge {
             Gauge::Threshold(gauge) => {
                 gauge.shift(by_ms);
