@@ -97,7 +97,7 @@ impl Watch {
     pub(crate) fn succeed(&mut self, old: Self, now: Timestamp, out: &mut Vec<Transition>) {
         if old.rule.version == self.rule.version && old.point == self.point {
             let new = std::mem::replace(self, old);
-            self.rule = new.rule;
+            (self.rule, self.fresh) = (new.rule, false);
             (self.risk_point, self.town, self.unit) = (new.risk_point, new.town, new.unit);
             (self.suppressor, self.registered) = (new.suppressor, None);
             self.release(now);
@@ -108,7 +108,7 @@ impl Watch {
             match (&mut self.gauge, &old.gauge) {
                 (Gauge::Threshold(gauge), Gauge::Threshold(old)) => gauge.succeed(old),
                 (Gauge::Stale(gauge), Gauge::Stale(old)) => gauge.succeed(old),
-                (Gauge::Measured(gauge), Gauge::Measured(old)) => gauge.succeed(old),
+                (Gauge::Measured(gauge), Gauge::Measured(old)) => self.fresh = !gauge.succeed(old),
                 _ => {}
             }
         }

@@ -80,6 +80,8 @@ pub(crate) struct Watch {
     pub(crate) trend: Trend,
     /// What the measure made last; none while it makes nothing.
     pub(crate) judged: Option<Judged>,
+    /// Its measure began with these documents, and knows nothing of what was before.
+    pub(crate) fresh: bool,
     /// Name of the point that suppresses it.
     pub(crate) suppressor: String,
     /// The moment that the engine will look at it next.
@@ -131,6 +133,7 @@ impl Watch {
             shelved: 0,
             trend: Trend::default(),
             judged: None,
+            fresh: true,
             registered: None,
             changed: false,
             listed: false,

@@ -23,8 +23,9 @@ use crate::gateway::board::{Board, Refused, Reload, Reloaded};
 use crate::gateway::line::{self, Left, LineTask, Orders, Polled};
 use crate::gateway::task::{self, Task};
 use crate::gateway::text_line::TextTask;
-use crate::gateway::{Loader, spawn};
+use crate::gateway::{Loader, refill, spawn};
 use crate::journal::{Progress, Seq};
+use crate::reading::Reading;
 use crate::site::diff::{self, Diff};
 use crate::site::{LineSpec, Site};
 
@@ -37,11 +38,18 @@ const DURABLE: Duration = Duration::from_secs(8);
 
 /// What the supervisor asks of the keeper.
 pub(crate) enum Ask {
+    /// Keep what is read from now on, until the next reload.
+    Listen {
+        /// Answered when all that was read before is on disk, or with why it is not.
+        durable: oneshot::Sender<Option<String>>,
+    },
     /// These documents hold from now on.
     Reload {
         site: Arc<Site>,
         by: String,
         changes: Vec<String>,
+        /// What the journal had of the points of changed rules, when [`Ask::Listen`] was answered.
+        before: Option<Vec<Reading>>,
         /// Answered when core, board and orders have turned.
         turned: oneshot::Sender<()>,
         /// Answered when the first commit under them is durable, or at once when the disk refuses.
@@ -175,11 +183,12 @@ impl Supervisor {
             return Err(plain(&format!("only a restart can take this: {}", found.restart.join(", "))));
         }
         let site = Arc::new(site);
+        let before = self.before(&site).await;
         let changes = found.items.iter().map(ToString::to_string).collect();
         let (turned_to, turned) = oneshot::channel();
         let (durable_to, durable) = oneshot::channel();
         let (by, site_to) = (by.to_owned(), Arc::clone(&site));
-        let ask = Ask::Reload { site: site_to, by, changes, turned: turned_to, durable: durable_to };
+        let ask = Ask::Reload { site: site_to, by, changes, before, turned: turned_to, durable: durable_to };
         // A new task must never find orders that are older than its own documents.
         if self.ports.asks.send(ask).await.is_err() || turned.await.is_err() {
             return Err(plain("the gateway is stopping"));
@@ -188,6 +197,21 @@ impl Supervisor {
         self.turn(&old, &site, &found);
         let _ = tokio::time::timeout(DURABLE, durable).await;
         Ok(Reloaded { version: site.catalog.version.clone(), diff: found, warnings })
+    }
+
+    /// What the journal has for the windows of rules that ask something else in `new`.
+    async fn before(&self, new: &Arc<Site>) -> Option<Vec<Reading>> {
+        let wanted = refill::wanted(&self.site, new);
+        if wanted.is_empty() {
+            return None;
+        }
+        let (durable_to, durable) = oneshot::channel();
+        self.ports.asks.send(Ask::Listen { durable: durable_to }).await.ok()?;
+        let None = tokio::time::timeout(DURABLE, durable).await.ok()?.ok()? else { return None };
+        let (new, now) = (Arc::clone(new), self.ports.clock.now());
+        let folder = self.site.journal.path.clone();
+        let read = tokio::task::spawn_blocking(move || refill::read(&folder, &new, &wanted, now));
+        tokio::time::timeout(DURABLE, read).await.ok()?.ok()?
     }
 
     /// Says of each sink that goes how much it does not have yet.

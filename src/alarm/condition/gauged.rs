@@ -189,13 +189,15 @@ impl Gauged {
         self.gauge.restore(state, active, same, last, now);
     }
 
-    /// Goes on, after [`Self::restore`], with what `old` remembers of its one input, when both make the same of it.
-    pub(crate) fn succeed(&mut self, old: &Self) {
-        if self.made == old.made && self.newest.len() == 1 {
+    /// Goes on, after [`Self::restore`], with what `old` remembers of its one input, when both make the same of it; whether they do.
+    pub(crate) fn succeed(&mut self, old: &Self) -> bool {
+        let same = self.made == old.made && self.newest.len() == 1;
+        if same {
             (self.meter, self.filter) = (old.meter.clone(), old.filter.clone());
             (self.newest, self.now) = (old.newest.clone(), old.now);
             self.gauge.succeed(&old.gauge);
         }
+        same
     }
 
     /// Moves the times of delays by a step of the wall clock. Windows begin anew: what was before can't be placed.
