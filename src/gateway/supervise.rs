@@ -13,8 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::alarm::Alarm;
-use crate::alarm::overlay::Overlay;
+use crate::alarm::tell::OverlayView;
 use crate::bus::LineSettings;
 use crate::bus::port::dial_in::door::{Door, Doors};
 use crate::clock::Clock;
@@ -25,7 +24,8 @@ use crate::gateway::task::{self, Task};
 use crate::gateway::text_line::TextTask;
 use crate::gateway::{Loader, refill, spawn};
 use crate::journal::{Progress, Seq};
-use crate::reading::Reading;
+use crate::reading::{Reading, Sample};
+use crate::site::diff::ends::{self, Open, OpenAlarm, Voice};
 use crate::site::diff::{self, Diff};
 use crate::site::{LineSpec, Site};
 
@@ -178,7 +178,7 @@ impl Supervisor {
             loaded.map_err(|_| plain("reading the documents failed by a fault of ours"))??;
         let mut found = diff::diff(&self.site, &site);
         self.tell_left(&mut found);
-        self.tell_ended(&mut found);
+        self.tell_ended(&mut found, &site);
         if !found.restart.is_empty() {
             return Err(plain(&format!("only a restart can take this: {}", found.restart.join(", "))));
         }
@@ -228,14 +228,28 @@ impl Supervisor {
         }
     }
 
-    /// Says of each rule that goes which alarm of it ends, and what persons laid over it.
-    fn tell_ended(&self, found: &mut Diff) {
+    /// Says which alarms end, and what persons laid over rules.
+    fn tell_ended(&self, found: &mut Diff, new: &Site) {
         let picture = self.ports.board.picture.read().unwrap_or_else(PoisonError::into_inner);
-        let gone = |item: &&mut diff::Item| item.kind == "rule" && item.sign == diff::Sign::Removed;
-        for item in found.items.iter_mut().filter(gone) {
-            let alarm = picture.alarms.values().find(|alarm| alarm.rule == item.name);
-            item.what.extend(ends(alarm, picture.overlays.get(&item.name)));
-        }
+        let open = |rule: &str| {
+            let alarm = picture.alarms.values().find(|alarm| alarm.rule == rule);
+            let overlay = picture.overlays.get(rule).cloned().unwrap_or_default();
+            Open {
+                alarm: alarm.map(|alarm| OpenAlarm {
+                    severity: alarm.severity,
+                    unseen: alarm.state.is_unseen(),
+                    active: alarm.state.is_active(),
+                    now: self.site.catalog.find(&alarm.point).and_then(|point| {
+                        match picture.latest.get(point.id.0 as usize)?.as_ref()?.sample {
+                            Sample::Good(value) => Some(value),
+                            _ => None,
+                        }
+                    }),
+                }),
+                overlay: OverlayView::new(&overlay, false),
+            }
+        };
+        ends::tell(found, (&self.site, new), open, Voice::Taken);
     }
 
     /// Ends and starts what is other in `new`. Tasks of lines see for themselves what they are to do.
@@ -396,24 +410,4 @@ fn begin<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         let _ = left_to.send(task.await);
     });
     Running { stop, abort, left }
-}
-
-/// What goes with a rule: `ends its open yellow alarm (not acknowledged), its shelf`.
-fn ends(alarm: Option<&Alarm>, overlay: Option<&Overlay>) -> Option<String> {
-    let mut all = Vec::new();
-    if let Some(alarm) = alarm {
-        let seen = if alarm.state.is_unseen() { "not acknowledged" } else { "acknowledged" };
-        let colour = format!("{:?}", alarm.severity).to_lowercase();
-        all.push(format!("its open {colour} alarm ({seen})"));
-    }
-    if let Some(overlay) = overlay {
-        all.extend(overlay.shelf.as_ref().map(|_| "its shelf".to_owned()));
-        for permit in [&overlay.permit, &overlay.planned].into_iter().flatten() {
-            all.push(match permit.maintained() {
-                Some(sensor) => format!("its part in the maintenance of {sensor}"),
-                None => format!("its permit {}", permit.number),
-            });
-        }
-    }
-    (!all.is_empty()).then(|| format!("ends {}", all.join(", ")))
 }

@@ -3,6 +3,7 @@
 //! In: the running site and another one. Out: [`Diff`], and whether a device or a line is as it was.
 //! Invariant: pure; numbers of points, devices and lines don't matter; no difference is found exactly when nothing would run otherwise.
 
+pub mod ends;
 mod rules;
 mod written;
 
