@@ -39,6 +39,7 @@ mod prove;
 mod quarantine;
 mod rates;
 mod read;
+mod read_text;
 mod recorded;
 mod risk;
 pub mod replay;

@@ -1,4 +1,4 @@
-//! `lifeline read`: one read, shown in every type and byte order; or all that a profile says of a device.
+//! `lifeline read`: one read, shown in every type and byte order; or all that a profile says of a device, be it in registers or in lines of text.
 //!
 //! In: a line, a slave, an address or a profile. Out: tables for people, or one JSON object.
 //! Invariant: only reads go out; what is no number is never shown as one.
@@ -11,8 +11,10 @@ use serde::Serialize;
 use crate::bus::{Failure, Read, Slave, Table as Cells};
 use crate::cli::ask::{Ask, GOOD, NO, Refusal, USAGE, settle};
 use crate::cli::probe::{Known, Probe};
+use crate::cli::read_text;
 use crate::cli::table::Table;
-use crate::cli::target::{Target, leave_alone, no_modbus, unreachable};
+use crate::cli::target::{Target, leave_alone, unreachable};
+use crate::decode::RawBatch;
 use crate::decode::guess::{Guess, guesses};
 use crate::normalize::fit::Fit;
 use crate::profile::at::At;
@@ -25,16 +27,16 @@ use crate::site::kit::Kit;
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// The device's Modbus address.
-    #[arg(long, value_name = "N")]
-    slave: u8,
+    /// The device's Modbus address; of a sensor that speaks lines of text its own one, where that is not the factory's.
+    #[arg(long, value_name = "N", required_unless_present = "profile")]
+    slave: Option<u8>,
     /// First register: "holding 0x0002", "input 5", or a manual's literal such as 40003.
     #[arg(long, value_name = "AT", value_parser = At::parse, required_unless_present = "profile")]
     at: Option<At>,
     /// Registers, or coils.
     #[arg(long, default_value_t = 2)]
     count: u16,
-    /// Read what this profile says, and show its points.
+    /// Read what this profile says, and show its points; one of lines of text is asked its command, or heard once.
     #[arg(long, value_name = "NAME", conflicts_with = "at")]
     profile: Option<String>,
     /// One JSON object.
@@ -51,28 +53,32 @@ pub(crate) async fn read(ask: &Ask, kit: &Kit, args: &ReadArgs, out: &mut dyn Wr
 }
 
 async fn read_of(ask: &Ask, kit: &Kit, args: &ReadArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    if args.slave > 247 && args.slave != 255 {
-        return Err(Refusal::new(USAGE, format!("{} is no Modbus address: 1 to 247", args.slave)).into());
+    let wanted = args.profile.as_deref().map(|name| profile(kit, name)).transpose()?;
+    if let Some(profile) = wanted
+        && let Some(format) = &profile.text
+    {
+        let line = args.target.of_text(kit)?;
+        leave_alone(ask, &line).await?;
+        let batch = read_text::poll(line, profile, format, args.slave, args.target.timeout).await?;
+        return show(profile, &batch, args, out);
+    }
+    let number = args.slave.ok_or_else(|| Refusal::new(USAGE, "which device? --slave N".to_owned()))?;
+    if number > 247 && number != 255 {
+        return Err(Refusal::new(USAGE, format!("{number} is no Modbus address: 1 to 247")).into());
     }
     let line = args.target.settings(kit)?;
     leave_alone(ask, &line).await?;
     let timeout = args.target.timeout(&line);
     let mut probe = Probe::new(line, timeout, &kit.profiles);
-    let slave = Slave(args.slave);
-    match (&args.profile, args.at) {
-        (Some(name), _) => {
-            let profile = profile(kit, name)?;
-            if profile.text.is_some() {
-                return Err(no_modbus(&format!("{name} speaks lines of text"), "LINE").into());
-            }
+    let slave = Slave(number);
+    match (wanted, args.at) {
+        (Some(profile), _) => {
             let batch = probe.poll(slave, profile, &mut Known::new()).await;
             let silent = batch.raws.iter().all(|(_, raw)| raw.is_err());
-            let fit = Fit::new(profile, &batch);
             if silent && probe.master.trouble().is_some() {
                 return Err(unreachable(probe.master.trouble()).into());
             }
-            points(profile, &fit, args, out)?;
-            Ok(if fit.good == 0 { NO } else { GOOD })
+            show(profile, &batch, args, out)
         }
         (None, Some(at)) => {
             let read = Read { table: at.table, address: at.address, count: args.count };
@@ -85,12 +91,25 @@ async fn read_of(ask: &Ask, kit: &Kit, args: &ReadArgs, out: &mut dyn Write) -> 
             }
             match probe.read(slave, read).await {
                 Ok(cells) => cells_out(at, &cells, args, out)?,
-                Err(failure) => return Err(refused(&mut probe, args.slave, failure).into()),
+                Err(failure) => return Err(refused(&mut probe, number, failure).into()),
             }
             Ok(GOOD)
         }
         (None, None) => Err(Refusal::new(USAGE, "which register? --at \"holding 0x0002\"".to_owned()).into()),
     }
+}
+
+/// The points of one poll.
+fn show(profile: &Profile, batch: &RawBatch, args: &ReadArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let fit = Fit::new(profile, batch);
+    points(profile, &fit, args, out)?;
+    Ok(if fit.good == 0 { NO } else { GOOD })
+}
+
+/// Where a field stands: `holding 0x0002`, or the group of a line of text.
+fn place(field: &Field) -> String {
+    let cells = || At { table: field.table, address: field.address }.to_string();
+    field.group.as_ref().map_or_else(cells, |group| format!("text {group}"))
 }
 
 fn profile<'a>(kit: &'a Kit, name: &str) -> Result<&'a Profile, Refusal> {
@@ -126,7 +145,7 @@ fn refused(probe: &mut Probe, slave: u8, failure: Failure) -> Refusal {
 
 #[derive(Serialize)]
 struct CellsView<'a> {
-    slave: u8,
+    slave: Option<u8>,
     at: String,
     cells: &'a [u16],
     guesses: Vec<GuessView>,
@@ -237,7 +256,8 @@ fn side_by_side(at: At, size: usize, found: &[Guess], out: &mut dyn Write) -> an
 
 #[derive(Serialize)]
 struct PointsView {
-    slave: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slave: Option<u8>,
     profile: String,
     good: usize,
     points: Vec<PointView>,
@@ -265,7 +285,7 @@ impl PointView {
         };
         Self {
             name: field.name.clone(),
-            at: At { table: field.table, address: field.address }.to_string(),
+            at: place(field),
             value: sample.value(),
             unit: field.unit.map(|unit| unit.canonical_for(&profile.class).name().to_owned()),
             quality: sample.quality().name(),
@@ -297,9 +317,8 @@ fn points(profile: &Profile, fit: &Fit, args: &ReadArgs, out: &mut dyn Write) ->
     }
     let mut table = Table::new(&["point", "at", "quality", "value"]);
     for (field, sample) in fields() {
-        let at = At { table: field.table, address: field.address }.to_string();
         let quality = sample.quality().name().to_owned();
-        table.row(vec![field.name.clone(), at, quality, worded(profile, field, sample)]);
+        table.row(vec![field.name.clone(), place(field), quality, worded(profile, field, sample)]);
     }
     table.emit(out)?;
     Ok(writeln!(out, "\n{} of {} points fit {}", fit.good, fit.points, profile.name)?)

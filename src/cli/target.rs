@@ -61,12 +61,30 @@ impl Target {
         Ok(LineSettings::plain("line-1", address))
     }
 
+    /// The settings of a line for a sensor that speaks lines of text.
+    ///
+    /// # Errors
+    /// The site has no such line.
+    pub(crate) fn of_text(&self, kit: &Kit) -> Result<LineSettings, Refusal> {
+        match (&self.tcp, &self.line) {
+            // A serial server passes text on as it passes frames on.
+            (Some(to), _) => Ok(LineSettings::plain("line-1", Address::RtuOverTcp(host_port(to)?))),
+            (None, Some(_)) => self.named(kit),
+            (None, None) => self.settings(kit),
+        }
+    }
+
     fn of_site(&self, kit: &Kit) -> Result<LineSettings, Refusal> {
         let wanted = self.line.as_deref().unwrap_or_default();
         if kit.text_lines.contains(wanted) {
             let what = format!("line {wanted} carries lines of text");
             return Err(no_modbus(&what, wanted));
         }
+        self.named(kit)
+    }
+
+    fn named(&self, kit: &Kit) -> Result<LineSettings, Refusal> {
+        let wanted = self.line.as_deref().unwrap_or_default();
         if let Some(line) = kit.lines.iter().find(|line| line.name == wanted) {
             return Ok(line.clone());
         }
@@ -90,7 +108,7 @@ impl Target {
 /// Why what speaks lines of text is not asked for registers.
 pub(crate) fn no_modbus(what: &str, line: &str) -> Refusal {
     let text = format!(
-        "{what}, and this command asks for Modbus registers: `lifeline trace {line}` shows what passes on it, `lifeline status` the readings"
+        "{what}, and this command asks for Modbus registers: `lifeline read {line} --profile NAME` asks a sensor of text, `lifeline trace {line}` shows what passes there while a gateway runs"
     );
     Refusal::new(USAGE, text)
 }

@@ -354,8 +354,46 @@ fn registers_are_not_asked_of_lines_of_text() {
         refused("read", &[line, "--slave", "1", "--at", "holding 0"], &wanted);
         refused("scan", &[line], &format!("`lifeline trace {line}`"));
     }
-    let profile = ["--tcp", "127.0.0.1:9", "--slave", "3", "--profile", "vaisala-wxt-rain"];
-    refused("read", &profile, "vaisala-wxt-rain speaks lines of text");
+    let modbus = ["rain", "--slave", "3", "--profile", "keller-series30"];
+    refused("read", &modbus, "`lifeline read rain --profile NAME` asks a sensor of text");
+    refused("read", &["rain", "--profile", "keller-series30"], "which device? --slave N");
+}
+
+#[test]
+fn a_sensor_is_read_by_its_profile_without_a_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir_all(folder.path().join("site/sim")).unwrap();
+    write("site/site.toml", SITE);
+    write("site/sim/story.toml", STORY.split("[[fault]]").next().unwrap());
+    write(
+        "gateway.toml",
+        &format!("[site]\nname = \"text\"\n[console]\nlisten = \"127.0.0.1:{}\"\n", free_port()),
+    );
+    let mut running = Running(Vec::new());
+    let mut simulate = lifeline(folder.path(), "simulate", &[]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(simulate.stdout.take().unwrap()).lines().take(2);
+    running.0.push(simulate);
+    let arguments: Vec<String> =
+        lines.flat_map(|line| line.unwrap().split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
+    let read = |more: &[&str]| {
+        let more: Vec<String> =
+            more.iter().map(|word| (*word).to_owned()).chain(arguments.iter().cloned()).collect();
+        let done = lifeline(folder.path(), "read", &more).stderr(Stdio::piped()).output().unwrap();
+        let text = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, told) = read(&["rain", "--profile", "vaisala-wxt-rain", "--slave", "3"]);
+    assert!(code == Some(0) && told.contains("text intensity  good     8.4 mm/h"), "{told}");
+    let (code, told) = read(&["sonar", "--profile", "maxbotix-mb7360", "--json"]);
+    let view: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert!(code == Some(0) && view["points"][0]["value"] == 123.4, "{told}");
+    assert_eq!((&view["points"][0]["at"], view.get("slave")), (&"text range".into(), None));
+    let (code, told) = read(&["rain", "--profile", "vaisala-wxt-rain", "--slave", "7", "--timeout", "200ms"]);
+    let wanted = "the sensor does not answer `7r3";
+    assert!(code == Some(1) && told.contains(wanted) && told.contains("not one byte came"), "{told}");
+    let (code, told) = read(&["sonar", "--profile", "vaisala-wxt-rain"]);
+    assert!(code == Some(1) && told.contains("no line that came is one of vaisala-wxt-rain"), "{told}");
 }
 
 #[test]
