@@ -138,9 +138,9 @@ impl Target {
 }
 
 impl Settings {
-    /// Whether what it gets stays on this box, so that it reaches nobody.
-    pub fn stays(&self) -> bool {
-        matches!(self.target, Target::File(_))
+    /// Whether no alarm leaves this box by it, so that it tells nobody: a file, or a sink whose filter lets none through.
+    pub fn tells_nobody(&self) -> bool {
+        self.only.no_alarms || matches!(self.target, Target::File(_))
     }
 
     /// A sink with everything as it is by default.

@@ -31,7 +31,7 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) profiles: Option<PathBuf>,
     pub(crate) sinks: Vec<forward::Settings>,
-    /// Where a document names no sink that leaves the box, nor says that somebody watches the page.
+    /// Where a document names no sink that takes alarms away from the box, nor says that somebody watches the page.
     pub(crate) nobody: Option<Place>,
 }
 
@@ -99,9 +99,9 @@ pub(crate) fn read(document: &Document, env: &[(String, String)], report: &Repor
             sections.get(index).inspect(|section| section.error("name", "duplicate-name", message, None));
         }
     }
-    // A sink with a mistake may well be one that leaves the box.
-    let stays = sinks.len() == sections.len() && sinks.iter().all(forward::Settings::stays);
-    let reached = top.has("sink") && !stays;
+    // A sink with a mistake may well be one that tells somebody.
+    let none_tells = sinks.len() == sections.len() && sinks.iter().all(forward::Settings::tells_nobody);
+    let reached = top.has("sink") && !none_tells;
     let nobody = (!document.name.is_empty() && !watched && !reached).then(|| top.place("sink"));
     for section in [&site, &store, &console, &profiles, &top] {
         section.finish();

@@ -223,6 +223,14 @@ fn rules_of_which_nobody_is_told_are_warned_of() {
     assert_eq!(told(sink, true), 1, "a file reaches nobody");
     assert_eq!(told(&format!("[console]\nwatched = true\n{sink}"), true), 0);
     assert_eq!(told(&format!("{sink}{broker}"), true), 0);
+    let readings = broker.replace("broker", "store") + "only = { alarms = false }\n";
+    assert_eq!(told(&readings, true), 1, "its filter lets no alarm through");
+    assert_eq!(told(&format!("{readings}{broker}"), true), 0, "another one gets them");
+    assert_eq!(
+        told(&format!("{broker}only = {{ devices = [\"none\"] }}\n"), true),
+        0,
+        "devices strain readings alone"
+    );
     assert_eq!(
         told(&broker.replace("mqtt://", "nonsense"), true),
         0,

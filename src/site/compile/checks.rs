@@ -192,17 +192,21 @@ impl Build<'_> {
     pub(crate) fn check_told(&self) {
         let rules = self.rules.iter().filter(|rule| rule.kind == Kind::Process).count();
         if let Some(place) = self.settings.nobody.as_ref().filter(|_| 0 < rules) {
-            let text = match self.settings.sinks.is_empty() {
-                true => {
-                    format!(
-                        "{rules} rules and no sink: alarms stand on the page and in `lifeline alarms` alone"
-                    )
-                }
-                false => format!(
-                    "{rules} rules and no sink that leaves this box: a file reaches nobody, so no risk point can become effective"
-                ),
+            let sinks = &self.settings.sinks;
+            let strained: Vec<&str> =
+                sinks.iter().filter(|sink| sink.only.no_alarms).map(|sink| sink.name.as_str()).collect();
+            let because = match strained.as_slice() {
+                [] => "a file reaches nobody".to_owned(),
+                strained => format!("`only` keeps alarms from {}", strained.join(", ")),
             };
-            let help = "write a [[sink]] of kind mqtt or influx; or `watched = true` under [console], if somebody always sits before the page";
+            let text = if sinks.is_empty() {
+                format!("{rules} rules and no sink: alarms stand on the page and in `lifeline alarms` alone")
+            } else {
+                format!(
+                    "{rules} rules and no sink takes alarms away from this box: {because}, so no risk point can become effective"
+                )
+            };
+            let help = "write a [[sink]] of kind mqtt or influx that gets alarms; or `watched = true` under [console], if somebody always sits before the page";
             self.report.warning(place, "no-sink", text, Some(help.to_owned()));
         }
     }
