@@ -21,7 +21,6 @@ use crate::console::rates::RatesView;
 use crate::console::status::{PointView, StatusView};
 use crate::console::token;
 use crate::console::view::{self, AckView, ActView, AlarmView, RuleView};
-use crate::console::window::Window;
 
 /// Exit code: good.
 pub const GOOD: u8 = 0;
@@ -385,17 +384,6 @@ async fn act(
         Done::Rule(rule) => alarms::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
     }
     Ok(GOOD)
-}
-
-/// The window that a person asked for.
-pub(crate) fn window_of(
-    (since, until): (Option<&str>, Option<&str>),
-    zone: &Zone,
-    now: Timestamp,
-    ago: &str,
-) -> anyhow::Result<Window> {
-    Window::parse(since, until, now, ago, &zone.0)
-        .map_err(|error| Refusal::new(USAGE, error.to_string()).into())
 }
 
 /// The gateway's time zone, and its points for display.

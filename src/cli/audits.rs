@@ -9,9 +9,10 @@ use std::io::Write;
 use anyhow::Context;
 
 use crate::cli::Where;
-use crate::cli::ask::{Ask, GOOD, Refusal, Source, settle, window_of, zone_of};
+use crate::cli::ask::{Ask, GOOD, Refusal, Source, settle, zone_of};
 use crate::cli::client::Client;
 use crate::cli::disk::{Disk, stranger};
+use crate::cli::span::Span;
 use crate::cli::table::Table;
 use crate::clock::{Clock, SystemClock};
 use crate::console::audits::{AuditView, AuditsView, PAGE_MAX, Wanted};
@@ -20,17 +21,14 @@ use crate::journal::Deed;
 
 /// The question.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("since", |since| since.default_value("1d")))]
 pub(crate) struct AuditsArgs {
     #[command(flatten)]
     pub(crate) place: Where,
     /// Only of this device.
     device: Option<String>,
-    /// From: a date or time (of the site's zone without an offset), a duration back from now, or `all`.
-    #[arg(long, default_value = "1d")]
-    since: String,
-    /// To, the same way (default: no end).
-    #[arg(long)]
-    until: Option<String>,
+    #[command(flatten)]
+    span: Span,
 }
 
 /// Shows the audits. Exit code 1 when there is no such device.
@@ -51,8 +49,7 @@ async fn audits_of(ask: &Ask, args: &AuditsArgs, out: &mut dyn Write) -> anyhow:
         }
         Source::Disk(disk) => (disk.site().1, disk.names()?),
     };
-    let asked = (Some(args.since.as_str()), args.until.as_deref());
-    let window = window_of(asked, &zone, SystemClock::new().now(), "1d")?;
+    let window = args.span.window(&zone, SystemClock::new().now())?;
     let mut table = Table::new(&["time", "device", "what", "came of it"]);
     let (mut next, mut found) = (Some(0), false);
     while let Some(after) = next {
@@ -121,7 +118,7 @@ async fn page_of_gateway(
     let (after, limit) = (after.to_string(), PAGE_MAX.to_string());
     let mut query = vec![("since", since.as_str()), ("after", &after), ("limit", &limit)];
     // An open end is no time that can be written.
-    query.extend(args.until.is_some().then_some(("until", until.as_str())));
+    query.extend(args.span.until.is_some().then_some(("until", until.as_str())));
     query.extend(args.device.as_deref().map(|device| ("device", device)));
     client.query(&["api", "v1", "audits"], &query).await
 }
@@ -180,7 +177,7 @@ mod tests {
             let place = Where { url: None, journal: journal.clone(), token_file: None, json };
             let ask = Ask { journal: journal.clone(), json, ..Ask::default() };
             let (device, until) = (device.map(str::to_owned), until.map(str::to_owned));
-            let args = AuditsArgs { place, device, since: since.to_owned(), until };
+            let args = AuditsArgs { place, device, span: Span { since: Some(since.to_owned()), until } };
             let mut out = Vec::new();
             let code = super::audits(&ask, &args, &mut out).await.unwrap();
             (code, String::from_utf8(out).unwrap())

@@ -8,10 +8,13 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::Args;
 
-use crate::cli::ask::{Ask, GOOD, Source, settle, window_of};
+use crate::cli::ask::{Ask, GOOD, Source, settle};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
+use crate::cli::format;
+use crate::cli::span::Span;
 use crate::cli::table::count;
 use crate::clock::{Clock, SystemClock};
 use crate::console::rows::Format;
@@ -23,17 +26,20 @@ const PIECE_BYTES: usize = 64 * 1024;
 const SHOW_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What to export.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(mut_arg("since", |since| since.default_value("24h")))]
 pub struct Export {
-    /// How rows are written.
+    /// csv, jsonl or lp.
+    #[arg(long, default_value = "csv", value_parser = format)]
     pub format: Format,
-    /// Time, duration or `all`; all when left out.
-    pub since: Option<String>,
-    /// Time or duration; no end when left out.
-    pub until: Option<String>,
-    /// Full names; all points when empty.
+    /// Only these points (all when none is named).
+    #[arg(long = "point", value_name = "POINT")]
     pub points: Vec<String>,
-    /// Into this file instead of `out`.
+    /// From when to when.
+    #[command(flatten)]
+    pub span: Span,
+    /// Write here instead of standard output.
+    #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 
@@ -86,8 +92,8 @@ async fn rows(source: &Source, what: &Export, meter: &mut Meter<'_>) -> anyhow::
 
 async fn rows_of_gateway(client: &Client, what: &Export, meter: &mut Meter<'_>) -> anyhow::Result<()> {
     let points = what.points.join(",");
-    let mut query = vec![("format", what.format.name()), ("since", what.since.as_deref().unwrap_or("all"))];
-    query.extend(what.until.as_deref().map(|until| ("until", until)));
+    let mut query = vec![("format", what.format.name())];
+    query.extend(what.span.query());
     if !points.is_empty() {
         query.push(("point", &points));
     }
@@ -95,8 +101,7 @@ async fn rows_of_gateway(client: &Client, what: &Export, meter: &mut Meter<'_>) 
 }
 
 fn rows_of_disk(disk: &Disk, what: &Export, meter: &mut Meter<'_>) -> anyhow::Result<()> {
-    let asked = (what.since.as_deref(), what.until.as_deref());
-    let window = window_of(asked, &disk.site().1, SystemClock::new().now(), "all")?;
+    let window = what.span.window(&disk.site().1, SystemClock::new().now())?;
     let mut piece = what.format.head().as_bytes().to_vec();
     let mut any = false;
     let mut written = Ok(());

@@ -6,10 +6,13 @@
 
 use std::io::Write;
 
+use clap::Args;
+
 use crate::cli::answers;
-use crate::cli::ask::{Ask, GOOD, Refusal, Source, USAGE, line, settle, window_of, zone_of};
+use crate::cli::ask::{Ask, GOOD, Refusal, Source, USAGE, line, settle, zone_of};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
+use crate::cli::span::Span;
 use crate::clock::{Clock, SystemClock};
 use crate::console::status::PointView;
 use crate::console::view::ReadingView;
@@ -18,17 +21,16 @@ use crate::console::view::ReadingView;
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// A question about one point's history.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(mut_arg("since", |since| since.default_value("2h")))]
 pub struct History {
-    /// Full name of the point.
+    /// The point, such as `regulator-3.pressure`.
     pub point: String,
-    /// Time or duration; a day when left out.
-    pub since: Option<String>,
-    /// Time or duration; no end when left out.
-    pub until: Option<String>,
-    /// Readings at most.
-    pub limit: Option<u64>,
-    /// About so many rows that look the same; all when left out.
+    /// From when to when.
+    #[command(flatten)]
+    pub span: Span,
+    /// About so many rows that look like all of them: no extreme is lost.
+    #[arg(long, value_name = "ROWS")]
     pub most: Option<u32>,
 }
 
@@ -57,11 +59,8 @@ async fn history_of_gateway(
     question: &History,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let limit = question.limit.map(|limit| limit.to_string());
     let mut query = vec![("point", question.point.as_str())];
-    query.extend(question.since.as_deref().map(|since| ("since", since)));
-    query.extend(question.until.as_deref().map(|until| ("until", until)));
-    query.extend(limit.as_deref().map(|limit| ("limit", limit)));
+    query.extend(question.span.query());
     let most = question.most.map(|most| most.to_string());
     query.extend(most.as_deref().map(|most| ("most", most)));
     let path = ["api", "v1", "history"];
@@ -90,18 +89,14 @@ async fn history_of_gateway(
 fn history_of_disk(args: &Ask, disk: &Disk, question: &History, out: &mut dyn Write) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
     let zone = disk.site().1;
-    let (since, until) = (question.since.as_deref(), question.until.as_deref());
-    let window = window_of((since, until), &zone, now, "24h")?;
+    let window = question.span.window(&zone, now)?;
     if !args.json {
         disk.head(&zone, now, out)?;
     }
-    let mut left = question.limit.unwrap_or(u64::MAX);
     let mut any = false;
     let mut written = Ok(());
     let mut each = |catalog: &crate::point::Catalog, reading: &crate::reading::Reading| {
         any = true;
-        let Some(fewer) = left.checked_sub(1) else { return false };
-        left = fewer;
         let Some(view) = ReadingView::new(catalog, reading) else { return true };
         let point = catalog.point(reading.point).map(PointView::new);
         written =

@@ -31,6 +31,7 @@ pub mod run;
 pub mod screen;
 pub mod simulate;
 mod spacing;
+pub mod span;
 mod pcap;
 mod plot;
 pub mod points;
@@ -146,9 +147,9 @@ enum Command {
     /// Records that sinks refused for good: look, export, send again, delete.
     Quarantine(quarantine::QuarantineArgs),
     /// Readings of one point.
-    History(HistoryArgs),
+    History(Asked<history::History>),
     /// Readings as CSV, JSON lines or line protocol.
-    Export(ExportArgs),
+    Export(Asked<export::Export>),
     /// Check, copy or repair the journal on disk.
     Journal(journal::JournalArgs),
 }
@@ -189,42 +190,13 @@ struct AlarmsArgs {
     act: Option<act::AlarmsAct>,
 }
 
+/// A question, and whom to ask.
 #[derive(Debug, Args)]
-struct HistoryArgs {
+struct Asked<T: Args> {
     #[command(flatten)]
     place: Where,
-    /// The point, such as `regulator-3.pressure`.
-    point: String,
-    /// From: a date or time (of the site's zone without an offset), or a duration back from now (`2h`).
-    #[arg(long, default_value = "2h")]
-    since: String,
-    /// Until: a date or time, or a duration back from now.
-    #[arg(long)]
-    until: Option<String>,
-    /// About so many rows that look like all of them: no extreme is lost.
-    #[arg(long, value_name = "ROWS")]
-    most: Option<u32>,
-}
-
-#[derive(Debug, Args)]
-struct ExportArgs {
     #[command(flatten)]
-    place: Where,
-    /// csv, jsonl or lp.
-    #[arg(long, default_value = "csv", value_parser = format)]
-    format: Format,
-    /// Only these points (all when none is named).
-    #[arg(long = "point", value_name = "POINT")]
-    points: Vec<String>,
-    /// From: a date or time (of the site's zone without an offset), or a duration back from now.
-    #[arg(long, default_value = "24h")]
-    since: String,
-    /// Until: a date or time, or a duration back from now.
-    #[arg(long)]
-    until: Option<String>,
-    /// Write here instead of standard output.
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    what: T,
 }
 
 /// Parses the arguments and runs the command.
@@ -305,15 +277,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             quarantine::quarantine(&asked(&documents, &place)?, &args, out)
         }
         Command::History(args) => {
-            let place = asked(&documents, &args.place)?;
-            let question = history::History {
-                point: args.point,
-                since: Some(args.since),
-                until: args.until,
-                limit: None,
-                most: args.most,
-            };
-            one_thread()?.block_on(history::history(&place, &question, out))
+            one_thread()?.block_on(history::history(&asked(&documents, &args.place)?, &args.what, out))
         }
         Command::Journal(args) => {
             let settings =
@@ -321,15 +285,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             journal::journal(&settings, &args, out)
         }
         Command::Export(args) => {
-            let place = asked(&documents, &args.place)?;
-            let wanted = export::Export {
-                format: args.format,
-                points: args.points,
-                since: Some(args.since),
-                until: args.until,
-                output: args.output,
-            };
-            one_thread()?.block_on(export::export(&place, &wanted, out))
+            one_thread()?.block_on(export::export(&asked(&documents, &args.place)?, &args.what, out))
         }
     }
 }

@@ -8,6 +8,7 @@ use lifeline_gateway::alarm::{Alarm, Base, RuleState, Severity};
 use lifeline_gateway::cli::ask::{self, Ack, Ask, GOOD, NO, UNREACHABLE, USAGE};
 use lifeline_gateway::cli::export::{self, Export};
 use lifeline_gateway::cli::history::{self, History};
+use lifeline_gateway::cli::span::Span;
 use lifeline_gateway::console::rows::Format;
 use lifeline_gateway::gateway::core::Event;
 use lifeline_gateway::journal::{Group, Journal, Progress, Seq, Settings};
@@ -94,9 +95,7 @@ async fn history(ask: &Ask, point: &str, since: &str) -> (u8, String) {
     let mut out = Vec::new();
     let question = History {
         point: point.to_owned(),
-        since: Some(since.to_owned()),
-        until: None,
-        limit: Some(1000),
+        span: Span { since: Some(since.to_owned()), until: None },
         most: None,
     };
     let code = history::history(ask, &question, &mut out).await.unwrap();
@@ -106,7 +105,7 @@ async fn history(ask: &Ask, point: &str, since: &str) -> (u8, String) {
 async fn exported(ask: &Ask, format: Format, points: &[&str], output: Option<PathBuf>) -> (u8, String) {
     let mut out = Vec::new();
     let points = points.iter().map(|point| (*point).to_owned()).collect();
-    let what = Export { format, since: None, until: None, points, output };
+    let what = Export { format, points, span: Span::default(), output };
     let code = export::export(ask, &what, &mut out).await.unwrap();
     (code, String::from_utf8(out).unwrap())
 }
