@@ -235,7 +235,7 @@ pub static CODES: &[Code] = &[
         "Write it into serial = { ... }, or on a line through a serial server or a DTU."),
     code("missing-folder",
         "A folder of documents cannot be read.",
-        "Name it with --site or --profiles."),
+        "Name it with --site or --profiles. Without --site that is `site` beside the file of --config, else `devices` in the folder where the command starts, else /etc/lifeline/site."),
     code("missing-include",
         "`include` or `devices_csv` names a file that is not there, or `include` one that is no `.toml` document; paths count from the folder of the document.",
         "Mend the path, or leave the key out."),

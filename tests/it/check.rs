@@ -180,6 +180,37 @@ fn warnings_are_good_unless_they_are_denied() {
     assert!(code == Some(1) && error.contains("`wrong-unit`"), "{error}");
 }
 
+/// The site beside the settings that are named, also where the folder of the command has another one.
+#[test]
+fn settings_lead_to_the_site_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["box/site", "here/devices"] {
+        let to = folder.path().join(name);
+        std::fs::create_dir_all(&to).unwrap();
+        std::fs::copy("tests/documents/suspicious/site/site.toml", to.join("site.toml")).unwrap();
+    }
+    std::fs::write(folder.path().join("box/gateway.toml"), "[journal]\npath = \"nowhere\"\n").unwrap();
+    let profiles = std::path::absolute("tests/documents/suspicious/profiles").unwrap();
+    let run = |args: &[&str]| {
+        let mut done = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
+        let done = done.args(args).arg("--profiles").arg(&profiles).current_dir(folder.path().join("here"));
+        let done = done.output().unwrap();
+        String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap()
+    };
+    for args in [
+        &["check", "--config", "../box/gateway.toml"][..],
+        &["check", "--diff", "--config", "../box/gateway.toml"],
+    ] {
+        let out = run(args);
+        assert!(out.contains("read from ../box/site"), "{out}");
+    }
+    assert!(run(&["check"]).contains("read from devices"));
+    std::fs::remove_dir_all(folder.path().join("box/site")).unwrap();
+    assert!(run(&["check", "--config", "../box/gateway.toml"]).contains("read from devices"));
+    let out = run(&["check", "--site", "elsewhere"]);
+    assert!(out.contains("cannot read the site folder elsewhere: ") && out.contains("--site DIR"), "{out}");
+}
+
 /// A site with one rule and these settings.
 fn with_settings(
     settings: &str,
