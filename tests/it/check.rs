@@ -120,6 +120,32 @@ fn the_summary_counts_what_the_documents_hold() {
     assert!(text.contains(&format!(" 10 devices, {points} points, ")), "{points}: {text}");
 }
 
+/// The log of a start counts as the summary of the check does, and a journal that cannot be made is told with its whole path.
+#[test]
+fn a_start_tells_the_points_of_the_documents_and_where_its_journal_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "[journal]\npath = \"gateway.toml/journal\"\n[console]\nlisten = \"127.0.0.1:0\"\n";
+    std::fs::write(folder.path().join("gateway.toml"), settings).unwrap();
+    let from = |name: &str| std::path::absolute(name).unwrap();
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["run", "--config", "gateway.toml", "--site"])
+        .arg(from("devices"))
+        .arg("--profiles")
+        .arg(from("firmware-profiles"))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(done.stderr).unwrap();
+    let journal = folder.path().canonicalize().unwrap().join("gateway.toml/journal");
+    for wanted in [
+        " points=29 own_points=".to_owned(),
+        format!(" journal={}", journal.display()),
+        format!("cannot create the journal folder {} (`gateway.toml/journal` counts from", journal.display()),
+    ] {
+        assert!(text.contains(&wanted), "{wanted}: {text}");
+    }
+}
+
 /// The members that SARIF 2.1.0 requires, and those that forges read (3.13 to 3.30).
 #[test]
 fn sarif_has_what_the_standard_requires() {
