@@ -94,8 +94,11 @@ pub(crate) fn reachable(section: &Section<'_>, point: &Known, direction: Directi
     };
     let colour = name(level.severity);
     let of = if number(node).is_some() { String::new() } else { format!(" for {colour}") };
+    let is_beyond =
+        if direction == Direction::Above { level.threshold > high } else { level.threshold < low };
+    let so = if is_beyond { "it can never be reached" } else { "every reading reaches it" };
     let text = format!(
-        "the threshold{of} is {} {unit}, and {} {why} {} to {} {unit}: it can never be reached",
+        "the threshold{of} is {} {unit}, and {} {why} {} to {} {unit}: {so}",
         shown(level.threshold),
         point.name,
         shown(low),
