@@ -441,5 +441,5 @@ async fn an_empty_list_is_good_and_says_so() {
     }
     assert_eq!(local(&["quarantine", "--json", "--journal", journal]), (Some(0), String::new()));
     let (code, text) = local(&["quarantine", "--journal", "nowhere"]);
-    assert!(code == Some(3) && text.contains("cannot open the journal nowhere"), "{text}");
+    assert!(code == Some(3) && text.contains("/nowhere (`nowhere` counts from the folder"), "{text}");
 }

@@ -90,8 +90,15 @@ pub(crate) fn folder_documents(folder: &Path, what: &str, report: &Report) -> Ve
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) => {
-            let help = Some(format!("name the {what} folder with --{what} DIR"));
-            report.error(&place, "missing-folder", format!("cannot read the {what} folder: {error}"), help);
+            let otherwise = match what {
+                "site" => {
+                    "; without it that is `site` beside the file of --config, `devices` in the folder where lifeline starts, or /etc/lifeline/site"
+                }
+                _ => "",
+            };
+            let help = Some(format!("name the {what} folder with --{what} DIR{otherwise}"));
+            let text = format!("cannot read the {what} folder {}: {error}", folder.display());
+            report.error(&place, "missing-folder", text, help);
             return Vec::new();
         }
     };
