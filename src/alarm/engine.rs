@@ -9,8 +9,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use crate::alarm::condition::Entry;
 use crate::alarm::condition::level::Step;
+use crate::alarm::condition::{Entry, Judged};
 use crate::alarm::drill::Drills;
 use crate::alarm::lifecycle::{Event, Refusal};
 use crate::alarm::load::Load;
@@ -291,6 +291,12 @@ impl Engine {
     pub fn alarms(&self) -> Vec<Alarm> {
         let real = self.watches.iter().filter_map(|watch| watch.alarm.as_ref());
         real.chain(self.drills.alarms()).cloned().collect()
+    }
+
+    /// What rules with an open alarm made of their readings last, by rule name.
+    pub fn judged(&self) -> BTreeMap<String, Judged> {
+        let open = self.watches.iter().filter(|watch| watch.alarm.is_some());
+        open.filter_map(|watch| Some((watch.rule.name.clone(), watch.judged?))).collect()
     }
 
     /// The gateway's name, as it stands in alarm ids.

@@ -58,8 +58,9 @@ impl Watch {
                 }
             }
             Gauge::Measured(gauge) => {
-                if let Some((at, value)) = gauge.recall(slot, at, sample) {
-                    self.trend.push(at, value);
+                if let Some(judged) = gauge.recall(slot, at, sample) {
+                    self.trend.push(judged.at, judged.value);
+                    self.judged = Some(judged);
                 }
             }
             Gauge::Stale(gauge) => {
@@ -96,7 +97,7 @@ impl Watch {
     pub(crate) fn succeed(&mut self, old: Self, now: Timestamp, out: &mut Vec<Transition>) {
         if old.rule.version == self.rule.version && old.point == self.point {
             let new = std::mem::replace(self, old);
-            self.rule = new.rule;
+            (self.rule, self.fresh) = (new.rule, false);
             (self.risk_point, self.town, self.unit) = (new.risk_point, new.town, new.unit);
             (self.suppressor, self.registered) = (new.suppressor, None);
             self.release(now);
@@ -107,7 +108,7 @@ impl Watch {
             match (&mut self.gauge, &old.gauge) {
                 (Gauge::Threshold(gauge), Gauge::Threshold(old)) => gauge.succeed(old),
                 (Gauge::Stale(gauge), Gauge::Stale(old)) => gauge.succeed(old),
-                (Gauge::Measured(gauge), Gauge::Measured(old)) => gauge.succeed(old),
+                (Gauge::Measured(gauge), Gauge::Measured(old)) => self.fresh = !gauge.succeed(old),
                 _ => {}
             }
         }
@@ -156,6 +157,7 @@ impl Watch {
         self.overlay.shift(by_ms);
         self.chatter.shift(by_ms);
         self.trend.forget();
+        self.judged = None;
         let busy = match &mut self.gauge {
             Gauge::Threshold(gauge) => {
                 gauge.shift(by_ms);

@@ -130,6 +130,14 @@ impl Rule {
             Condition::Stale { points, .. } => points,
         }
     }
+
+    /// Whether what it judges is the reading of its point as it is, and no number that is made of readings.
+    pub const fn is_of_readings(&self) -> bool {
+        match &self.condition {
+            Condition::Threshold { .. } | Condition::Stale { .. } => true,
+            Condition::Measured { measured, .. } => measured.measure.is_reading(),
+        }
+    }
 }
 
 /// A compiled rule.
@@ -244,6 +252,14 @@ pub struct Marks {
     pub latching: bool,
     /// It has been unverified for so long that somebody must look.
     pub unverifiable: bool,
+    /// What its rule judges is the reading of its point as it is.
+    #[serde(skip_serializing_if = "is_false")]
+    pub of_readings: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Marks {

@@ -64,6 +64,20 @@ impl Engine {
         }
     }
 
+    /// Takes readings from before a reload, oldest first, for measures that began with it; nothing is raised or cleared by them. The next reading finds
+    /// windows as if the rule had always asked what it asks now.
+    pub fn refill(&mut self, readings: &[Reading], now: Timestamp) {
+        let Self { watches, routes, .. } = self;
+        for reading in readings.iter().filter(|reading| reading.at <= now) {
+            for &(index, slot) in route(routes, reading.point) {
+                if let Some(watch) = watches.get_mut(index).filter(|watch| watch.fresh) {
+                    watch.recall(slot, reading.at, &reading.sample);
+                }
+            }
+        }
+        watches.iter_mut().for_each(|watch| watch.fresh = false);
+    }
+
     /// All of the earlier run is recalled; the gateway was off from `last` to `now`.
     pub fn recalled(&mut self, last: Timestamp, now: Timestamp) {
         let Self { watches, timers, changed, deadlines, .. } = self;

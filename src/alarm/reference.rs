@@ -85,6 +85,10 @@ A drill (演练) is an alarm of the rule `NAME.drill` with an occurrence of its 
 | what is hidden | `lifeline alarms hidden` | `GET /api/v1/overlays` | |
 
 TARGET is an alarm's id or a rule's name.
+
+`lifeline alarms` and `GET /api/v1/alarms` have two numbers of an open alarm: `value` made its last change, and `now` is what its rule judges at this moment (`time`, `value`, `unit`, `state`, `quality`, `reason`).
+`now` is the reading of the rule's point, or the rise, sum, time or vote that the rule makes of readings; it is a reason such as `timeout` where there is no number, and absent for a rule over several conditions.
+From a journal on disk it is the last reading, with its age; a number that a rule makes is not known there.
 ",
         shelf = long(SHELF_MAX),
         permit = long(PERMIT_MAX),

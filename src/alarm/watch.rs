@@ -10,11 +10,11 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::alarm::chatter::Chatter;
-use crate::alarm::condition::Entry;
 use crate::alarm::condition::gauged::Gauged;
 use crate::alarm::condition::level::{Step, Threshold};
 use crate::alarm::condition::measure::Measured;
 use crate::alarm::condition::stale::Stale;
+use crate::alarm::condition::{Entry, Judged};
 use crate::alarm::lifecycle::{Event, Next, RERAISE_WINDOW, Refusal, next};
 use crate::alarm::overlay::Overlay;
 use crate::alarm::trend::Trend;
@@ -78,6 +78,10 @@ pub(crate) struct Watch {
     /// How often it was shelved.
     pub(crate) shelved: u32,
     pub(crate) trend: Trend,
+    /// What the measure made last; none while it makes nothing.
+    pub(crate) judged: Option<Judged>,
+    /// Its measure began with these documents, and knows nothing of what was before.
+    pub(crate) fresh: bool,
     /// Name of the point that suppresses it.
     pub(crate) suppressor: String,
     /// The moment that the engine will look at it next.
@@ -128,6 +132,8 @@ impl Watch {
             unverified: None,
             shelved: 0,
             trend: Trend::default(),
+            judged: None,
+            fresh: true,
             registered: None,
             changed: false,
             listed: false,
@@ -197,6 +203,10 @@ impl Watch {
         let at = gauge.time(cause.at);
         let entry = gauge.take(slot, at, sample);
         let Some((value, may_clear)) = entry.number() else {
+            // A doubtful reading that proves nothing leaves the number as it was.
+            if entry == Entry::Frozen || matches!(sample, Sample::Good(_)) {
+                self.judged = None;
+            }
             if entry == Entry::Frozen {
                 self.changed |= gauge.gauge.freeze(at);
                 self.verify(Event::Bad, Cause { at, value: None, ..cause }, out);
@@ -208,6 +218,7 @@ impl Watch {
         if let Some(value) = value {
             self.trend.push(at, value);
         }
+        self.judged = value.map(|value| Judged { at, value, whole: may_clear });
         if step == Step::Calm && !self.chatter.holds() {
             return;
         }
@@ -346,7 +357,8 @@ impl Watch {
     fn occurrence(&self, cause: Cause<'_>) -> Option<Alarm> {
         let (severity, threshold) = self.target()?;
         let latching = self.latches(severity);
-        let marks = Marks { chattering: self.chatter.is_on(), latching, ..Marks::default() };
+        let of_readings = self.rule.is_of_readings();
+        let marks = Marks { chattering: self.chatter.is_on(), latching, of_readings, ..Marks::default() };
         Some(Alarm {
             id: alarm_id(&self.site, &self.rule.name, &self.point, cause.at),
             severity,
@@ -403,6 +415,7 @@ impl Watch {
                 }
                 (alarm.value, alarm.trend) = (cause.value, trend);
                 alarm.rule_version.clone_from(&self.rule.version);
+                alarm.marks.of_readings = self.rule.is_of_readings();
                 alarm.guide.clone_from(&self.rule.guide);
                 if change != Change::Fell {
                     alarm.acknowledged = None;

@@ -6,22 +6,43 @@
 use std::io::Write;
 
 use crate::alarm::{Base, Severity, overlay};
-use crate::cli::answers::{Zone, section};
+use crate::cli::answers::{Zone, long, section};
 use crate::cli::table::Table;
+use crate::clock::Timestamp;
+use crate::console::now::NowView;
 use crate::console::status::PointView;
 use crate::console::view::{AlarmView, RuleView, is_unseen};
+
+/// From which age on a number is told with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ages {
+    now: Timestamp,
+    told_from_s: u64,
+}
+
+impl Ages {
+    /// Of a gateway that runs: a minute, by its own clock.
+    pub(crate) const fn running(now: Timestamp) -> Self {
+        Self { now, told_from_s: 60 }
+    }
+
+    /// Of a journal: always.
+    pub(crate) const fn on_disk(now: Timestamp) -> Self {
+        Self { now, told_from_s: 0 }
+    }
+}
 
 /// Open alarms, with the points that they are of.
 pub(crate) fn alarms(
     alarms: &[AlarmView],
     points: &[PointView],
-    zone: &Zone,
+    (zone, ages): (&Zone, Ages),
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     if alarms.is_empty() {
         return Ok(writeln!(out, "no open alarms")?);
     }
-    table_of(alarms, points, zone, out)?;
+    table_of(alarms, points, (zone, ages), out)?;
     let unseen = alarms.iter().filter(|alarm| is_unseen(alarm.state)).count();
     Ok(writeln!(out, "{} open, {unseen} not acknowledged", alarms.len())?)
 }
@@ -30,13 +51,13 @@ pub(crate) fn alarms(
 pub(crate) fn acted(
     alarm: &AlarmView,
     points: &[PointView],
-    zone: &Zone,
+    (zone, ages): (&Zone, Ages),
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     if alarm.state == Base::Normal {
         return Ok(writeln!(out, "{} {}: the alarm is over", alarm.id, alarm.rule)?);
     }
-    table_of(std::slice::from_ref(alarm), points, zone, out)?;
+    table_of(std::slice::from_ref(alarm), points, (zone, ages), out)?;
     // Until when, in the site's zone: that is where a time without an offset was taken.
     let over = overlays(&[RuleView { rule: alarm.rule.clone(), overlay: alarm.overlay.clone() }], zone);
     section(&over, out)
@@ -45,10 +66,11 @@ pub(crate) fn acted(
 fn table_of(
     alarms: &[AlarmView],
     points: &[PointView],
-    zone: &Zone,
+    (zone, ages): (&Zone, Ages),
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let heads = ["id", "severity", "state", "since", "rule", "point", "value", "limit", "unit", "advice"];
+    let heads =
+        ["id", "severity", "state", "since", "rule", "point", "value", "limit", "unit", "now", "advice"];
     let mut table = Table::new(&heads);
     for alarm in alarms {
         let point = points.iter().find(|point| point.name == alarm.point);
@@ -57,7 +79,7 @@ fn table_of(
         };
         table.row(vec![
             alarm.id.clone(),
-            now(alarm),
+            severities(alarm),
             state(alarm),
             zone.show(&alarm.since),
             alarm.rule.clone(),
@@ -65,10 +87,30 @@ fn table_of(
             number(alarm.value),
             number(alarm.threshold),
             alarm.unit.clone().unwrap_or_default(),
+            alarm.now.as_ref().map(|now| judged(now, point, ages)).unwrap_or_default(),
             alarm.advice.clone(),
         ]);
     }
     Ok(table.emit(out)?)
+}
+
+/// What the rule judges now: `31.5 cm`, `open`, `timeout`; with its doubt, and with its age when it is old.
+fn judged(now: &NowView, point: Option<&PointView>, ages: Ages) -> String {
+    let number = now.value.map(|value| told(value, now.unit.as_deref(), point));
+    let mut text = match (&now.state, number, &now.reason) {
+        (Some(state), ..) => state.clone(),
+        (None, Some(number), _) => format!("{number} {}", now.unit.as_deref().unwrap_or_default()),
+        (None, None, Some(reason)) => reason.clone(),
+        (None, None, None) => now.quality.clone(),
+    };
+    text.truncate(text.trim_end().len());
+    if now.value.is_some() && now.quality != "good" {
+        text += &format!(" ({})", now.reason.as_deref().unwrap_or(&now.quality));
+    }
+    match now.age_s(ages.now).filter(|age| ages.told_from_s <= *age) {
+        Some(age) => format!("{text}, {} ago", long(age)),
+        None => text,
+    }
 }
 
 /// A number of an alarm: in the unit of its point with the digits that the sensor resolves, as readings have them. A rise, a sum, a count
@@ -147,7 +189,7 @@ fn severity(severity: Severity) -> &'static str {
 }
 
 /// The severity that waits to be seen, and the one that is measured now where that is lower.
-fn now(alarm: &AlarmView) -> String {
+fn severities(alarm: &AlarmView) -> String {
     let present = alarm.tell.present.map(|present| format!(", now {}", severity(present)));
     format!("{}{}", severity(alarm.severity), present.unwrap_or_default())
 }

@@ -249,7 +249,7 @@ fn shown(value: f64, point: Option<&PointView>) -> String {
 }
 
 /// `3d 4h`, `2h 5m`, `7m 3s`.
-fn long(seconds: u64) -> String {
+pub(crate) fn long(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours) {
         (0, 0) => format!("{minutes}m {}s", seconds % 60),

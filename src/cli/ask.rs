@@ -11,12 +11,12 @@ use anyhow::Context;
 
 use crate::alarm::Severity;
 use crate::alarm::tell::OverlayView;
-use crate::cli::alarms;
+use crate::cli::alarms::{self, Ages};
 use crate::cli::answers::{self, Zone};
 use crate::cli::client::Client;
 use crate::cli::disk::Disk;
 use crate::cli::rates;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::console::rates::RatesView;
 use crate::console::status::{PointView, StatusView};
 use crate::console::token;
@@ -253,25 +253,32 @@ pub async fn alarms(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
 }
 
 async fn alarms_of(args: &Ask, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let (alarms, (zone, points)) = match args.source().await? {
+    let now = SystemClock::new().now();
+    let (alarms, (zone, points, ages)) = match args.source().await? {
         Source::Gateway(client) => {
             let alarms: Vec<AlarmView> = client.get(&["api", "v1", "alarms"]).await?;
-            let around = if args.json { (Zone::of_box(), Vec::new()) } else { zone_of(&client).await? };
-            (alarms, around)
+            let (zone, points, now) =
+                if args.json { (Zone::of_box(), Vec::new(), now) } else { around(&client).await? };
+            (alarms, (zone, points, Ages::running(now)))
         }
         Source::Disk(disk) => {
             let zone = disk.site().1;
             if !args.json {
-                disk.head(&zone, SystemClock::new().now(), out)?;
+                disk.head(&zone, now, out)?;
             }
             let points = if args.json { Vec::new() } else { disk.points()? };
-            (view::alarms(disk.alarms()?.into_iter()), (zone, points))
+            let open = disk.alarms()?;
+            let mut judged = disk.now(&open)?;
+            (
+                view::alarms(open.into_iter(), |alarm| judged.remove(&alarm.id)),
+                (zone, points, Ages::on_disk(now)),
+            )
         }
     };
     if args.json {
         alarms.iter().try_for_each(|alarm| line(out, alarm))?;
     } else {
-        alarms::alarms(&alarms, &points, &zone, out)?;
+        alarms::alarms(&alarms, &points, (&zone, ages), out)?;
     }
     Ok(GOOD)
 }
@@ -369,8 +376,8 @@ async fn act(
     match done {
         done if args.json => line(out, &done)?,
         Done::Alarm(alarm) => {
-            let (zone, points) = zone_of(&client).await?;
-            alarms::acted(&alarm, &points, &zone, out)?;
+            let (zone, points, now) = around(&client).await?;
+            alarms::acted(&alarm, &points, (&zone, Ages::running(now)), out)?;
         }
         Done::Rule(rule) if rule.overlay == OverlayView::default() => {
             writeln!(out, "{target}: in service; nothing shelves or suppresses it any more")?;
@@ -384,7 +391,7 @@ async fn act(
 pub(crate) fn window_of(
     (since, until): (Option<&str>, Option<&str>),
     zone: &Zone,
-    now: crate::clock::Timestamp,
+    now: Timestamp,
     ago: &str,
 ) -> anyhow::Result<Window> {
     Window::parse(since, until, now, ago, &zone.0)
@@ -393,9 +400,16 @@ pub(crate) fn window_of(
 
 /// The gateway's time zone, and its points for display.
 pub(crate) async fn zone_of(client: &Client) -> anyhow::Result<(Zone, Vec<PointView>)> {
+    let (zone, points, _) = around(client).await?;
+    Ok((zone, points))
+}
+
+/// The same with the gateway's time: this box may have another one.
+async fn around(client: &Client) -> anyhow::Result<(Zone, Vec<PointView>, Timestamp)> {
     let status: StatusView = client.get(&["api", "v1", "status"]).await?;
     let points = status.devices.into_iter().flat_map(|device| device.points).collect();
-    Ok((Zone::named(&status.timezone), points))
+    let now = Timestamp::parse(&status.now).unwrap_or_else(|_| SystemClock::new().now());
+    Ok((Zone::named(&status.timezone), points, now))
 }
 
 /// One JSON object as a line.

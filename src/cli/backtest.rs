@@ -17,7 +17,7 @@ use crate::cli::plot::{self, Point, short};
 use crate::cli::recorded::{self, Mapping, Readings};
 use crate::cli::table::Table;
 use crate::cli::{duration, replay, spacing};
-use crate::clock::Timestamp;
+use crate::console::window;
 use crate::gateway::replay::Replay;
 use crate::site::{Site, table};
 
@@ -33,7 +33,7 @@ pub struct BacktestArgs {
     /// Which column is which point, `depth_mm:mm=underpass-1.level`.
     #[arg(long = "map", value_name = "COLUMN[:UNIT]=POINT", value_parser = recorded::mapping)]
     maps: Vec<Mapping>,
-    /// The column of times (RFC 3339).
+    /// The column of times: `2026-11-23T08:00:00+08:00`, or `2026-11-23 08:00:00` without an offset for a time of the site's zone; labels alike.
     #[arg(long, default_value = "time", value_name = "COLUMN")]
     time: String,
     /// CSV of what happened: event_start, event_end, kind, and file when it is of several files.
@@ -107,10 +107,10 @@ struct Halves {
 /// # Errors
 /// A file cannot be read or says something wrong; no rule is left.
 pub fn backtest(site: &Site, args: &BacktestArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let labels = labels(args)?;
+    let labels = labels(args, &site.timezone)?;
     let mut files = Vec::new();
     for file in &args.files {
-        files.push((file, recorded::read(file, &args.maps, &args.time, &site.catalog)?));
+        files.push((file, recorded::read(file, &args.maps, &args.time, site)?));
     }
     let (rules, variants) = variants(site, args)?;
     let mut halves: Vec<Halves> = variants.iter().map(|_| Halves::default()).collect();
@@ -222,7 +222,7 @@ fn name_of(file: &Path) -> String {
 }
 
 /// Labels by the name of the file they are of; of all files under the empty name.
-fn labels(args: &BacktestArgs) -> anyhow::Result<BTreeMap<String, Labels>> {
+fn labels(args: &BacktestArgs, timezone: &str) -> anyhow::Result<BTreeMap<String, Labels>> {
     let shown = args.labels.display();
     let text = std::fs::read_to_string(&args.labels).with_context(|| format!("cannot read {shown}"))?;
     let text = text.trim_start_matches('\u{feff}');
@@ -239,8 +239,9 @@ fn labels(args: &BacktestArgs) -> anyhow::Result<BTreeMap<String, Labels>> {
     for row in rows {
         let cell = |at: usize| row.cells.get(at).map_or("", |cell| cell.text.as_str());
         let time = |at: usize| {
-            Timestamp::parse(cell(at))
-                .with_context(|| format!("{shown}:{}: `{}` is no time", line(row.span.0), cell(at)))
+            window::time(cell(at), timezone).with_context(|| {
+                format!("{shown}:{}: {}", line(row.span.0), recorded::no_time(cell(at), timezone))
+            })
         };
         let own = labels.entry(place("file").map(cell).unwrap_or_default().to_owned()).or_default();
         let span = (time(start)?, time(stop)?);

@@ -3,9 +3,11 @@
 //! In: the journal's folder. Out: what was last committed there.
 //! Invariant: only reads.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -14,10 +16,18 @@ use crate::alarm::Alarm;
 use crate::cli::answers::Zone;
 use crate::cli::ask::{NO, Refusal, UNREACHABLE};
 use crate::clock::Timestamp;
+use crate::console::now::NowView;
 use crate::console::status::PointView;
 use crate::console::window::nearest;
 use crate::journal::{Kept, Progress, Reader, Seq, Span};
 use crate::point::Catalog;
+
+/// The newest reading of an alarm's point is looked for so far before the last commit, one after the other.
+const BACK: [Duration; 3] =
+    [Duration::from_secs(900), Duration::from_secs(86_400), Duration::from_secs(30 * 86_400)];
+
+/// Readings are looked for so far behind it.
+const AHEAD: Duration = Duration::from_secs(120);
 
 /// A journal that was opened for reading.
 pub(crate) struct Disk {
@@ -127,6 +137,39 @@ impl Disk {
         let states = self.reader.states().context("cannot read the alarms")?;
         let alarms = states.into_iter().filter_map(|(_, state)| state.alarm);
         Ok(alarms.filter(|alarm| alarm.state != crate::alarm::Base::Normal).collect())
+    }
+
+    /// The newest readings of those of these alarms whose rules judge the reading of their point, by alarm id.
+    pub(crate) fn now(&self, alarms: &[Alarm]) -> anyhow::Result<BTreeMap<String, NowView>> {
+        let Some((_, last)) = self.reader.last().context("cannot read the last commit")? else {
+            return Ok(BTreeMap::new());
+        };
+        let mut found = BTreeMap::new();
+        for alarm in alarms.iter().filter(|alarm| alarm.marks.of_readings && !alarm.marks.drill) {
+            if let Some(view) = self.newest(&alarm.point, last)? {
+                found.insert(alarm.id.clone(), view);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The newest reading of `point`; the last commit was at `last`.
+    fn newest(&self, point: &str, last: Timestamp) -> anyhow::Result<Option<NowView>> {
+        for back in BACK {
+            let mut newest = None;
+            // A reading may be stamped a little ahead of the commit that holds it.
+            let (from, to) = (last.minus(back), last.plus(AHEAD));
+            self.reader
+                .history(&[point.to_owned()], from, to, &mut |catalog, reading| {
+                    newest = NowView::of(catalog, reading);
+                    true
+                })
+                .context("cannot read the history")?;
+            if newest.is_some() {
+                return Ok(newest);
+            }
+        }
+        Ok(None)
     }
 
     /// The refusal for a point that the journal does not know, with the nearest name that it does.

@@ -10,8 +10,10 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::clock::Timestamp;
+use crate::console::window;
 use crate::point::{Catalog, PointId};
 use crate::reading::{Doubt, Reading, Reason, Sample};
+use crate::site::Site;
 use crate::site::table::{Cell, Rows};
 use crate::unit::Unit;
 
@@ -85,7 +87,8 @@ impl Mistakes {
 }
 
 /// Reads a file of recorded readings.
-pub(crate) fn read(file: &Path, map: &[Mapping], time: &str, catalog: &Catalog) -> anyhow::Result<Readings> {
+pub(crate) fn read(file: &Path, map: &[Mapping], time: &str, site: &Site) -> anyhow::Result<Readings> {
+    let catalog = &*site.catalog;
     let columns = columns(map, catalog)?;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut mistakes = Mistakes { file: file.display().to_string(), found: Vec::new(), more: 0 };
@@ -93,7 +96,7 @@ pub(crate) fn read(file: &Path, map: &[Mapping], time: &str, catalog: &Catalog) 
     let mut readings = if line_protocol {
         lines(&text, &columns, catalog, &mut mistakes)
     } else {
-        csv(&text, &columns, time, catalog, &mut mistakes)?
+        csv(&text, &columns, time, site, &mut mistakes)?
     };
     mistakes.finish()?;
     // Exports hold one point after the other; a time is one time for all of them.
@@ -130,7 +133,7 @@ fn csv(
     text: &str,
     columns: &[Column],
     time: &str,
-    catalog: &Catalog,
+    site: &Site,
     mistakes: &mut Mistakes,
 ) -> anyhow::Result<Vec<Reading>> {
     let text = text.trim_start_matches('\u{feff}');
@@ -166,18 +169,25 @@ fn csv(
             }
         };
         let (at, text) = row.cell(of_time);
-        match Timestamp::parse(text) {
-            Err(_) => mistakes.at(row.place(at), &format!("`{text}` is no time; write RFC 3339")),
-            Ok(at) if wanted.is_empty() => {
+        match window::time(text, &site.timezone) {
+            None => mistakes.at(row.place(at), &no_time(text, &site.timezone)),
+            Some(at) if wanted.is_empty() => {
                 if let Some(((point, value), quality)) = long {
                     let reason = place("reason").map_or("", |place| row.cell(place).1);
-                    row.long(at, (point, value, quality), reason, catalog, mistakes, &mut found);
+                    row.long(at, (point, value, quality), reason, &site.catalog, mistakes, &mut found);
                 }
             }
-            Ok(at) => row.wide(at, &wanted, mistakes, &mut found),
+            Some(at) => row.wide(at, &wanted, mistakes, &mut found),
         }
     }
     Ok(found)
+}
+
+/// What to write instead of `text`.
+pub(crate) fn no_time(text: &str, timezone: &str) -> String {
+    format!(
+        "`{text}` is no time; write 2026-11-23T08:00:00+08:00, or 2026-11-23 08:00:00 for a time of the site's zone, {timezone}"
+    )
 }
 
 /// Counts the lines of a text up to a row, for the places of mistakes.

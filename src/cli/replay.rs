@@ -40,7 +40,7 @@ pub struct ReplayArgs {
     /// Which column is which point, `depth_mm:mm=underpass-1.level`; our own exports need none.
     #[arg(long = "map", value_name = "COLUMN[:UNIT]=POINT", value_parser = recorded::mapping)]
     maps: Vec<Mapping>,
-    /// The column of times (RFC 3339).
+    /// The column of times: `2026-11-23T08:00:00+08:00`, or `2026-11-23 08:00:00` without an offset for a time of the site's zone.
     #[arg(long, default_value = "time", value_name = "COLUMN")]
     time: String,
     /// One JSON object per transition.
@@ -77,7 +77,7 @@ pub fn replay(site: Site, args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Res
     if args.file.is_dir() {
         return journal(site, &args.file, args.json, out);
     }
-    let readings = recorded::read(&args.file, &args.maps, &args.time, &site.catalog)?;
+    let readings = recorded::read(&args.file, &args.maps, &args.time, &site)?;
     let fed = fed(&readings);
     let mut replay = Replay::new(site, Some(&fed));
     anyhow::ensure!(!replay.site().rules.is_empty(), "no rule of the site looks at the mapped points");

@@ -20,6 +20,7 @@ use crate::alarm::{Alarm, Base};
 use crate::clock::Timestamp;
 use crate::clock::zone::Zone;
 use crate::console::api::{CORE_MAX, NAME_MAX, NOTE_MAX, Refused, json, parse, refuse, text};
+use crate::console::now;
 use crate::console::state::Console;
 use crate::console::view::{ActView, AlarmView, RefusalView, RuleView};
 use crate::console::window::{nearest, placed};
@@ -143,7 +144,10 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
         // An alarm that is not there any more is over.
         Ok(Ok(None)) => {
             match drilled().or_else(alarm).or(before.map(|alarm| Alarm { state: Base::Normal, ..alarm })) {
-                Some(alarm) => json(StatusCode::OK, &AlarmView::new(&alarm)),
+                Some(alarm) => {
+                    let now = console.look(now::now).remove(&alarm.id);
+                    json(StatusCode::OK, &AlarmView::new(&alarm).with(now))
+                }
                 None => {
                     let lies = |picture: &Picture| {
                         let of = |overlay: &&Overlay| {

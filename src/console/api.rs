@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::console::act::send;
 use crate::console::metrics as figures;
+use crate::console::now;
 use crate::console::state::Console;
 use crate::console::status::StatusView;
 use crate::console::view::{self, AckView, RefusalView};
@@ -79,8 +80,8 @@ pub(crate) async fn points(State(console): State<Arc<Console>>) -> Response {
 }
 
 pub(crate) async fn alarms(State(console): State<Arc<Console>>) -> Response {
-    let open = console.look(|picture| picture.alarms.clone());
-    json(StatusCode::OK, &view::alarms(open.into_values()))
+    let (open, mut now) = console.look(|picture| (picture.alarms.clone(), now::now(picture)));
+    json(StatusCode::OK, &view::alarms(open.into_values(), |alarm| now.remove(&alarm.id)))
 }
 
 pub(crate) async fn acknowledge(

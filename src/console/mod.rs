@@ -20,6 +20,7 @@ pub mod indicators;
 pub mod map;
 mod metrics;
 pub mod month;
+pub mod now;
 mod page;
 mod query;
 pub mod rates;

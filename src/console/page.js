@@ -77,14 +77,19 @@ function shown(point, value) {
 }
 // A number of an alarm: in the unit of its point as its readings; a rise, a count or the answer to a question is no reading of it.
 const isState = (point, alarm) => !alarm.unit && point?.states;
-// Of a point with named states: the one that it reads now, for the alarm's own number only says whether its question holds.
-const stateOf = (alarm) => {
-  const cell = cells.get(alarm.point);
-  return isState(cell?.point, alarm) ? cell.value.textContent : undefined;
-};
 function numberOf(point, alarm, value) {
   if (alarm.unit && point?.unit === alarm.unit) return shown(point, value)[0];
   return String(Math.abs(value) < 1000 ? Number(value.toPrecision(4)) : Math.round(value));
+}
+
+// What the rule judges now, beside the value that raised the alarm.
+function judgedOf({ now, point }) {
+  if (!now) return "";
+  const known = cells.get(point)?.point, doubt = now.quality === "good" ? "" : words(now.reason || now.quality);
+  const age = (Date.parse(status.now) - Date.parse(now.time)) / 1000, old = age > 60 ? `, ${span(age)}` : "";
+  if (now.value === undefined) return `现 now ${doubt}${old}`;
+  const number = now.state ?? `${numberOf(known, now, now.value)} ${now.unit || ""}`.trim();
+  return `现 now ${number}${doubt && ` (${doubt})`}${old}`;
 }
 
 async function ask(path, options = {}) {
@@ -221,7 +226,7 @@ function drawAlarms(alarms) {
   const own = alarms.filter((alarm) => root(alarm) === alarm);
   const nodes = own.map((alarm) => {
     const children = alarms.filter((child) => child !== alarm && root(child) === alarm);
-    const known = cards.get(alarm.id), text = JSON.stringify([alarm, children, stateOf(alarm)]);
+    const known = cards.get(alarm.id), text = JSON.stringify([alarm, children], (key, value) => key === "now" ? undefined : value);
     if (known?.text === text) return known.node;
     const rank = `${alarm.severity} ${alarm.state}`;
     if (grades.get(alarm.id) !== rank && alarm.state === "active-unacknowledged") told.push(`${GRADES[alarm.severity][1]} ${alarm.point} ${alarm.advice}`);
@@ -230,6 +235,7 @@ function drawAlarms(alarms) {
     cards.set(alarm.id, { text, node });
     return node;
   });
+  for (const alarm of own) put(cards.get(alarm.id).node.querySelector(".judged"), judgedOf(alarm));
   for (const id of [...cards.keys()]) if (!open.has(id)) { cards.delete(id); grades.delete(id); }
   const list = $("alarms");
   if (list.children.length !== nodes.length || nodes.some((node, index) => list.children[index] !== node)) list.replaceChildren(...nodes);
@@ -246,8 +252,8 @@ function alarmCard(alarm, children, unfolded) {
   const point = cells.get(alarm.point)?.point;
   const what = make("p", "what", `${alarm.point}  `);
   if (alarm.value !== undefined) {
-    what.append(make("span", "number", stateOf(alarm) ?? `${numberOf(point, alarm, alarm.value)} ${alarm.unit || ""}`));
-    // States have names and no order.
+    // The number of a question about states only says whether it holds: the state itself stands beside it.
+    if (!isState(point, alarm)) what.append(make("span", "number", `${numberOf(point, alarm, alarm.value)} ${alarm.unit || ""}`));
     if (alarm.threshold !== undefined && !isState(point, alarm)) what.append(make("span", "sub", `  阈值 limit ${numberOf(point, alarm, alarm.threshold)} ${alarm.unit || ""}`));
   }
   const plan = [alarm.word, alarm.plan && `预案 ${alarm.plan}`, alarm.phase && `阶段 ${alarm.phase}`, alarm.layer && `层级 ${alarm.layer}`].filter(Boolean).join(" · ");
@@ -259,7 +265,7 @@ function alarmCard(alarm, children, unfolded) {
   const over = [...hidingOf(alarm).map(([text]) => make("span", "", ` · ${text}`)),
     alarm.suppressed ? make("span", "", " · 已抑制 suppressed") : "", alarm.drill ? make("span", "new", " · 演练 drill") : ""];
   const line = make("p", "state", make("span", unseen ? "new" : "", `${state} ${words}`), by, doubt, ...over, ` · 始于 since ${clock(alarm.since)}`);
-  const body = make("div", "body", what, make("p", "advice", alarm.advice), ...(plan ? [make("p", "where", plan)] : []), line, make("p", "where", where));
+  const body = make("div", "body", what, make("p", "judged", judgedOf(alarm)), make("p", "advice", alarm.advice), ...(plan ? [make("p", "where", plan)] : []), line, make("p", "where", where));
   const node = make("li", `alarm ${alarm.severity}${active ? "" : " over"}`, make("div", "grade", `${sign} ${zh} `, english(en), now), body);
   if (children.length) {
     const says = (child) => `${child.point} · ${child.rule} · ${(STATES[child.state] || [child.state])[0]} · ${clock(child.since)}`;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::overlay::Overlay;
 use crate::alarm::tell::{OverlayView, Tell};
 use crate::alarm::{Alarm, Base, Kind, Severity};
+use crate::console::now::NowView;
 use crate::point::Catalog;
 use crate::reading::{Reading, Reason, Sample};
 
@@ -95,7 +96,7 @@ pub struct AlarmView {
     pub unverified: bool,
     /// When it was raised.
     pub since: String,
-    /// The value that made the last change, in `unit`.
+    /// The value that made the last change, in `unit`; `now` is the present one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// The threshold of the present severity, in `unit`.
@@ -115,6 +116,9 @@ pub struct AlarmView {
     /// What it tells a person.
     #[serde(flatten)]
     pub tell: Tell,
+    /// What its rule judges now; absent where that is no single number, and where nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<NowView>,
 }
 
 impl AlarmView {
@@ -141,12 +145,22 @@ impl AlarmView {
             acknowledged_by: by,
             acknowledged_at: at.map(|at| at.to_string()),
             tell: Tell::new(alarm),
+            now: None,
         }
+    }
+
+    /// The same with what its rule judges now.
+    pub fn with(self, now: Option<NowView>) -> Self {
+        Self { now, ..self }
     }
 }
 
-/// The open alarms, worst first: unseen before seen, active before returned, red before blue, then the oldest.
-pub fn alarms(open: impl Iterator<Item = Alarm>) -> Vec<AlarmView> {
+/// The open alarms, worst first: unseen before seen, active before returned, red before blue, then the oldest. `now` says what the rule of an alarm
+/// judges at this moment.
+pub fn alarms(
+    open: impl Iterator<Item = Alarm>,
+    mut now: impl FnMut(&Alarm) -> Option<NowView>,
+) -> Vec<AlarmView> {
     let mut open: Vec<Alarm> = open.filter(|alarm| alarm.state != Base::Normal).collect();
     open.sort_by_key(|alarm| {
         (
@@ -157,7 +171,7 @@ pub fn alarms(open: impl Iterator<Item = Alarm>) -> Vec<AlarmView> {
             alarm.since,
         )
     });
-    open.iter().map(AlarmView::new).collect()
+    open.iter().map(|alarm| AlarmView::new(alarm).with(now(alarm))).collect()
 }
 
 /// The condition holds.

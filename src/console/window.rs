@@ -72,20 +72,36 @@ pub(crate) fn moment(key: &'static str, text: &str, now: Timestamp) -> Result<Ti
     let unclear = || WindowError::Unclear { key, text: text.to_owned() };
     match duration(text) {
         Some(ago) => Ok(now.minus(ago)),
-        // A `+` of a query that nobody escaped arrives as a space.
-        None => Timestamp::parse(&text.replace(' ', "+")).map_err(|_| unclear()),
+        None => dated(text).ok_or_else(unclear),
     }
+}
+
+/// A time with its offset.
+fn dated(text: &str) -> Option<Timestamp> {
+    // A `+` of a query that nobody escaped arrives as a space.
+    Timestamp::parse(text).or_else(|_| Timestamp::parse(&text.replace(' ', "+"))).ok()
+}
+
+/// A time as persons and tables write it, `2026-11-23T08:00:00+08:00` or `2026-11-23 08:00:00`: without an offset one of this zone.
+pub(crate) fn time(text: &str, timezone: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    dated(text).or_else(|| dated(&placed(text, timezone)))
 }
 
 /// A time without an offset is one of the site's zone, and a date its midnight: such a text with its offset; any other as it is.
 pub fn placed(text: &str, timezone: &str) -> String {
     let local = || {
-        let civil: jiff::civil::DateTime = text.trim().parse().ok()?;
+        let text = text.trim();
+        // A parser of times without an offset reads over one: an offset that is not understood makes no time of another zone.
+        if text.get(10..).is_some_and(|of_day| of_day.contains(['+', '-', '['])) {
+            return None;
+        }
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
         let zone = jiff::tz::TimeZone::get(timezone).unwrap_or(jiff::tz::TimeZone::UTC);
         let at = zone.to_timestamp(civil).ok()?;
         Some(Timestamp::from_millis(at.as_millisecond()).to_string())
     };
-    if Timestamp::parse(&text.replace(' ', "+")).is_ok() {
+    if dated(text).is_some() {
         return text.to_owned();
     }
     local().unwrap_or_else(|| text.to_owned())
@@ -177,11 +193,23 @@ mod tests {
             ("2026-11-28", "2026-11-27T16:00:00.000Z"),
             ("2026-11-28T20:32:00Z", "2026-11-28T20:32:00Z"),
             ("2026-11-28T20:32:00 08:00", "2026-11-28T20:32:00 08:00"),
+            ("2026-11-28 20:32:00Z", "2026-11-28 20:32:00Z"),
+            ("2026-11-28 20:32:00+01:00", "2026-11-28 20:32:00+01:00"),
+            ("2026-11-28 20:32:00+99:00", "2026-11-28 20:32:00+99:00"),
             ("2h", "2h"),
             ("all", "all"),
             ("yesterday", "yesterday"),
         ] {
             assert_eq!(placed(text, "Asia/Shanghai"), wanted);
+        }
+        for (text, wanted) in [
+            ("2026-11-28 20:32:00+01:00", Some("2026-11-28T19:32:00.000Z")),
+            ("2026-11-28T20:32:00 01:00", Some("2026-11-28T19:32:00.000Z")),
+            (" 2026-11-28 20:32:00 ", Some("2026-11-28T12:32:00.000Z")),
+            ("2026-11-28 20:32:00+99:00", None),
+            ("2h", None),
+        ] {
+            assert_eq!(time(text, "Asia/Shanghai").map(|at| at.to_string()).as_deref(), wanted, "{text}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! A sink of files: line protocol or CSV, one file for each day (UTC) of the records' time, and a further one when it is large.
 //!
 //! In: parcels. Out: `<folder>/YYYY-MM-DD.lp`, or `.csv` and `.alarms.csv`; then `YYYY-MM-DD.1.lp` and so on; synced before the receipt.
-//! Invariant: a receipt means that the records are on the disk; a line torn by a crash is cut off before the next is written; only files of
-//! these names are ever removed.
+//! Invariant: a receipt means that the records are on the disk; a line torn by a crash is cut off before the next is written, and one that
+//! stands there whole is not written again; only files of these names are ever removed.
 //! Source: DESIGN section 9; RFC 4180 (CSV).
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::forward::line_protocol::{Lines, number};
 use crate::forward::sink::{Doubt, Parcel, Receipt, Refusal, Refused, Sink, Told};
+use crate::forward::tail::{Key, Tails};
 use crate::forward::trouble::Kind;
 use crate::journal::Stored;
 use crate::reading::{Quality, Sample};
@@ -60,7 +61,7 @@ pub struct Folder {
     site: String,
     clock: Arc<dyn Clock>,
     /// One append at a time: lanes must not tear each other's lines.
-    turn: Arc<Mutex<()>>,
+    turn: Arc<Mutex<Tails>>,
 }
 
 impl Folder {
@@ -79,12 +80,12 @@ impl Sink for Folder {
         let (files, site, turn) = (self.files.clone(), self.site.clone(), Arc::clone(&self.turn));
         let now = self.clock.now();
         let written = tokio::task::spawn_blocking(move || {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tails = turn.lock().unwrap_or_else(PoisonError::into_inner);
             let (days, nameless) = match files.format {
                 Format::Lines => by_day(&Lines::new(&parcel, &site)),
                 Format::Csv => csv(&parcel),
             };
-            append(&files, now, days)?;
+            append(&files, now, days, &mut tails)?;
             Ok(nameless)
         });
         let unreachable = |why: String| Refusal::new(Kind::Disk, why);
@@ -107,7 +108,7 @@ impl Sink for Folder {
 }
 
 /// Text by day and ending of its file's name.
-type Days = BTreeMap<(String, &'static str), String>;
+type Days = BTreeMap<Key, String>;
 
 fn day(at: Timestamp) -> String {
     at.to_string().split('T').next().unwrap_or_default().to_owned()
@@ -231,10 +232,14 @@ fn row(cells: &[&str]) -> String {
     text
 }
 
-fn append(files: &Files, now: Timestamp, days: Days) -> io::Result<()> {
+fn append(files: &Files, now: Timestamp, days: Days, tails: &mut Tails) -> io::Result<()> {
     std::fs::create_dir_all(&files.path)?;
     let mut created = false;
     for ((day, ending), text) in days {
+        let text = tails.fresh(&(day.clone(), ending), || parts(files, &day, ending), text)?;
+        if text.is_empty() {
+            continue;
+        }
         let path = part(files, &day, ending);
         let new = !path.exists();
         created |= new;
@@ -248,12 +253,22 @@ fn append(files: &Files, now: Timestamp, days: Days) -> io::Result<()> {
     Ok(())
 }
 
-/// The day's file that has room.
-fn part(files: &Files, day: &str, ending: &str) -> PathBuf {
-    let named = |number: u32| match number {
+/// The day's file of this number.
+fn named(files: &Files, day: &str, ending: &str, number: u32) -> PathBuf {
+    match number {
         0 => files.path.join(format!("{day}.{ending}")),
         number => files.path.join(format!("{day}.{number}.{ending}")),
-    };
+    }
+}
+
+/// The day's files that are there.
+fn parts(files: &Files, day: &str, ending: &str) -> Vec<PathBuf> {
+    (0..=PARTS_MAX).map(|number| named(files, day, ending, number)).take_while(|path| path.exists()).collect()
+}
+
+/// The day's file that has room.
+fn part(files: &Files, day: &str, ending: &str) -> PathBuf {
+    let named = |number: u32| named(files, day, ending, number);
     let length = |path: &Path| path.metadata().map_or(0, |found| found.len());
     let Some(most) = files.rotate else { return named(0) };
     (0..PARTS_MAX).map(named).find(|path| length(path) < most).unwrap_or_else(|| named(PARTS_MAX))
@@ -288,14 +303,18 @@ fn ours(name: &str) -> Option<&str> {
 
 fn append_to(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    cut_torn(&mut file)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_data()
+    let whole = cut_torn(&mut file)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // It comes again as a whole; what a sync failed for must not be taken for written.
+        let _ = file.set_len(whole);
+    }
+    written
 }
 
 /// Removes what stands behind the last line break: it was never confirmed and comes again, and with a break behind it,
-/// half a time or half a value could pass for a whole one.
-fn cut_torn(file: &mut File) -> io::Result<()> {
+/// half a time or half a value could pass for a whole one. The length that is left.
+fn cut_torn(file: &mut File) -> io::Result<u64> {
     let length = file.seek(SeekFrom::End(0))?;
     let start = length.saturating_sub(LINE_MAX);
     file.seek(SeekFrom::Start(start))?;
@@ -306,7 +325,7 @@ fn cut_torn(file: &mut File) -> io::Result<()> {
     if whole < length {
         file.set_len(whole)?;
     }
-    Ok(())
+    Ok(whole)
 }
 
 #[cfg(test)]
@@ -325,7 +344,7 @@ mod tests {
 
     fn write(files: &Files, text: &[(&str, &str)]) -> io::Result<()> {
         let now = Timestamp::parse("2026-11-30T08:00:00Z").unwrap();
-        append(files, now, by_day(&lines(text)).0)
+        append(files, now, by_day(&lines(text)).0, &mut Tails::default())
     }
 
     #[test]
@@ -340,6 +359,22 @@ mod tests {
         write(&files, &[("c 3\n", "2026-11-24T08:00:00Z")]).unwrap();
         assert_eq!(std::fs::read_to_string(path.join("2026-11-23.lp")).unwrap(), "a 1\n");
         assert_eq!(std::fs::read_to_string(day).unwrap(), "b 2\nc 3\n");
+    }
+
+    #[test]
+    fn what_a_killed_run_has_written_is_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files { rotate: Some(8), ..Files::at(folder.path()) };
+        let at = "2026-11-24T08:00:00Z";
+        write(&files, &[("a 1\n", at), ("b 2\n", at), ("c 3\n", at)]).unwrap();
+        // Another run: the last records come again, cut otherwise, and go on.
+        write(&files, &[("b 2\n", at), ("c 3\n", at), ("d 4\n", at)]).unwrap();
+        write(&files, &[("d 4\n", at)]).unwrap();
+        let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(
+            (text("2026-11-24.lp"), text("2026-11-24.1.lp")),
+            ("a 1\nb 2\nc 3\n".into(), "d 4\n".into())
+        );
     }
 
     #[test]
@@ -360,8 +395,8 @@ mod tests {
         {
             std::fs::write(folder.path().join(name), "x\n").unwrap();
         }
-        for _ in 0..5 {
-            write(&files, &[("a 1\n", "2026-11-30T08:00:00Z")]).unwrap();
+        for line in ["a 1\n", "a 2\n", "a 3\n", "a 4\n", "a 5\n"] {
+            write(&files, &[(line, "2026-11-30T08:00:00Z")]).unwrap();
         }
         let mut names: Vec<_> = std::fs::read_dir(folder.path())
             .unwrap()

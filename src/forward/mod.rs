@@ -18,6 +18,7 @@ pub mod payload;
 pub mod probe;
 pub mod shape;
 pub mod sink;
+mod tail;
 pub mod tls;
 pub mod trouble;
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::alarm::Alarm;
+use crate::alarm::condition::Judged;
 use crate::alarm::load;
 use crate::alarm::overlay::Overlay;
 use crate::clock::Timestamp;
@@ -197,6 +198,13 @@ impl Board {
     /// Takes how many alarms reach a person.
     pub(crate) fn load(&self, figures: load::Figures) {
         self.change(|picture| picture.load = figures);
+    }
+
+    /// Takes what rules made of their readings last; it is shown with the next group.
+    pub(crate) fn judged(&self, judged: BTreeMap<String, Judged>) {
+        if let Ok(mut picture) = self.picture.write() {
+            picture.judged = judged;
+        }
     }
 
     /// Takes that a notice got out.

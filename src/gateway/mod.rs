@@ -29,6 +29,7 @@ mod polling;
 mod picture;
 pub mod proof;
 pub mod recall;
+mod refill;
 mod seal;
 mod seam;
 mod start;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use crate::alarm::condition::Judged;
 use crate::alarm::load;
 use crate::alarm::overlay::Overlay;
 use crate::alarm::{Alarm, Base, Change, Transition};
@@ -119,6 +120,8 @@ pub struct Picture {
     pub latest: Vec<Option<Reading>>,
     /// Alarms that are not closed, by id.
     pub alarms: BTreeMap<String, Alarm>,
+    /// What rules with an open alarm made of their readings last, by rule name; of a rule of plain readings `latest` says it.
+    pub judged: BTreeMap<String, Judged>,
     /// What lies over rules, by rule name; rules over which nothing lies are not here.
     pub overlays: BTreeMap<String, Overlay>,
     /// How many alarms reach a person.

@@ -13,8 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::alarm::Alarm;
-use crate::alarm::overlay::Overlay;
+use crate::alarm::tell::OverlayView;
 use crate::bus::LineSettings;
 use crate::bus::port::dial_in::door::{Door, Doors};
 use crate::clock::Clock;
@@ -23,8 +22,10 @@ use crate::gateway::board::{Board, Refused, Reload, Reloaded};
 use crate::gateway::line::{self, Left, LineTask, Orders, Polled};
 use crate::gateway::task::{self, Task};
 use crate::gateway::text_line::TextTask;
-use crate::gateway::{Loader, spawn};
+use crate::gateway::{Loader, refill, spawn};
 use crate::journal::{Progress, Seq};
+use crate::reading::{Reading, Sample};
+use crate::site::diff::ends::{self, Open, OpenAlarm, Voice};
 use crate::site::diff::{self, Diff};
 use crate::site::{LineSpec, Site};
 
@@ -37,11 +38,18 @@ const DURABLE: Duration = Duration::from_secs(8);
 
 /// What the supervisor asks of the keeper.
 pub(crate) enum Ask {
+    /// Keep what is read from now on, until the next reload.
+    Listen {
+        /// Answered when all that was read before is on disk, or with why it is not.
+        durable: oneshot::Sender<Option<String>>,
+    },
     /// These documents hold from now on.
     Reload {
         site: Arc<Site>,
         by: String,
         changes: Vec<String>,
+        /// What the journal had of the points of changed rules, when [`Ask::Listen`] was answered.
+        before: Option<Vec<Reading>>,
         /// Answered when core, board and orders have turned.
         turned: oneshot::Sender<()>,
         /// Answered when the first commit under them is durable, or at once when the disk refuses.
@@ -170,16 +178,17 @@ impl Supervisor {
             loaded.map_err(|_| plain("reading the documents failed by a fault of ours"))??;
         let mut found = diff::diff(&self.site, &site);
         self.tell_left(&mut found);
-        self.tell_ended(&mut found);
+        self.tell_ended(&mut found, &site);
         if !found.restart.is_empty() {
             return Err(plain(&format!("only a restart can take this: {}", found.restart.join(", "))));
         }
         let site = Arc::new(site);
+        let before = self.before(&site).await;
         let changes = found.items.iter().map(ToString::to_string).collect();
         let (turned_to, turned) = oneshot::channel();
         let (durable_to, durable) = oneshot::channel();
         let (by, site_to) = (by.to_owned(), Arc::clone(&site));
-        let ask = Ask::Reload { site: site_to, by, changes, turned: turned_to, durable: durable_to };
+        let ask = Ask::Reload { site: site_to, by, changes, before, turned: turned_to, durable: durable_to };
         // A new task must never find orders that are older than its own documents.
         if self.ports.asks.send(ask).await.is_err() || turned.await.is_err() {
             return Err(plain("the gateway is stopping"));
@@ -188,6 +197,21 @@ impl Supervisor {
         self.turn(&old, &site, &found);
         let _ = tokio::time::timeout(DURABLE, durable).await;
         Ok(Reloaded { version: site.catalog.version.clone(), diff: found, warnings })
+    }
+
+    /// What the journal has for the windows of rules that ask something else in `new`.
+    async fn before(&self, new: &Arc<Site>) -> Option<Vec<Reading>> {
+        let wanted = refill::wanted(&self.site, new);
+        if wanted.is_empty() {
+            return None;
+        }
+        let (durable_to, durable) = oneshot::channel();
+        self.ports.asks.send(Ask::Listen { durable: durable_to }).await.ok()?;
+        let None = tokio::time::timeout(DURABLE, durable).await.ok()?.ok()? else { return None };
+        let (new, now) = (Arc::clone(new), self.ports.clock.now());
+        let folder = self.site.journal.path.clone();
+        let read = tokio::task::spawn_blocking(move || refill::read(&folder, &new, &wanted, now));
+        tokio::time::timeout(DURABLE, read).await.ok()?.ok()?
     }
 
     /// Says of each sink that goes how much it does not have yet.
@@ -204,14 +228,28 @@ impl Supervisor {
         }
     }
 
-    /// Says of each rule that goes which alarm of it ends, and what persons laid over it.
-    fn tell_ended(&self, found: &mut Diff) {
+    /// Says which alarms end, and what persons laid over rules.
+    fn tell_ended(&self, found: &mut Diff, new: &Site) {
         let picture = self.ports.board.picture.read().unwrap_or_else(PoisonError::into_inner);
-        let gone = |item: &&mut diff::Item| item.kind == "rule" && item.sign == diff::Sign::Removed;
-        for item in found.items.iter_mut().filter(gone) {
-            let alarm = picture.alarms.values().find(|alarm| alarm.rule == item.name);
-            item.what.extend(ends(alarm, picture.overlays.get(&item.name)));
-        }
+        let open = |rule: &str| {
+            let alarm = picture.alarms.values().find(|alarm| alarm.rule == rule);
+            let overlay = picture.overlays.get(rule).cloned().unwrap_or_default();
+            Open {
+                alarm: alarm.map(|alarm| OpenAlarm {
+                    severity: alarm.severity,
+                    unseen: alarm.state.is_unseen(),
+                    active: alarm.state.is_active(),
+                    now: self.site.catalog.find(&alarm.point).and_then(|point| {
+                        match picture.latest.get(point.id.0 as usize)?.as_ref()?.sample {
+                            Sample::Good(value) => Some(value),
+                            _ => None,
+                        }
+                    }),
+                }),
+                overlay: OverlayView::new(&overlay, false),
+            }
+        };
+        ends::tell(found, (&self.site, new), open, Voice::Taken);
     }
 
     /// Ends and starts what is other in `new`. Tasks of lines see for themselves what they are to do.
@@ -372,24 +410,4 @@ fn begin<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         let _ = left_to.send(task.await);
     });
     Running { stop, abort, left }
-}
-
-/// What goes with a rule: `ends its open yellow alarm (not acknowledged), its shelf`.
-fn ends(alarm: Option<&Alarm>, overlay: Option<&Overlay>) -> Option<String> {
-    let mut all = Vec::new();
-    if let Some(alarm) = alarm {
-        let seen = if alarm.state.is_unseen() { "not acknowledged" } else { "acknowledged" };
-        let colour = format!("{:?}", alarm.severity).to_lowercase();
-        all.push(format!("its open {colour} alarm ({seen})"));
-    }
-    if let Some(overlay) = overlay {
-        all.extend(overlay.shelf.as_ref().map(|_| "its shelf".to_owned()));
-        for permit in [&overlay.permit, &overlay.planned].into_iter().flatten() {
-            all.push(match permit.maintained() {
-                Some(sensor) => format!("its part in the maintenance of {sensor}"),
-                None => format!("its permit {}", permit.number),
-            });
-        }
-    }
-    (!all.is_empty()).then(|| format!("ends {}", all.join(", ")))
 }

@@ -18,6 +18,15 @@ use crate::console::{NOW, Served, TOKEN, alarm, at, catalog, core_answers, get, 
 
 /// Two readings a second of `regulator-3`, one of them bad, for `seconds` up to now.
 fn journal_of(folder: &Path, seconds: u64) {
+    let open = [
+        alarm("0000000000000001", Severity::Yellow, Base::ActiveUnacknowledged),
+        alarm("0000000000000002", Severity::Red, Base::ActiveUnacknowledged),
+    ];
+    journal_with(folder, seconds, open.into());
+}
+
+/// The same with these open alarms.
+fn journal_with(folder: &Path, seconds: u64, open: Vec<Alarm>) {
     let path = folder.to_owned();
     let keep = Duration::from_secs(400 * 86_400);
     let settings = Settings { path, commit_every: Duration::from_secs(1), keep, max_bytes: 1 << 30 };
@@ -44,10 +53,7 @@ fn journal_of(folder: &Path, seconds: u64) {
         journal.commit(&group).unwrap();
     }
     let state = |alarm: Alarm| (alarm.id.clone(), RuleState { alarm: Some(alarm), ..RuleState::default() });
-    let states = vec![
-        state(alarm("0000000000000001", Severity::Yellow, Base::ActiveUnacknowledged)),
-        state(alarm("0000000000000002", Severity::Red, Base::ActiveUnacknowledged)),
-    ];
+    let states = open.into_iter().map(state).collect();
     let progress = vec![("tsdb".to_owned(), Progress { live: Seq(1), ..Progress::default() })];
     let group = Group { now: at(NOW), version: catalog.version, states, progress, ..Group::default() };
     journal.commit(&group).unwrap();
@@ -185,7 +191,31 @@ async fn alarms_come_one_a_line_and_worst_first() {
         assert!(first.starts_with("0000000000000002  红 red"), "{out}");
         // Value and limit have the two digits of their point, as its readings.
         assert!(first.contains("  3.31   3.20  kPa  "), "{out}");
+        assert!(out.lines().next().unwrap().contains("  unit  now "), "{out}");
     }
+}
+
+#[tokio::test]
+async fn what_a_rule_judges_now_comes_from_the_gateway_and_with_its_age_from_the_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut open = alarm("0000000000000002", Severity::Red, Base::ActiveUnacknowledged);
+    open.marks.of_readings = true;
+    let rise = alarm("0000000000000001", Severity::Yellow, Base::ActiveUnacknowledged);
+    journal_with(folder.path(), 8, vec![open, rise]);
+    let disk = Ask { journal: Some(folder.path().to_owned()), ..Ask::default() };
+    let mut out = Vec::new();
+    assert_eq!(ask::alarms(&Ask { json: true, ..disk.clone() }, &mut out).await.unwrap(), GOOD);
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["value"], &lines[0]["now"]["value"]), (&3.31.into(), &1.75.into()));
+    assert_eq!(lines[0]["now"]["time"], "2026-11-23T08:00:09.000Z");
+    assert_eq!(lines[1].get("now"), None, "a rule that makes its own number has none on disk");
+    let mut out = Vec::new();
+    assert_eq!(ask::alarms(&disk, &mut out).await.unwrap(), GOOD);
+    let out = String::from_utf8(out).unwrap();
+    let row = out.lines().nth(1).unwrap();
+    assert!(row.contains("  3.31   3.20  kPa   1.75 kPa, "), "{out}");
+    assert!(row.contains(" ago  close valve V-3"), "{out}");
 }
 
 async fn status(ask: Ask) -> (u8, String) {

@@ -50,6 +50,7 @@ mod reload;
 mod refused;
 mod reload_live;
 mod reload_sinks;
+mod reload_windows;
 mod replay;
 mod running;
 mod schema;

@@ -17,6 +17,7 @@ use lifeline_gateway::gateway::line::{LineTask, Orders, Ports};
 use lifeline_gateway::loss::Loss;
 use lifeline_gateway::point::Catalog;
 use lifeline_gateway::reading::{Reason, Sample};
+use lifeline_gateway::site::diff::ends::{self, Open, OpenAlarm, Voice};
 use lifeline_gateway::site::{self, Site, diff};
 use tokio::sync::{mpsc, watch};
 
@@ -359,4 +360,18 @@ async fn a_thousand_reloads_leave_the_grid_and_the_connection_of_a_line_alone() 
         assert!(odd.is_empty() && times.len() > 500, "{name}: {} polls, {odd:?}", times.len());
     }
     assert_eq!(wire.opened(), 1, "one connection");
+}
+
+#[test]
+fn a_device_that_goes_says_which_alarms_of_it_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (both, one) = (format!("{}{}", kept(0), device("other", 100, "5s", 15)), kept(0));
+    let (was, is) = (load(folder.path(), &both), load(folder.path(), &one));
+    let mut found = diff::diff(&was, &is);
+    let alarm = OpenAlarm { severity: Severity::Yellow, unseen: true, active: true, now: None };
+    let open = |rule: &str| Open { alarm: (rule == "other-stale").then_some(alarm), ..Open::default() };
+    ends::tell(&mut found, (&was, &is), open, Voice::Asked);
+    let gone = found.items.iter().find(|item| item.kind == "device").unwrap().to_string();
+    let told = "would end its open yellow alarm (not acknowledged) of other-stale";
+    assert_eq!(gone, format!("- device other: {told}"));
 }

@@ -336,11 +336,43 @@ fn a_process_takes_changed_documents_and_a_shelf_stays() {
     gateway.until("one device, by a signal", |status| polls(status, "guest").is_none());
     assert_eq!(shelved(&gateway), alarm);
 
+    trial.site(&trial.base.replace("yellow = 5", "yellow = 500"));
+    let (code, text) = gateway.ask(&["check", "--diff"]);
+    let told = "~ rule kept-1-high: yellow 5 -> 500, would clear its open yellow alarm (not acknowledged), at 10.00\n";
+    assert!(code == Some(0) && text.contains(told), "{text}");
+    trial.site(&trial.more.replace("point = \"kept-1.x\"", "point = \"guest.x\""));
+    let (_, text) = gateway.ask(&["check", "--diff"]);
+    let told = "would end its open yellow alarm (not acknowledged), for it looks at another point\n";
+    assert!(text.contains(told), "{text}");
+
     let (rules, line) = (trial.base.find("[[rule]]").unwrap(), trial.base.clone());
     trial.site(&line[..rules]);
+    let (code, text) = gateway.ask(&["check", "--diff"]);
+    let told = "- rule kept-1-high: would end its open yellow alarm (not acknowledged), its shelf\n";
+    assert!(code == Some(0) && text.contains(told), "{text}");
     let (code, text) = gateway.ask(&["reload", "--by", "installer"]);
     let told = "- rule kept-1-high: ends its open yellow alarm (not acknowledged), its shelf\n";
     assert!(code == Some(0) && text.contains(told), "{text}");
+}
+
+#[test]
+fn what_a_change_would_end_is_told_from_the_journal_and_of_a_device_that_goes() {
+    let trial = Trial::new();
+    let gateway = Process::start(trial.folder.path(), &[]);
+    gateway.until("in alarm", |status| status["alarms_open"] == 1);
+    drop(gateway);
+    let asks = Process(Command::new("true").spawn().unwrap(), trial.folder.path());
+    trial.site(&trial.base.replace("yellow = 5", "yellow = 500"));
+    let (_, text) = asks.ask(&["check", "--diff"]);
+    let told = "would clear its open yellow alarm (not acknowledged), at 10.00\nagainst the journal";
+    assert!(text.contains(told), "{text}");
+    let kept = device("kept-1", "kept", 1, 5);
+    trial.site(&trial.base.replace(&kept, &kept.replace("kept-1", "other-1")));
+    let (_, text) = asks.ask(&["check", "--diff"]);
+    assert!(
+        text.contains("- rule kept-1-high: would end its open yellow alarm (not acknowledged)\n"),
+        "{text}"
+    );
 }
 
 #[test]

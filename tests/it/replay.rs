@@ -310,6 +310,29 @@ fn mistakes_of_a_recorded_file_are_told_with_their_place() {
 }
 
 #[test]
+fn recorded_times_are_taken_as_the_other_commands_take_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    documents(folder, "127.0.0.1:1".parse().unwrap());
+    let settings = std::fs::read_to_string(folder.join("gateway.toml")).unwrap();
+    let zoned = settings.replace("[journal]", "timezone = \"Asia/Shanghai\"\n[journal]");
+    std::fs::write(folder.join("gateway.toml"), zoned).unwrap();
+    let file = "time,a\n2026-11-01 00:00:00,1\n2026-11-01 00:00:01+08:00,800\n2026-10-31T16:00:02Z,1\n2026-11-01T00:00:03,1\n";
+    std::fs::write(folder.join("data.csv"), file).unwrap();
+    let told = text(&lifeline(folder, &["replay", "data.csv", "--map", "a=d0.x"]));
+    assert!(told.contains("4 readings from 2026-10-31T16:00:00.000Z to 2026-10-31T16:00:03.000Z"), "{told}");
+    std::fs::write(
+        folder.join("labels.csv"),
+        "event_start,event_end,kind\n2026-11-01 00:00:01,soon,hazard\n",
+    )
+    .unwrap();
+    let output = lifeline(folder, &["backtest", "data.csv", "--map", "a=d0.x", "--labels", "labels.csv"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("labels.csv:2: `soon` is no time; write "), "{told}");
+    assert!(told.contains("of the site's zone, Asia/Shanghai"), "{told}");
+}
+
+#[test]
 fn a_sweep_chooses_on_one_half_and_scores_on_the_other() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

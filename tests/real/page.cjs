@@ -42,6 +42,8 @@ async function main() {
   });
   const { unlike } = await compared.jsonValue();
   if (unlike.length) faults.push(`an alarm's numbers are not as its readings: ${unlike.join("; ")}`);
+  // Beside what raised it stands what is measured now.
+  await page.locator(".alarm .judged", { hasText: /^现 now -?[\d.]+ \S+/ }).first().waitFor();
   const says = (text, state = "attached") => card.locator(".state", { hasText: text }).first().waitFor({ state });
   await act("Shelve", { note: "pump test", hours: "1" });
   await says("shelved until");

@@ -6,7 +6,6 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use crate::alarm::condition::Entry;
 use crate::alarm::condition::level::Threshold;
 use crate::alarm::condition::lift::Entrapment;
 use crate::alarm::condition::logic::{self, Op};
@@ -18,6 +17,7 @@ use crate::alarm::condition::slope::{InverseVelocity, Tangential};
 use crate::alarm::condition::state::{InState, Repeats, Share};
 use crate::alarm::condition::trend::{Arrival, Change, Rate, Window};
 use crate::alarm::condition::vote::Votes;
+use crate::alarm::condition::{Entry, Judged};
 use crate::alarm::{Direction, Level, RuleState, Severity};
 use crate::clock::Timestamp;
 use crate::reading::Sample;
@@ -166,15 +166,16 @@ impl Gauged {
         }
     }
 
-    /// Takes a sample of an earlier run into memory; no level is reached by it. The number that it made, with its time.
-    pub(crate) fn recall(&mut self, slot: usize, at: Timestamp, sample: &Sample) -> Option<(Timestamp, f64)> {
+    /// Takes a sample of an earlier run into memory; no level is reached by it. The number that it made.
+    pub(crate) fn recall(&mut self, slot: usize, at: Timestamp, sample: &Sample) -> Option<Judged> {
         if !self.is_newest(slot, at) {
             return None;
         }
         let at = self.time(at);
         let number = self.take(slot, at, sample).number();
         self.gauge.recall(at, number.is_some());
-        Some((at, self.shown(number?.0)?))
+        let (value, whole) = number?;
+        Some(Judged { at, value: self.shown(value)?, whole })
     }
 
     pub(crate) fn restore(
@@ -188,13 +189,15 @@ impl Gauged {
         self.gauge.restore(state, active, same, last, now);
     }
 
-    /// Goes on, after [`Self::restore`], with what `old` remembers of its one input, when both make the same of it.
-    pub(crate) fn succeed(&mut self, old: &Self) {
-        if self.made == old.made && self.newest.len() == 1 {
+    /// Goes on, after [`Self::restore`], with what `old` remembers of its one input, when both make the same of it; whether they do.
+    pub(crate) fn succeed(&mut self, old: &Self) -> bool {
+        let same = self.made == old.made && self.newest.len() == 1;
+        if same {
             (self.meter, self.filter) = (old.meter.clone(), old.filter.clone());
             (self.newest, self.now) = (old.newest.clone(), old.now);
             self.gauge.succeed(&old.gauge);
         }
+        same
     }
 
     /// Moves the times of delays by a step of the wall clock. Windows begin anew: what was before can't be placed.

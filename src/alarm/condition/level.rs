@@ -129,6 +129,12 @@ impl Threshold {
         Some((highest.level.severity, highest.level.threshold))
     }
 
+    /// Whether a number of this size leaves the lowest level, and so all of them.
+    pub(crate) fn is_over(&self, value: f64) -> bool {
+        let value = turned(self.direction, value);
+        self.levels.first().is_none_or(|lowest| value < lowest.enter && value <= lowest.leave)
+    }
+
     /// How many levels are reached.
     pub(crate) fn height(&self) -> usize {
         self.levels.iter().filter(|state| state.reached).count()

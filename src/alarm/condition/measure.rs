@@ -110,6 +110,11 @@ impl Measure {
         matches!(self, Self::Stuck { .. } | Self::Outside { .. } | Self::State { .. } | Self::Combined { .. })
     }
 
+    /// Whether what is judged is the reading of one point as it is.
+    pub const fn is_reading(&self) -> bool {
+        matches!(self, Self::Value | Self::Stuck { .. } | Self::Outside { .. } | Self::State { .. })
+    }
+
     /// Whether what its inputs said stays with it beyond its window: a hysteresis, a run, a state.
     const fn lingers(&self) -> bool {
         matches!(

@@ -22,7 +22,19 @@ pub mod measure;
 pub(crate) mod gauged;
 
 use crate::alarm::Direction;
+use crate::clock::Timestamp;
 use crate::reading::{Doubt, Sample};
+
+/// The number that a rule made of readings last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    /// The time of the reading that made it.
+    pub at: Timestamp,
+    /// In the unit of the rule's alarms.
+    pub value: f64,
+    /// It may clear; a number with a doubt may only raise.
+    pub whole: bool,
+}
 
 /// What a sample may do to a threshold alarm.
 #[derive(Clone, Copy, Debug, PartialEq)]

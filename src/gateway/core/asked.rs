@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::alarm::condition::Judged;
 use crate::alarm::condition::measure::Measure;
 use crate::alarm::lifecycle::Refusal;
 use crate::alarm::overlay::Overlay;
@@ -22,6 +23,11 @@ impl Core {
     /// Alarms that are not closed.
     pub fn alarms(&self) -> Vec<Alarm> {
         self.engine.alarms()
+    }
+
+    /// What rules with an open alarm made of their readings last, by rule name.
+    pub fn judged(&self) -> BTreeMap<String, Judged> {
+        self.engine.judged()
     }
 
     /// What lies over rules, by rule name.

@@ -8,9 +8,16 @@ use crate::derive::Derived;
 use crate::gateway::core::Core;
 use crate::gateway::vigil::Vigil;
 use crate::point::PointId;
+use crate::reading::Reading;
 use crate::site::{Site, diff};
 
 impl Core {
+    /// Takes readings from before the documents turned, in order of time and under the present numbers, for rules that ask something else since.
+    /// Nothing follows from it.
+    pub fn refill(&mut self, readings: &[Reading], now: Timestamp) {
+        self.engine.refill(readings, now);
+    }
+
     /// Goes on with the documents of `site`.
     pub(super) fn reloaded(&mut self, site: &Site, now: Timestamp) {
         let mut fresh = Self::new(site);

@@ -68,6 +68,7 @@ impl Keeper {
             let audit = Audit { at: self.clock.now(), device: "gateway".to_owned(), deed };
             self.pending.audit(vec![audit], self.clock.now());
         }
+        self.board.judged(self.core.judged());
         self.board.measured(written.figures, written.wear, written.bytes_to_disk);
         match written.outcome {
             Ok(seq) => {

@@ -98,6 +98,8 @@ pub(crate) struct Keeper {
     /// The version that the core reads each device's polls at, where it was told.
     firmware: BTreeMap<DeviceId, Option<String>>,
     disk_refuses: bool,
+    /// What was read since somebody looks at the journal for a reload.
+    heard: Option<Vec<Batch>>,
     /// The documents on disk were refused.
     unapplied: bool,
     /// What each sink confirmed last.
@@ -141,6 +143,7 @@ impl Keeper {
             firmware: BTreeMap::new(),
             disk_refuses: false,
             unapplied: false,
+            heard: None,
             progress: begun.progress,
             alive: Alive { polled: polls(&site).then_some(now), written: now },
             site,
@@ -237,6 +240,7 @@ impl Keeper {
         if self.disk_refuses && !(effects.batches.is_empty() && effects.transitions.is_empty()) {
             self.tell_unjournaled(effects.batches.clone(), effects.transitions.clone());
         }
+        self.hear(&effects.batches);
         self.pending.add(effects, now);
         self.pending.bound(now, &mut self.losses);
         refused
@@ -341,6 +345,7 @@ impl Keeper {
             self.pending.since = self.pending.since.map(|at| at.shifted(by));
             self.retry_at = self.retry_at.map(|at| at.shifted(by));
             self.handed = self.handed.shifted(by);
+            self.heard = None;
             if !self.trusted {
                 self.pending.put_right(by, self.clock.trusted());
             }

@@ -13,23 +13,38 @@ use crate::gateway::core::Event;
 use crate::gateway::keeper::{Keeper, polls};
 use crate::gateway::outage::Outages;
 use crate::gateway::own::Own;
+use crate::gateway::refill;
+use crate::gateway::seam::Seam;
 use crate::gateway::supervise::Ask;
 use crate::journal::{Audit, Deed, Progress};
+use crate::reading::{Batch, Reading};
 use crate::risk::registry;
 use crate::site::Site;
+
+/// Batches that are kept for a reload at most; a look at the journal takes seconds.
+const HEARD_MAX: usize = 100_000;
 
 impl Keeper {
     pub(crate) fn ask(&mut self, ask: Ask, confirmed: &mut mpsc::Receiver<(String, Progress)>) {
         let now = self.clock.now();
         match ask {
-            Ask::Reload { site, by, changes, turned, durable } => {
+            Ask::Listen { durable } => {
+                self.heard = Some(Vec::new());
+                if self.disk_refuses {
+                    let _ = durable.send(Some("the disk refuses".to_owned()));
+                } else {
+                    self.pending.urgent = true;
+                    self.answers.push(durable);
+                }
+            }
+            Ask::Reload { site, by, changes, before, turned, durable } => {
                 let deed = Deed::Reload {
                     was: self.site.catalog.version.clone(),
                     is: site.catalog.version.clone(),
                     by,
                     changes,
                 };
-                self.reload(site, now);
+                self.reload(site, before, now);
                 self.pending.audit(vec![Audit { at: now, device: "gateway".to_owned(), deed }], now);
                 self.pending.urgent = true;
                 let _ = turned.send(());
@@ -56,8 +71,17 @@ impl Keeper {
         }
     }
 
+    /// Keeps what was read while somebody looks at the journal.
+    pub(crate) fn hear(&mut self, batches: &[Batch]) {
+        let Some(heard) = self.heard.as_mut() else { return };
+        heard.extend(batches.iter().cloned());
+        if HEARD_MAX < heard.len() {
+            self.heard = None;
+        }
+    }
+
     /// Goes on by other documents: what waits for the disk keeps its own, the core takes the new ones as one event, and the lines are told.
-    fn reload(&mut self, site: Arc<Site>, now: Timestamp) {
+    fn reload(&mut self, site: Arc<Site>, before: Option<Vec<Reading>>, now: Timestamp) {
         let undated = (!self.clock.trusted()).then(|| self.clock.boot());
         self.pending.reload(Arc::clone(&site), now, undated);
         let old = std::mem::replace(&mut self.site, site);
@@ -79,7 +103,13 @@ impl Keeper {
         self.firmware.clear();
         self.unapplied = false;
         self.alive.polled = polls(&self.site).then_some(now);
+        let heard = self.heard.take();
         self.apply(Event::Reloaded(Arc::clone(&self.site)));
+        if let (Some(before), Some(heard)) = (before, heard) {
+            let readings = refill::joined(before, heard, &Seam::new(&old, &self.site));
+            tracing::info!(readings = readings.len(), "windows of changed rules are filled from the journal");
+            self.core.refill(&readings, now);
+        }
         self.read_own_soon();
     }
 }

@@ -3,6 +3,7 @@
 //! In: the running site and another one. Out: [`Diff`], and whether a device or a line is as it was.
 //! Invariant: pure; numbers of points, devices and lines don't matter; no difference is found exactly when nothing would run otherwise.
 
+pub mod ends;
 mod rules;
 mod written;
 
@@ -194,6 +195,44 @@ pub fn kept_points(old: &Site, new: &Site) -> Vec<Option<PointId>> {
     old.catalog.points.iter().map(kept).collect()
 }
 
+/// The same, without derived points that are made otherwise, or of what is not the same.
+pub fn unmoved_points(old: &Site, new: &Site) -> Vec<Option<PointId>> {
+    let mut kept = kept_points(old, new);
+    let (was, is) = (formulas(old), formulas(new));
+    let place = |point: PointId| usize::try_from(point.0).unwrap_or(usize::MAX);
+    let other = |derived: &&crate::derive::Settings| {
+        let name = old.catalog.point(derived.point).map(|point| &point.name);
+        name.is_none_or(|name| was.get(name) != is.get(name))
+    };
+    for derived in old.derived.iter().filter(other) {
+        if let Some(kept) = kept.get_mut(place(derived.point)) {
+            *kept = None;
+        }
+    }
+    // A derived point may be made of derived ones: what is not the same spreads until nothing changes.
+    loop {
+        let gone = |point: &PointId| kept.get(place(*point)).copied().flatten().is_none();
+        let spoilt = old
+            .derived
+            .iter()
+            .find(|derived| !gone(&derived.point) && derived.inputs.iter().any(|(_, input)| gone(input)));
+        match spoilt.and_then(|derived| kept.get_mut(place(derived.point))) {
+            Some(kept) => *kept = None,
+            None => return kept,
+        }
+    }
+}
+
+/// What each derived point is made by, by its name.
+fn formulas(site: &Site) -> BTreeMap<String, String> {
+    let name = |id: PointId| site.catalog.point(id).map(|point| point.name.clone()).unwrap_or_default();
+    let text = |derived: &crate::derive::Settings| {
+        let inputs: Vec<_> = derived.inputs.iter().map(|(key, id)| (key, name(*id))).collect();
+        (name(derived.point), format!("{} of {inputs:?} times {}", derived.value, derived.factor))
+    };
+    site.derived.iter().map(text).collect()
+}
+
 fn compare<T>(
     kind: &'static str,
     old: &BTreeMap<String, T>,
@@ -302,18 +341,10 @@ fn devices(old: &Site, new: &Site, out: &mut Vec<Item>) {
         site.catalog.points.iter().filter(kept).map(|point| (point.name.clone(), point.clone())).collect()
     };
     compare("point", &points(old, &was), &points(new, &is), point, out);
-    let derived = |site: &Site| -> BTreeMap<String, String> {
-        let name = |id: PointId| site.catalog.point(id).map(|point| point.name.clone()).unwrap_or_default();
-        let text = |derived: &crate::derive::Settings| {
-            let inputs: Vec<_> = derived.inputs.iter().map(|(key, id)| (key, name(*id))).collect();
-            (name(derived.point), format!("{} of {inputs:?} times {}", derived.value, derived.factor))
-        };
-        site.derived.iter().map(text).collect()
-    };
     let differ = |old: &String, new: &String| (old != new).then(|| vec!["formula".to_owned()]);
-    let mut formulas = Vec::new();
-    compare("derived", &derived(old), &derived(new), differ, &mut formulas);
-    out.extend(formulas.into_iter().filter(|item| item.sign == Sign::Changed));
+    let mut made = Vec::new();
+    compare("derived", &formulas(old), &formulas(new), differ, &mut made);
+    out.extend(made.into_iter().filter(|item| item.sign == Sign::Changed));
 }
 
 fn device(old: &Whole<'_>, new: &Whole<'_>) -> Option<Vec<String>> {

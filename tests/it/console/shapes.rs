@@ -1,9 +1,15 @@
 //! What the console tells, in the shapes that it promised: JSON, the text of metrics, rows of an export.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use lifeline_gateway::alarm::condition::Judged;
+use lifeline_gateway::alarm::condition::measure::{Measure, Measured};
+use lifeline_gateway::alarm::{Condition, Direction, Kind, Rule, RuleId};
+use lifeline_gateway::console::now;
 use lifeline_gateway::console::rates::RatesView;
 use lifeline_gateway::console::rows::Format;
+use lifeline_gateway::gateway::board::Shown;
 use lifeline_gateway::point::PointId;
 use lifeline_gateway::reading::{Reading, Reason, Sample};
 
@@ -143,4 +149,73 @@ fn rates_stand_beside_what_is_acceptable() {
     let drill = picture.alarms.values_mut().next().unwrap();
     drill.marks.drill = true;
     assert_eq!(RatesView::new(&picture).active, 1, "a drill is counted nowhere");
+}
+
+/// The rule of the picture's alarms, asking `condition` of the point of this number.
+fn rule(condition: Condition, point: u32) -> Rule {
+    Rule {
+        id: RuleId(0),
+        name: "outlet-pressure-high".to_owned(),
+        version: "aa".to_owned(),
+        point: PointId(point),
+        kind: Kind::Process,
+        condition,
+        advice: String::new(),
+        basis: String::new(),
+        latched: false,
+        guide: Default::default(),
+        bonds: Default::default(),
+    }
+}
+
+fn measured(measure: Measure, inputs: &[u32]) -> Condition {
+    let measured = Measured {
+        measure,
+        spikes: None,
+        factor: 1.0,
+        unit: Some("kPa".to_owned()),
+        direction: Direction::Above,
+        levels: Vec::new(),
+        deadband: 0.0,
+        max_gap: Duration::from_secs(60),
+    };
+    Condition::Measured { measured, inputs: inputs.iter().map(|input| PointId(*input)).collect() }
+}
+
+#[test]
+fn an_open_alarm_says_what_its_rule_judges_now() {
+    let mut picture = picture();
+    let mut check = |condition: Condition, point: u32, judged: Option<(f64, bool)>, want: &str| {
+        let shown =
+            Shown { catalog: Arc::new(catalog()), rules: vec![rule(condition, point)], ..Shown::default() };
+        picture.shown = Arc::new(shown);
+        let judged = judged.map(|(value, whole)| Judged { at: at(NOW), value, whole });
+        picture.judged =
+            judged.map(|judged| ("outlet-pressure-high".to_owned(), judged)).into_iter().collect();
+        let view = now::now(&picture).remove("0000000000000003");
+        let text = view.map_or_else(String::new, |view| serde_json::to_string(&view).unwrap());
+        assert_eq!(text, want);
+    };
+    let plain = || Condition::Threshold {
+        direction: Direction::Above,
+        levels: Vec::new(),
+        deadband: 0.0,
+        max_gap: Duration::from_secs(60),
+    };
+    let good = r#"{"time":"2026-11-23T08:00:00.123Z","value":2.63,"unit":"kPa","quality":"good"}"#;
+    check(plain(), 0, Some((9.0, true)), good);
+    let spike = r#"{"time":"2026-11-23T08:00:02.125Z","value":3.1,"quality":"uncertain","reason":"spike"}"#;
+    check(plain(), 2, None, spike);
+    let silent = r#"{"time":"2026-11-23T08:00:00.123Z","quality":"bad","reason":"timeout"}"#;
+    check(plain(), 1, None, silent);
+    let rise = || measured(Measure::Change { window: Duration::from_secs(600) }, &[0]);
+    let made = r#"{"time":"2026-11-23T08:00:10.000Z","value":0.4,"unit":"kPa","quality":"good"}"#;
+    check(rise(), 0, Some((0.4, true)), made);
+    check(rise(), 0, Some((0.4, false)), &made.replace("good", "uncertain"));
+    check(rise(), 0, None, "");
+    let votes = || measured(Measure::Votes { need: 2, within: Duration::from_secs(10) }, &[0, 1, 2]);
+    check(votes(), 0, Some((0.4, true)), made);
+    check(votes(), 0, None, silent);
+    let both = measured(Measure::Combined { parts: Vec::new(), holds: Vec::new() }, &[0, 2]);
+    check(both, 0, Some((1.0, true)), "");
 }

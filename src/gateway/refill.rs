@@ -1,0 +1,88 @@
+//! Windows of rules that a reload brings or changes, filled from the journal: such a rule is judged by what the gateway has seen, as after a restart.
+//!
+//! In: the documents before and after, the journal, what was read while it was looked at. Out: readings under the new numbers, in order of time.
+//! Invariant: none is missing in between: the looking begins when all that came before is on disk, and what comes from then on is kept in memory until the
+//! documents turn. A point whose readings mean something else by now gives none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::alarm::Condition;
+use crate::clock::Timestamp;
+use crate::gateway::seam::Seam;
+use crate::journal::Reader;
+use crate::point::PointId;
+use crate::reading::{Batch, Reading};
+use crate::site::{Site, diff};
+
+/// Readings of all windows at most; with more of them windows fill up by themselves.
+const READINGS_MAX: usize = 1_000_000;
+
+/// How far back the readings of which points of `new` are wanted for rules that ask something else than in `old`.
+pub(crate) fn wanted(old: &Site, new: &Site) -> BTreeMap<PointId, Duration> {
+    let before: BTreeMap<&str, &str> =
+        old.rules.iter().map(|rule| (rule.name.as_str(), rule.version.as_str())).collect();
+    let mut wanted: BTreeMap<PointId, Duration> = BTreeMap::new();
+    let other =
+        new.rules.iter().filter(|rule| before.get(rule.name.as_str()) != Some(&rule.version.as_str()));
+    let measures = other.filter_map(|rule| match &rule.condition {
+        Condition::Measured { measured, inputs } => Some((measured.recalls(), inputs)),
+        Condition::Threshold { .. } | Condition::Stale { .. } => None,
+    });
+    let measures: Vec<_> = measures.collect();
+    if measures.is_empty() {
+        return wanted;
+    }
+    let known: BTreeSet<PointId> = diff::unmoved_points(old, new).into_iter().flatten().collect();
+    for (span, inputs) in
+        measures.into_iter().filter(|(_, inputs)| inputs.iter().all(|one| known.contains(one)))
+    {
+        for input in inputs {
+            let so_far = wanted.entry(*input).or_default();
+            *so_far = span.max(*so_far);
+        }
+    }
+    wanted
+}
+
+/// What the journal in `folder` has of these points up to `now`; `None` when that is too much, or cannot be read.
+pub(crate) fn read(
+    folder: &Path,
+    new: &Site,
+    wanted: &BTreeMap<PointId, Duration>,
+    now: Timestamp,
+) -> Option<Vec<Reading>> {
+    let reader = Reader::open(folder)
+        .inspect_err(|error| tracing::warn!(%error, "windows of changed rules begin anew"))
+        .ok()?;
+    let mut readings: Vec<Reading> = Vec::new();
+    for (&id, span) in wanted {
+        let Some(point) = new.catalog.point(id) else { continue };
+        let mut each = |catalog: &crate::point::Catalog, reading: &Reading| {
+            if catalog.point(reading.point).is_some_and(|was| was.unit == point.unit) {
+                readings.push(Reading { point: id, ..reading.clone() });
+            }
+            readings.len() < READINGS_MAX
+        };
+        reader
+            .history(std::slice::from_ref(&point.name), now.minus(*span), now.shifted(1), &mut each)
+            .inspect_err(|error| tracing::warn!(%error, "windows of changed rules begin anew"))
+            .ok()?;
+    }
+    if READINGS_MAX <= readings.len() {
+        tracing::warn!(
+            "the windows of changed rules are too long to be filled from the journal; they begin anew"
+        );
+        return None;
+    }
+    Some(readings)
+}
+
+/// What the journal had, and after it what was read since then, under the numbers that `seam` leads to.
+pub(crate) fn joined(mut journal: Vec<Reading>, heard: Vec<Batch>, seam: &Seam) -> Vec<Reading> {
+    let since = heard.into_iter().flat_map(|batch| batch.readings);
+    journal.extend(since.filter_map(|reading| seam.carry(reading)));
+    journal.sort_by_key(|reading| (reading.at, reading.point));
+    journal
+}

@@ -1,0 +1,116 @@
+//! A rule that a reload corrects is judged at once: by the next reading, and by what the gateway has seen before. Sockets are on loopback, in real time.
+
+#![expect(clippy::disallowed_methods, reason = "sockets and processes live in real time")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lifeline_gateway::alarm::Change;
+use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::gateway::core::{Core, Event};
+use lifeline_gateway::reading::{Batch, Reading, Sample};
+use lifeline_gateway::site::{Site, diff};
+
+use crate::conditions;
+use crate::reload_live::{Field, Process, device, free_port, line, write};
+
+/// The state of the rule's alarm and what it judges now; nothing while it has none.
+fn told(gateway: &Process) -> Option<(String, Option<f64>)> {
+    let (_, text) = gateway.ask(&["alarms", "--json"]);
+    let alarms = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut known = alarms.filter(|alarm| alarm["rule"] == "wet");
+    let alarm = known.next()?;
+    Some((alarm["state"].as_str()?.to_owned(), alarm["now"]["value"].as_f64()))
+}
+
+fn until(gateway: &Process, within: Duration, says: impl Fn(&(String, Option<f64>)) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let found = told(gateway);
+        if found.as_ref().is_some_and(&says) {
+            return;
+        }
+        assert!(begun.elapsed() < within, "{found:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_corrected_window_is_known_at_once_from_the_journal() {
+    let (folder, field, console) = (tempfile::tempdir().unwrap(), Field::default(), free_port());
+    let lines = line("kept", field.serve());
+    let site = |red: u32, window: u32| {
+        let rule = format!(
+            "[[rule]]\nname = \"wet\"\npoint = \"kept-1.x\"\nabove = {{ red = {red} }}\nsum_over = \"{window}s\"\nmax_gap = \"5s\"\nbasis = \"test\"\nadvice = \"none\"\n"
+        );
+        format!("{lines}{}{rule}", device("kept-1", "kept", 1, 10_000))
+    };
+    write(folder.path(), console, &site(50, 10));
+    let gateway = Process::start(folder.path(), &[]);
+    let begun = Instant::now();
+    until(&gateway, Duration::from_secs(30), |(state, _)| state == "active-unacknowledged");
+    std::thread::sleep(Duration::from_secs(12).saturating_sub(begun.elapsed()));
+    // By itself a window of twenty seconds would be known ten seconds later.
+    std::fs::write(folder.path().join("site/site.toml"), site(1_000_000, 20)).unwrap();
+    let (code, text) = gateway.ask(&["reload"]);
+    assert_eq!(code, Some(0), "{text}");
+    until(&gateway, Duration::from_secs(4), |(state, now)| {
+        state == "returned-unacknowledged" && now.is_some_and(|now| now > 3_000.0)
+    });
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000 + second * 1000)
+}
+
+fn level(site: &Site, second: i64, value: f64) -> Event {
+    let point = site.catalog.find("gauge.level").unwrap();
+    let reading = Reading { point: point.id, at: at(second), sample: Sample::Good(value) };
+    Event::Read(Batch { device: point.device, start: at(second), end: at(second), readings: vec![reading] })
+}
+
+/// What the next reading of 25 makes of a red alarm that stands when `was` becomes `is`.
+fn corrected(was: &str, is: &str) -> Vec<Change> {
+    let rule = |asks: &str| {
+        let text = format!(
+            "[[rule]]\nname = \"high\"\npoint = \"gauge.level\"\nunit = \"cm\"\n{asks}\nmax_gap = \"10s\"\nbasis = \"test\"\nadvice = \"none\"\n"
+        );
+        conditions::load(&text).unwrap_or_else(|report| panic!("{report}"))
+    };
+    let (was, is) = (rule(was), rule(is));
+    let mut core = Core::new(&was);
+    let raised = core.apply(level(&was, 0, 25.0), at(0), true).transitions;
+    assert_eq!(raised.iter().map(|one| one.change).collect::<Vec<_>>(), [Change::Raised]);
+    let site = Arc::new(is);
+    assert!(core.apply(Event::Reloaded(Arc::clone(&site)), at(1), true).transitions.is_empty());
+    core.apply(level(&site, 2, 25.0), at(2), true).transitions.iter().map(|one| one.change).collect()
+}
+
+#[test]
+fn the_next_reading_ends_the_alarm_of_a_corrected_threshold() {
+    assert_eq!(corrected("above = { red = 20 }", "above = { red = 200 }"), [Change::Cleared]);
+    assert_eq!(corrected("above = { red = 20 }", "above = { blue = 20, red = 200 }"), [Change::Fell]);
+    assert_eq!(corrected("above = { red = 20 }", "below = { red = 10 }"), [Change::Cleared]);
+    let held = "above = { red = 200 }\noff_delay = \"5s\"";
+    assert_eq!(corrected("above = { red = 20 }", held), [], "an off-delay is kept");
+}
+
+#[test]
+fn a_derived_point_that_is_made_otherwise_and_what_is_made_of_it_are_not_the_same() {
+    let derived = |window: &str| {
+        let text = format!(
+            "[[derived]]\nname = \"gauge.mean\"\ninputs = {{ level = \"gauge.level\" }}\nvalue = \"mean(level, '{window}')\"\nunit = \"cm\"\n\
+             [[derived]]\nname = \"gauge.twice\"\ninputs = {{ mean = \"gauge.mean\" }}\nvalue = \"mean * 2.0\"\nunit = \"cm\"\n\
+             [[derived]]\nname = \"gauge.half\"\ninputs = {{ level = \"gauge.level\" }}\nvalue = \"level / 2.0\"\nunit = \"cm\"\n"
+        );
+        conditions::load(&text).unwrap_or_else(|report| panic!("{report}"))
+    };
+    let same = |was: &Site, is: &Site| -> Vec<String> {
+        let kept = diff::unmoved_points(was, is).into_iter().flatten();
+        let names = kept.map(|point| is.catalog.point(point).unwrap().name.clone());
+        names.filter(|name| name.starts_with("gauge.")).collect()
+    };
+    let was = derived("1m");
+    assert_eq!(same(&was, &derived("2m")), ["gauge.level", "gauge.half"]);
+    assert_eq!(same(&was, &was), ["gauge.level", "gauge.mean", "gauge.twice", "gauge.half"]);
+}
