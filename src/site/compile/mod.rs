@@ -260,7 +260,9 @@ impl<'a> Build<'a> {
             rule.guide.hazard = place.map_or_else(|| device.class.clone(), |place| place.class.clone());
             // A silent sensor is no level of what it measures.
             rule.guide.class = if rule.kind == Kind::Process { device.class.clone() } else { String::new() };
-            rule.guide.place = place.and_then(|place| place.name.clone());
+            // In the words of those who know the place: the risk point's name, or what its device is called.
+            let called = ["place", "name"].iter().find_map(|key| device.tags.get(*key));
+            rule.guide.place = place.and_then(|place| place.name.as_ref()).or(called).cloned();
             rule.guide.basis.clone_from(&rule.basis);
         }
     }
