@@ -19,7 +19,7 @@ pub struct Guide {
     /// Class of the sensor that the rule looks at, for a rule of the process: the words of a grade go by it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub class: String,
-    /// Name of the risk point for people.
+    /// Name of the risk point for people, or what its device is called (its tag `place` or `name`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
     /// Where the thresholds come from.

@@ -115,7 +115,7 @@ pub struct Tell {
     /// Hazard class.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hazard: String,
-    /// Name of the risk point.
+    /// Name of the risk point, or what its device is called (its tag `place` or `name`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
     /// How the value moves, in its unit per minute.

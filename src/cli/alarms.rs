@@ -69,8 +69,10 @@ fn table_of(
     (zone, ages): (&Zone, Ages),
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let heads =
-        ["id", "severity", "state", "since", "rule", "point", "value", "limit", "unit", "now", "advice"];
+    let heads = [
+        "id", "severity", "state", "since", "place", "rule", "point", "value", "limit", "unit", "now",
+        "advice",
+    ];
     let mut table = Table::new(&heads);
     for alarm in alarms {
         let point = points.iter().find(|point| point.name == alarm.point);
@@ -82,6 +84,7 @@ fn table_of(
             severities(alarm),
             state(alarm),
             zone.show(&alarm.since),
+            alarm.tell.place.clone().unwrap_or_default(),
             alarm.rule.clone(),
             alarm.point.clone(),
             number(alarm.value),

@@ -17,8 +17,7 @@ use crate::cli::{Documents, Purpose, differ, one_thread, options, own_gateway};
 use crate::clock::SystemClock;
 use crate::diagnostic::{self, codes, sarif};
 use crate::forward::probe::probe;
-use crate::point::DeviceId;
-use crate::site::health::is_own;
+use crate::site::health::written;
 use crate::site::{self, Options, Site};
 
 /// Arguments of `check`.
@@ -107,14 +106,7 @@ fn once(options: &Options, args: &Check, out: &mut dyn Write) -> anyhow::Result<
 /// `told`: a finding says already that nobody hears of alarms.
 fn summary(site: &Site, (folder, told): (&Path, bool), out: &mut dyn Write) -> anyhow::Result<()> {
     let catalog = &site.catalog;
-    // What the gateway tells of itself is none of the documents'.
-    let own = |device: DeviceId| {
-        let device = catalog.device(device);
-        device.is_some_and(|device| {
-            device.line.is_none() && (device.name == "gateway" || is_own(&device.class))
-        })
-    };
-    let points: Vec<_> = catalog.points.iter().filter(|point| !own(point.device)).collect();
+    let points: Vec<_> = written(catalog).collect();
     writeln!(
         out,
         "{}: {}, {}, {}, {}, {}, {}; read from {}",

@@ -3,6 +3,7 @@
 //! In: devices with their answers and the profiles that fit. Out: text.
 //! Invariant: what is to be pasted is a document that `check` accepts.
 
+use std::cmp::Ordering;
 use std::io::Write;
 
 use serde::Serialize;
@@ -32,10 +33,24 @@ pub(crate) struct Found {
     pub(crate) profiles: Vec<Match>,
 }
 
+/// A profile, or one map of a profile whose versions have several.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Model<'a> {
+    pub(crate) profile: &'a Profile,
+    /// A version with this map.
+    pub(crate) firmware: Option<&'a String>,
+}
+
 /// A profile that fits.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Match {
     pub(crate) profile: String,
+    /// A version with the map that fits, where the map depends on it and the device does not tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) firmware: Option<String>,
+    /// Versions whose maps fit just as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) also: Vec<String>,
     /// Of `points`, those with a legal number.
     pub(crate) good: usize,
     pub(crate) points: usize,
@@ -59,7 +74,8 @@ impl Found {
 
 impl Match {
     /// A device that names the profile's maker is most likely his.
-    pub(crate) fn new(profile: &Profile, fit: &Fit, found: &Found) -> Self {
+    pub(crate) fn new(model: &Model<'_>, fit: &Fit, found: &Found) -> Self {
+        let profile = model.profile;
         let maker = if found.names(&profile.maker) { 10.0 } else { 0.0 };
         let shows = fit.readings.iter().filter(|(_, sample)| sample.value().is_some()).take(POINTS_MAX);
         let shown = |(index, sample): &(usize, _)| {
@@ -68,11 +84,25 @@ impl Match {
         };
         Self {
             profile: profile.name.clone(),
+            firmware: model.firmware.cloned(),
+            also: Vec::new(),
             good: fit.good,
             points: fit.points,
             score: ((fit.score + maker) * 10.0).round() / 10.0,
             shows: shows.filter_map(shown).collect(),
         }
+    }
+}
+
+/// Adds a fit; of a profile's maps the best one stays, and is told which others fit as well.
+pub(crate) fn add(all: &mut Vec<Match>, fit: Match) {
+    let Some(known) = all.iter_mut().find(|known| known.profile == fit.profile) else {
+        return all.push(fit);
+    };
+    match fit.score.total_cmp(&known.score) {
+        Ordering::Greater => *known = fit,
+        Ordering::Equal => known.also.extend(fit.firmware),
+        Ordering::Less => {}
     }
 }
 
@@ -98,9 +128,11 @@ pub(crate) fn emit(found: &Found, out: &mut dyn Write) -> anyhow::Result<()> {
     for fit in &found.profiles {
         let Match { profile, good, points, shows, .. } = fit;
         let evidence = fit.evidence();
+        let like =
+            fit.firmware.as_ref().map_or_else(String::new, |version| format!(", firmware like {version}"));
         writeln!(
             out,
-            "  {profile}: {good} of {points} points fit, {evidence} evidence: {}",
+            "  {profile}{like}: {good} of {points} points fit, {evidence} evidence: {}",
             shows.join(", ")
         )?;
     }
@@ -117,8 +149,7 @@ pub(crate) fn summary(
     with_line: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let best = |found: &Found| found.profiles.first().map(|fit| fit.profile.clone());
-    if found.iter().all(|found| best(found).is_none()) {
+    if found.iter().all(|found| found.profiles.is_empty()) {
         return Ok(());
     }
     writeln!(out, "\nfor the site's document (compare with the type plate first):\n")?;
@@ -127,15 +158,33 @@ pub(crate) fn summary(
         writeln!(out, "[[line]]\nname = \"{}\"\n{}\n", line.name, toml_address(&line.address, format))?;
     }
     for found in found {
-        let Some(profile) = best(found) else { continue };
+        let Some(fit @ Match { profile, .. }) = found.profiles.first() else { continue };
         let name = format!("{profile}-{}", found.slave);
-        writeln!(
+        write!(
             out,
-            "[[device]]\nname = \"{name}\"\nline = \"{}\"\nslave = {}\nprofile = \"{profile}\"\nevery = \"5s\"\n",
+            "[[device]]\nname = \"{name}\"\nline = \"{}\"\nslave = {}\nprofile = \"{profile}\"\n",
             line.name, found.slave
         )?;
+        if let Some(version) = &fit.firmware {
+            writeln!(out, "firmware = {}    # {}", quoted(version), like(&fit.also))?;
+        }
+        writeln!(out, "every = \"5s\"\n")?;
     }
     Ok(())
+}
+
+/// What a proposed version is worth.
+fn like(also: &[String]) -> String {
+    let plate = "write the version of the type plate or the manual";
+    if also.is_empty() {
+        return format!("one with the registers that answered: {plate}");
+    }
+    let also: Vec<String> = also.iter().map(|version| quoted(version)).collect();
+    format!("a guess, {} fits as well: {plate}", also.join(" or "))
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
 }
 
 fn toml_address(address: &Address, format_found: Option<String>) -> String {

@@ -86,7 +86,7 @@ pub struct Documents {
     /// Settings of the gateway (default: config/gateway.toml in this folder, else /etc/lifeline/gateway.toml).
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Folder of the site's documents (default: devices in this folder, else /etc/lifeline/site).
+    /// Folder of the site's documents (default: `site` beside the file of `--config`, else devices in this folder, else /etc/lifeline/site).
     #[arg(long, global = true, value_name = "DIR")]
     site: Option<PathBuf>,
     /// Folder of device profiles, instead of the configured one.
@@ -322,7 +322,8 @@ fn own_gateway(documents: &Documents, json: bool) -> anyhow::Result<ask::Ask> {
     asked(documents, &Where { url: None, journal: None, token_file: None, json })
 }
 
-/// What the documents are for: all commands take those of this folder, else those of the box; `demo` alone the packaged example.
+/// What the documents are for: all commands take the site beside the settings that a person names, else that of this folder, else that of the box;
+/// `demo` alone the packaged example.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Run,
@@ -340,7 +341,9 @@ fn options(documents: &Documents, purpose: Purpose) -> site::Options {
     };
     let settings = found("config/gateway.toml", "gateway.toml");
     let config = documents.config.clone().or_else(|| settings.exists().then_some(settings));
-    let site = documents.site.clone().unwrap_or_else(|| found("devices", "site"));
+    let beside = documents.config.as_ref().filter(|_| purpose == Purpose::Run);
+    let beside = beside.map(|settings| settings.with_file_name("site")).filter(|site| site.is_dir());
+    let site = documents.site.clone().or(beside).unwrap_or_else(|| found("devices", "site"));
     let profiles = documents.profiles.clone().or_else(|| {
         let here = PathBuf::from("firmware-profiles");
         here.is_dir().then_some(here)

@@ -32,8 +32,13 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    pub(crate) fn new(line: LineSettings, timeout: Duration, profiles: &[Profile]) -> Self {
-        let fields = profiles.iter().flat_map(|profile| &profile.fields).filter(|field| field.destructive);
+    pub(crate) fn new<'p>(
+        line: LineSettings,
+        timeout: Duration,
+        profiles: impl IntoIterator<Item = &'p Profile>,
+    ) -> Self {
+        let fields =
+            profiles.into_iter().flat_map(|profile| &profile.fields).filter(|field| field.destructive);
         let read = |field: &crate::profile::Field| Read {
             table: field.table,
             address: field.address,

@@ -69,7 +69,8 @@ async fn read_of(ask: &Ask, kit: &Kit, args: &ReadArgs, out: &mut dyn Write) -> 
     let line = args.target.settings(kit)?;
     leave_alone(ask, &line).await?;
     let timeout = args.target.timeout(&line);
-    let mut probe = Probe::new(line, timeout, &kit.profiles);
+    let mut probe =
+        Probe::new(line, timeout, kit.profiles.iter().chain(kit.maps.iter().flatten().map(|(_, map)| map)));
     let slave = Slave(number);
     match (wanted, args.at) {
         (Some(profile), _) => {

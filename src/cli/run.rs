@@ -13,8 +13,9 @@ use crate::cli::{Documents, Purpose, load, options, reload};
 use crate::clock::SystemClock;
 use crate::console;
 use crate::gateway::{self, ExtraTask};
-use crate::journal::Journal;
+use crate::journal::{Journal, told};
 use crate::site::Site;
+use crate::site::health::written;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -55,7 +56,17 @@ pub async fn run(documents: &Documents, args: &Run) -> anyhow::Result<u8> {
     if let Some(console) = console_task(&site, bind(&[site.listen]).await)? {
         extra.push(console);
     }
-    tracing::info!(site = %site.catalog.site, devices = site.devices.len(), points = site.catalog.points.len(), rules = site.rules.len(), journal = %site.journal.path.display(), "lifeline starts");
+    let points = written(&site.catalog).count();
+    let journal = std::path::absolute(&site.journal.path).unwrap_or_else(|_| site.journal.path.clone());
+    tracing::info!(
+        site = %site.catalog.site,
+        devices = site.devices.len(),
+        points,
+        own_points = site.catalog.points.len() - points,
+        rules = site.rules.len(),
+        journal = %journal.display(),
+        "lifeline starts"
+    );
     let clock = Arc::new(SystemClock::trusting(site.trust));
     let gateway = gateway::run_with(site, Some(reload::loader(&options)), clock, extra, stop);
     let wait = async {
@@ -112,7 +123,7 @@ pub(crate) fn console_task(site: &Site, listener: Option<TcpListener>) -> anyhow
     };
     let folder = &site.journal.path;
     let token = std::fs::create_dir_all(folder).and_then(|()| console::token(folder)).or_else(|error| {
-        tracing::error!(folder = %folder.display(), %error, "no token file can be kept here: people can look, and not acknowledge, until the next start");
+        tracing::error!(folder = %told(folder), %error, "no token file can be kept here: people can look, and not acknowledge, until the next start");
         console::random_token()
     });
     let token = token.context("the system has no random source")?;

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::bus::{Address, Failure, LineSettings, Read, SerialFormat, Slave, Table};
 use crate::cli::ask::{Ask, GOOD, NO, Refusal, USAGE, settle};
-use crate::cli::findings::{Found, Match, emit, summary};
+use crate::cli::findings::{Found, Match, Model, add, emit, summary};
 use crate::cli::probe::{Known, Probe, plan};
 use crate::cli::target::{Target, leave_alone, speed, unreachable};
 use crate::normalize::fit::Fit;
@@ -85,7 +85,7 @@ async fn scan_of(ask: &Ask, kit: &Kit, args: &Scan, out: &mut dyn Write) -> anyh
     leave_alone(ask, &line).await?;
     let lines = at_speeds(&line, args.speeds.as_ref())?;
     let mut search = Search {
-        kit,
+        models: models(kit),
         timeout: args.target.timeout(&line),
         slaves: args.slaves.0.clone(),
         json: args.json,
@@ -134,8 +134,20 @@ fn at_speeds(line: &LineSettings, speeds: Option<&Speeds>) -> Result<Vec<LineSet
     Ok(speeds.iter().map(at).collect())
 }
 
+/// What is tried on a device: a profile, or one map of it.
+fn models(kit: &Kit) -> Vec<Model<'_>> {
+    let mut models = Vec::new();
+    for (profile, maps) in kit.profiles.iter().zip(&kit.maps) {
+        if maps.is_empty() {
+            models.push(Model { profile, firmware: None });
+        }
+        models.extend(maps.iter().map(|(version, profile)| Model { profile, firmware: Some(version) }));
+    }
+    models
+}
+
 struct Search<'a> {
-    kit: &'a Kit,
+    models: Vec<Model<'a>>,
     timeout: Duration,
     slaves: Vec<u8>,
     json: bool,
@@ -155,7 +167,7 @@ impl Search<'_> {
     fn requests_of_profiles(&self, line: &LineSettings) -> usize {
         let cost = Cost::new(line, line.quiet);
         // One more for each profile: its first silence is asked again.
-        self.kit.profiles.iter().map(|profile| plan(profile, &cost).0.len() + 1).sum::<usize>() + 3
+        self.models.iter().map(|model| plan(model.profile, &cost).0.len() + 1).sum::<usize>() + 3
     }
 
     /// What hangs on a line.
@@ -166,7 +178,8 @@ impl Search<'_> {
         each: Duration,
         out: &mut dyn Write,
     ) -> anyhow::Result<Vec<Found>> {
-        let mut probe = Probe::new(line.clone(), self.timeout, &self.kit.profiles);
+        let profiles = self.models.iter().map(|model| model.profile);
+        let mut probe = Probe::new(line.clone(), self.timeout, profiles);
         let mut answering = Vec::new();
         match tokio::time::timeout(most, self.search(&mut probe, line, &mut answering, out)).await {
             Ok(searched) => searched?,
@@ -262,17 +275,20 @@ impl Search<'_> {
         let slave = Slave(found.slave);
         let mut known = Known::new();
         let mut fits = Vec::new();
-        for profile in &self.kit.profiles {
-            let batch = probe.poll(slave, profile, &mut known).await;
-            let fit = Fit::new(profile, &batch);
+        for model in &self.models {
+            let batch = probe.poll(slave, model.profile, &mut known).await;
+            let fit = Fit::new(model.profile, &batch);
             if fit.is_likely() {
                 // So that it is shown even when the time is up before the identity came.
-                found.profiles.push(Match::new(profile, &fit, found));
-                fits.push((profile, fit));
+                let shown = Match::new(model, &fit, found);
+                add(&mut found.profiles, shown);
+                fits.push((model, fit));
             }
         }
         found.identity = probe.identify(slave).await;
-        found.profiles = fits.iter().map(|(profile, fit)| Match::new(profile, fit, found)).collect();
+        let fits: Vec<Match> = fits.iter().map(|(model, fit)| Match::new(model, fit, found)).collect();
+        found.profiles.clear();
+        fits.into_iter().for_each(|fit| add(&mut found.profiles, fit));
     }
 
     fn progress(&self, slave: u8, found: usize) {

@@ -229,7 +229,7 @@ function drawAlarms(alarms) {
     const known = cards.get(alarm.id), text = JSON.stringify([alarm, children], (key, value) => key === "now" ? undefined : value);
     if (known?.text === text) return known.node;
     const rank = `${alarm.severity} ${alarm.state}`;
-    if (grades.get(alarm.id) !== rank && alarm.state === "active-unacknowledged") told.push(`${GRADES[alarm.severity][1]} ${alarm.point} ${alarm.advice}`);
+    if (grades.get(alarm.id) !== rank && alarm.state === "active-unacknowledged") told.push(`${GRADES[alarm.severity][1]} ${alarm.place || alarm.point} ${alarm.advice}`);
     grades.set(alarm.id, rank);
     const node = alarmCard(alarm, children, known?.node.querySelector("details")?.open);
     cards.set(alarm.id, { text, node });
@@ -250,7 +250,7 @@ function alarmCard(alarm, children, unfolded) {
   const active = alarm.state.startsWith("active");
   const unseen = alarm.state.endsWith("unacknowledged");
   const point = cells.get(alarm.point)?.point;
-  const what = make("p", "what", `${alarm.point}  `);
+  const what = make("p", "what", `${[alarm.place, alarm.point].filter(Boolean).join(" · ")}  `);
   if (alarm.value !== undefined) {
     // The number of a question about states only says whether it holds: the state itself stands beside it.
     if (!isState(point, alarm)) what.append(make("span", "number", `${numberOf(point, alarm, alarm.value)} ${alarm.unit || ""}`));

@@ -1,4 +1,4 @@
-//! The thread that moves committed readings into the history, about once an hour.
+//! The thread that moves committed readings into the history: about once an hour where there are many, seldom where there are few.
 //!
 //! In: the number of the last commit. Out: the number up to which the history has everything, for retention.
 //! Invariant: nothing waits for it; what it cannot do now it does the next time.
@@ -18,7 +18,7 @@ use crate::journal::{Seq, StoreError};
 
 /// The thread looks this often whether there is something to do.
 const LOOK: Duration = Duration::from_secs(60);
-/// Readings are sealed this often: a chunk of an hour is small and is written once.
+/// It looks this often whether what waits is worth a sealing.
 const EVERY: Duration = Duration::from_secs(3600);
 /// Slices of old chunks that one look removes.
 const SLICES: u32 = 50;
@@ -63,13 +63,18 @@ impl Desk {
     }
 
     fn work(&mut self, stop: &Receiver<()>) -> Result<(), StoreError> {
-        let settings = self.orders.borrow_and_update().site.journal.clone();
+        let (settings, points) = {
+            let orders = self.orders.borrow_and_update();
+            (orders.site.journal.clone(), orders.site.catalog.points.len())
+        };
         let sealer = match &mut self.sealer {
             Some(sealer) => sealer,
             none => none.insert(Sealer::open(&settings.path)?),
         };
         let to = *self.committed.borrow_and_update();
-        while stop.try_recv() == Err(TryRecvError::Empty) {
+        self.sealed.store(sealer.sealed()?.0, Ordering::Relaxed);
+        let worth = sealer.is_worth(to, points, self.clock.now())?;
+        while worth && stop.try_recv() == Err(TryRecvError::Empty) {
             let readings = sealer.seal(to)?;
             self.sealed.store(sealer.sealed()?.0, Ordering::Relaxed);
             if readings == 0 {

@@ -3,9 +3,10 @@
 //! In: the commits of the journal, in order. Out: chunks by point and time.
 //! Invariant: `sealed` moves in the transaction of the chunks that it stands for, so that each reading is in the history once; what is not
 //! sealed is in the journal.
-//! Source: DESIGN section 4; `docs/decisions/0012-history-in-chunks.md`.
+//! Source: DESIGN section 4; `docs/decisions/0009-history-in-chunks.md`.
 //!
-//! A chunk grows until it is full: each sealing takes the last one of a point up again. What is read by time is found by the chunk's times.
+//! A chunk grows until it is full: a sealing takes the last one of a point up again while it is no longer than what comes. What is read by time is
+//! found by the chunk's times.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -25,7 +26,13 @@ use crate::reading::Reading;
 /// Name of the file.
 pub(crate) const FILE: &str = "history.db";
 /// A chunk with this many readings is full.
-const FULL: i64 = 7200;
+const FULL: i64 = 16_384;
+/// A chunk with this many readings stays as it is where as many come at once: they make another as good, without writing the first again.
+const ENOUGH: usize = 3000;
+/// Readings a point that are worth a sealing: each sealing writes the last chunk of every point again.
+const WORTH: u64 = 256;
+/// What has waited for this long is sealed however little it is, in milliseconds.
+const WAIT_MS: i64 = 86_400_000;
 /// Readings in memory at most while sealing, about.
 const READINGS_MAX: u64 = 200_000;
 /// Readings that one call seals, about.
@@ -88,6 +95,18 @@ impl Sealer {
     /// The disk refuses.
     pub fn sealed(&self) -> Result<Seq, StoreError> {
         Ok(Seq(sealed(&self.db, &self.journal)?.cast_unsigned()))
+    }
+
+    /// Whether what waits up to `to` is worth a sealing: 256 readings for each of `points`, or any that have waited for a day at `now`.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn is_worth(&self, to: Seq, points: usize, now: Timestamp) -> Result<bool, StoreError> {
+        let from = Seq(self.sealed()?.0.saturating_add(1));
+        let wanted = WORTH.saturating_mul(u64::try_from(points).unwrap_or(u64::MAX));
+        let (_, waiting) = self.reader.part(from, to, wanted)?;
+        let late = |since: Timestamp| now.as_millis().saturating_sub(since.as_millis()) >= WAIT_MS;
+        Ok(waiting >= wanted || self.reader.first(from, to)?.is_some_and(late))
     }
 
     /// Seals commits up to `to`, or a part of them: call it until it says 0. Readings sealed by this call.
@@ -242,13 +261,15 @@ fn site(tx: &Transaction, version: &str, catalogs: &Catalogs) -> rusqlite::Resul
     Ok(tx.last_insert_rowid())
 }
 
-/// Puts readings behind those of the point's last chunks while these are no longer, and into new ones when they are full: so a reading is written again
-/// only when as many stand behind it.
+/// Puts readings behind those of the point's last chunks while these are no longer, and into new ones when they are full: so a reading is
+/// written again only when as many stand behind it.
 fn add(tx: &Transaction, site: i64, point: PointId, mut readings: Vec<Reading>) -> rusqlite::Result<()> {
     let key = (site, i64::from(point.0));
     let full = usize::try_from(FULL).unwrap_or(usize::MAX);
+    let fresh = readings.len();
     while let Some((id, count, blob)) = last(tx, key)? {
-        if count >= full || count > readings.len() {
+        let both_long = count >= ENOUGH && fresh >= ENOUGH;
+        if count >= full || count > readings.len() || both_long {
             break;
         }
         let Some(mut before) = chunk::parse(key, point, &blob) else { break };

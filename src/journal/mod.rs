@@ -43,7 +43,7 @@ mod read;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -203,21 +203,37 @@ pub struct Stored {
     pub batches: Vec<Batch>,
 }
 
+/// A path for a person who did not start the command: a relative one with the folder that it counts from.
+pub(crate) fn told(path: &Path) -> String {
+    match std::path::absolute(path) {
+        Ok(whole) if path.is_relative() => {
+            format!("{} (`{}` counts from the folder where lifeline starts)", whole.display(), path.display())
+        }
+        _ => path.display().to_string(),
+    }
+}
+
 /// Why a journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the text says it")]
 pub enum OpenError {
-    #[error("cannot create the journal folder {}", path.display())]
+    #[error("cannot create the journal folder {}", told(path))]
     Folder { path: PathBuf, source: std::io::Error },
-    #[error("another lifeline is running on the journal {}; stop it or set another journal.path", path.display())]
+    #[error("another lifeline is running on the journal {}; stop it or set another journal.path", told(path))]
     Locked { path: PathBuf },
-    #[error("the journal {} is of version {found} and this lifeline knows up to {known}; install the newer lifeline, nothing was changed", path.display())]
+    #[error(
+        "the journal {} is of version {found} and this lifeline knows up to {known}; install the newer lifeline, nothing was changed",
+        told(path)
+    )]
     Newer { path: PathBuf, found: i64, known: i64 },
-    #[error("the journal.db in {} belongs to another program; move it away or set another journal.path, nothing was changed", path.display())]
+    #[error(
+        "the journal.db in {} belongs to another program; move it away or set another journal.path, nothing was changed",
+        told(path)
+    )]
     Foreign { path: PathBuf },
-    #[error("cannot move the damaged journal in {} aside", path.display())]
+    #[error("cannot move the damaged journal in {} aside", told(path))]
     Aside { path: PathBuf, source: std::io::Error },
-    #[error("cannot open the journal {}", path.display())]
+    #[error("cannot open the journal {}", told(path))]
     Store { path: PathBuf, source: rusqlite::Error },
 }
 

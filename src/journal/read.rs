@@ -195,6 +195,15 @@ impl Reader {
         Ok((end, sum))
     }
 
+    /// When the first of the commits from `from` to `to` was made.
+    pub(crate) fn first(&self, from: Seq, to: Seq) -> Result<Option<Timestamp>, StoreError> {
+        let query = "SELECT min(seq), now FROM commits WHERE seq >= ?1 AND seq <= ?2";
+        let ends = [from.0.cast_signed(), to.0.cast_signed()];
+        let inner = self.inner();
+        let now: Option<i64> = inner.db.prepare_cached(query)?.query_row(ends, |row| row.get(1))?;
+        Ok(now.map(Timestamp::from_millis))
+    }
+
     /// What the journal and its history hold.
     ///
     /// # Errors

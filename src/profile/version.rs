@@ -105,6 +105,43 @@ pub fn check(scheme: Scheme, versions: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Versions of which each side of every comparison in `versions` has one, as far as the scheme can spell them: for a maker's `>=2.0, <2.4` the
+/// bounds, and what comes right before and after them.
+///
+/// ```
+/// use lifeline_gateway::profile::version::{Scheme, samples};
+/// assert_eq!(samples(Scheme::Semantic, "<2.0"), ["2.0", "1.0", "2.1"]);
+/// assert_eq!(samples(Scheme::Text, "tenths"), ["tenths"]);
+/// ```
+pub fn samples(scheme: Scheme, versions: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for part in versions.split(['|', ',']) {
+        let bound = part.trim().trim_start_matches(['<', '>', '=']).trim();
+        let near = [Some(bound.to_owned()), beside(bound, |number| number.checked_sub(1)), after(bound)];
+        let near = near.into_iter().flatten().take(if scheme == Scheme::Text { 1 } else { 3 });
+        found.extend(near.filter(|version| scheme.compare(version, version).is_some()));
+    }
+    found
+}
+
+/// The version with its last number that `step` can change changed.
+fn beside(version: &str, step: impl Fn(u64) -> Option<u64>) -> Option<String> {
+    let mut end = version.len();
+    while let Some(last) = version.get(..end)?.rfind(|letter: char| letter.is_ascii_digit()) {
+        let head = version.get(..=last)?;
+        let from = head.rfind(|letter: char| !letter.is_ascii_digit()).map_or(0, |at| at + 1);
+        if let Some(number) = head.get(from..)?.parse().ok().and_then(&step) {
+            return Some(format!("{}{number}{}", version.get(..from)?, version.get(last + 1..)?));
+        }
+        end = from;
+    }
+    None
+}
+
+fn after(version: &str) -> Option<String> {
+    beside(version, |number| number.checked_add(1))
+}
+
 fn holds(scheme: Scheme, part: &str, version: &str) -> Result<bool, String> {
     let (sign, bound) = ["==", ">=", "<=", ">", "<", "="]
         .into_iter()
@@ -149,6 +186,19 @@ mod tests {
         ] {
             assert_eq!(matches(scheme, versions, version), Ok(want), "{versions} and {version}");
         }
+    }
+
+    #[test]
+    fn samples_fall_on_both_sides_of_each_bound() {
+        let all = "<5.20-10.40 | >=5.20-10.40, <5.21-0.0 | >=5.21-0.0";
+        let samples = samples(Scheme::ClassGroupYearWeek, all);
+        for versions in all.split('|').map(str::trim) {
+            let met = |version: &String| matches(Scheme::ClassGroupYearWeek, versions, version) == Ok(true);
+            assert!(samples.iter().any(met), "{versions}: {samples:?}");
+        }
+        assert_eq!(super::samples(Scheme::Number, ">7, <=9"), ["7", "6", "8", "9", "8", "10"]);
+        assert_eq!(super::samples(Scheme::ClassGroupYearWeek, "1.1-1.53"), ["1.1-1.53", "1.1-1.52"]);
+        assert_eq!(super::samples(Scheme::Number, "<x"), Vec::<String>::new());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::alarm::{Direction, Level, Severity};
+use crate::site::plausible;
 use crate::site::rules::shown;
 use crate::site::schema::shape::Shape;
 use crate::site::section::{Section, number};
@@ -110,6 +111,7 @@ pub(crate) fn levels(
     let table = section.section(key)?;
     let levels = steps(section, &table, direction, deadband, delays, |table, colour| table.float(colour));
     table.finish();
+    plausible::far_apart(section, &table, &levels);
     if levels.is_empty() && table.all().is_empty() {
         let help = Some("blue, yellow, orange or red".to_owned());
         section.error(key, "no-threshold", "the rule has no threshold", help);

@@ -3,6 +3,7 @@
 //! In: nothing. Out: names, for `site`, which makes the points, and `gateway`, which reads them.
 //! Invariant: a class has the same points in every version of a site, in this order.
 
+use crate::point::{Catalog, Device, Point};
 use crate::risk::coverage::CLASS;
 
 /// Class of the devices that tell of lines.
@@ -25,6 +26,12 @@ const SEVERITIES: &[(&str, &str)] = &[("blue", ""), ("yellow", ""), ("orange", "
 /// Whether the gateway made a device of this class by itself, to tell of its work or of risk points.
 pub fn is_own(class: &str) -> bool {
     class == CLASS || !measures(class).is_empty()
+}
+
+/// The points of the documents: what the gateway tells of itself is none of them.
+pub fn written(catalog: &Catalog) -> impl Iterator<Item = &Point> {
+    let own = |device: &Device| device.line.is_none() && (device.name == "gateway" || is_own(&device.class));
+    catalog.points.iter().filter(move |point| !catalog.device(point.device).is_some_and(own))
 }
 
 /// What a device of this class tells, each with its unit (empty: a number; a limit has the unit of its rule's point).

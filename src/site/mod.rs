@@ -22,6 +22,7 @@ mod guide;
 pub mod import;
 mod links;
 pub mod outage;
+mod plausible;
 pub mod points;
 mod profiles;
 pub(crate) mod risk;

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::alarm::condition::measure::Measure;
 use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
 use crate::point::PointId;
-use crate::site::section::{Section, nearest, number};
-use crate::site::{conditions, grades, guide};
+use crate::site::section::{Section, nearest};
+use crate::site::{conditions, grades, guide, plausible};
 use crate::unit::Unit;
 
 /// A point that rules and expressions may name.
@@ -173,7 +173,8 @@ fn threshold(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
     }
     for level in &mut levels {
         level.threshold = level.threshold * factor + offset;
-        suspicious(section, point, direction, level);
+        plausible::reachable(section, point, direction, level);
+        short_delays(section, point, level);
         clears(section, point, direction, level.threshold, deadband * factor.abs());
     }
     let condition = Condition::Threshold { direction, levels, deadband: deadband * factor.abs(), max_gap };
@@ -282,25 +283,8 @@ fn clears(section: &Section<'_>, point: &Known, direction: Direction, threshold:
     }
 }
 
-/// A threshold that can't be reached, and delays that have passed before the next reading comes.
-fn suspicious(section: &Section<'_>, point: &Known, direction: Direction, level: &Level) {
-    let colour =
-        grades::COLOURS.iter().find(|(_, severity)| *severity == level.severity).map_or("", |(name, _)| name);
-    let outside = point.range.filter(|(low, high)| level.threshold < *low || *high < level.threshold);
-    // One number alone is no table.
-    let key = if direction == Direction::Above { "above" } else { "below" };
-    let table = section.node(key).filter(|node| number(node).is_none()).and_then(|_| section.section(key));
-    if let (Some((low, high)), Some(table)) = (outside, table) {
-        let unit = point.unit.map_or("", Unit::name);
-        let text = format!(
-            "the threshold for {colour} is {} {unit}, and {} has the range {} to {} {unit}: it can never be reached",
-            shown(level.threshold),
-            point.name,
-            shown(low),
-            shown(high)
-        );
-        table.warning(colour, "threshold-out-of-range", text, None);
-    }
+/// Delays that have passed before the next reading comes.
+fn short_delays(section: &Section<'_>, point: &Known, level: &Level) {
     for (key, delay) in [("on_delay", level.on_delay), ("off_delay", level.off_delay)] {
         if Duration::ZERO < delay && delay < point.every {
             let text = format!(

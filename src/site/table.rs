@@ -21,13 +21,21 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
+/// What parts the cells of a row.
+pub(crate) const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
+
 /// A cell that cannot be read as one, by its bytes, and why.
 pub type Wrong = ((usize, usize), &'static str);
 
 /// All rows of a table but those with a cell that cannot be read.
 pub fn rows(text: &str) -> (Vec<Row>, Vec<Wrong>) {
+    rows_parted_by(text, separator(text))
+}
+
+/// The same of a table with this separator, whatever its first row has.
+pub(crate) fn rows_parted_by(text: &str, separator: u8) -> (Vec<Row>, Vec<Wrong>) {
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
-    for row in Rows::new(text) {
+    for row in (Rows { text, separator, at: 0 }) {
         match row {
             Ok(row) => rows.push(row),
             Err(found) => wrong.extend(found),
@@ -77,11 +85,12 @@ pub fn is_formula(text: &str) -> bool {
 }
 
 /// The separator of the first row: the one that it has most of.
-fn separator(text: &str) -> u8 {
+pub(crate) fn separator(text: &str) -> u8 {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let count = |separator: u8| first.bytes().filter(|byte| *byte == separator).count();
-    let (mut best, mut most) = (b',', count(b','));
-    for other in [b';', b'\t'] {
+    let [comma, others @ ..] = SEPARATORS;
+    let (mut best, mut most) = (comma, count(comma));
+    for other in others {
         if count(other) > most {
             (best, most) = (other, count(other));
         }

@@ -826,3 +826,36 @@ fn the_demo_says_what_to_do_in_the_words_of_each_sensor() {
         );
     }
 }
+
+#[test]
+fn an_alarm_names_its_place_as_people_call_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = |name: &str, slave: u8, more: &str| {
+        format!(
+            "[[device]]\nname = \"{name}\"\nline = \"tcp-1\"\nprofile = \"generic-submersible485\"\nslave = {slave}\nevery = \"5s\"\n{more}\n"
+        )
+    };
+    let devices = [
+        device("a", 1, "risk_point = \"500108-WL-0001-P\"\ntags = { name = \"1号水位计\" }"),
+        device("b", 2, "tags = { name = \"1号水位计\" }"),
+        device("c", 3, "tags = { name = \"1号水位计\", place = \"泵站\" }"),
+        device("d", 4, ""),
+    ];
+    let text = format!(
+        "[[line]]\nname = \"tcp-1\"\ntcp = \"127.0.0.1:1502\"\n
+        [[risk_point]]\ncode = \"500108-WL-0001-P\"\nname = \"南坪下穿道\"\nclass = \"waterlogging\"\ntown = \"南坪街道\"\nsupervisor = \"区城市管理局\"\ngrade = 4\nfrom = 2026-01-01\nneeds = [{{ role = \"water-level\" }}]\n{}",
+        devices.concat()
+    );
+    std::fs::write(folder.path().join("site.toml"), text).unwrap();
+    let profiles = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles");
+    let options = site::Options {
+        site: folder.path().to_owned(),
+        profiles: Some(profiles),
+        ..site::Options::default()
+    };
+    let (site, diagnostics, texts) = site::load(&options);
+    let site = site.unwrap_or_else(|| panic!("{}", diagnostic::render(&diagnostics, &texts)));
+    let place = |name: &str| site.rules.iter().find(|rule| rule.name == name).unwrap().guide.place.as_deref();
+    let names = ["a-stale", "b-stale", "c-stale", "d-stale"];
+    assert_eq!(names.map(place), [Some("南坪下穿道"), Some("1号水位计"), Some("泵站"), None]);
+}

@@ -199,6 +199,7 @@ async fn what_a_rule_judges_now_comes_from_the_gateway_and_with_its_age_from_the
     let folder = tempfile::tempdir().unwrap();
     let mut open = alarm("0000000000000002", Severity::Red, Base::ActiveUnacknowledged);
     open.marks.of_readings = true;
+    open.guide.place = Some("海棠溪调压站".to_owned());
     let rise = alarm("0000000000000001", Severity::Yellow, Base::ActiveUnacknowledged);
     journal_with(folder.path(), 8, vec![open, rise]);
     let disk = Ask { journal: Some(folder.path().to_owned()), ..Ask::default() };
@@ -214,6 +215,7 @@ async fn what_a_rule_judges_now_comes_from_the_gateway_and_with_its_age_from_the
     let out = String::from_utf8(out).unwrap();
     let row = out.lines().nth(1).unwrap();
     assert!(row.contains("  3.31   3.20  kPa   1.75 kPa, "), "{out}");
+    assert!(row.contains("  海棠溪调压站  "), "{out}");
     assert!(row.contains(" ago  close valve V-3"), "{out}");
 }
 
@@ -470,5 +472,5 @@ async fn an_empty_list_is_good_and_says_so() {
     }
     assert_eq!(local(&["quarantine", "--json", "--journal", journal]), (Some(0), String::new()));
     let (code, text) = local(&["quarantine", "--journal", "nowhere"]);
-    assert!(code == Some(3) && text.contains("cannot open the journal nowhere"), "{text}");
+    assert!(code == Some(3) && text.contains("/nowhere (`nowhere` counts from the folder"), "{text}");
 }

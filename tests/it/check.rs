@@ -120,6 +120,32 @@ fn the_summary_counts_what_the_documents_hold() {
     assert!(text.contains(&format!(" 10 devices, {points} points, ")), "{points}: {text}");
 }
 
+/// The log of a start counts as the summary of the check does, and a journal that cannot be made is told with its whole path.
+#[test]
+fn a_start_tells_the_points_of_the_documents_and_where_its_journal_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "[journal]\npath = \"gateway.toml/journal\"\n[console]\nlisten = \"127.0.0.1:0\"\n";
+    std::fs::write(folder.path().join("gateway.toml"), settings).unwrap();
+    let from = |name: &str| std::path::absolute(name).unwrap();
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["run", "--config", "gateway.toml", "--site"])
+        .arg(from("devices"))
+        .arg("--profiles")
+        .arg(from("firmware-profiles"))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(done.stderr).unwrap();
+    let journal = folder.path().canonicalize().unwrap().join("gateway.toml/journal");
+    for wanted in [
+        " points=29 own_points=".to_owned(),
+        format!(" journal={}", journal.display()),
+        format!("cannot create the journal folder {} (`gateway.toml/journal` counts from", journal.display()),
+    ] {
+        assert!(text.contains(&wanted), "{wanted}: {text}");
+    }
+}
+
 /// The members that SARIF 2.1.0 requires, and those that forges read (3.13 to 3.30).
 #[test]
 fn sarif_has_what_the_standard_requires() {
@@ -178,6 +204,37 @@ fn warnings_are_good_unless_they_are_denied() {
     assert!(code == Some(0) && out.contains("another quantity"), "{out}");
     let (code, _, error) = checked(&["--explain", "wrong-unt"]);
     assert!(code == Some(1) && error.contains("`wrong-unit`"), "{error}");
+}
+
+/// The site beside the settings that are named, also where the folder of the command has another one.
+#[test]
+fn settings_lead_to_the_site_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["box/site", "here/devices"] {
+        let to = folder.path().join(name);
+        std::fs::create_dir_all(&to).unwrap();
+        std::fs::copy("tests/documents/suspicious/site/site.toml", to.join("site.toml")).unwrap();
+    }
+    std::fs::write(folder.path().join("box/gateway.toml"), "[journal]\npath = \"nowhere\"\n").unwrap();
+    let profiles = std::path::absolute("tests/documents/suspicious/profiles").unwrap();
+    let run = |args: &[&str]| {
+        let mut done = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"));
+        let done = done.args(args).arg("--profiles").arg(&profiles).current_dir(folder.path().join("here"));
+        let done = done.output().unwrap();
+        String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap()
+    };
+    for args in [
+        &["check", "--config", "../box/gateway.toml"][..],
+        &["check", "--diff", "--config", "../box/gateway.toml"],
+    ] {
+        let out = run(args);
+        assert!(out.contains("read from ../box/site"), "{out}");
+    }
+    assert!(run(&["check"]).contains("read from devices"));
+    std::fs::remove_dir_all(folder.path().join("box/site")).unwrap();
+    assert!(run(&["check", "--config", "../box/gateway.toml"]).contains("read from devices"));
+    let out = run(&["check", "--site", "elsewhere"]);
+    assert!(out.contains("cannot read the site folder elsewhere: ") && out.contains("--site DIR"), "{out}");
 }
 
 /// A site with one rule and these settings.

@@ -120,6 +120,57 @@ fn the_journal_lets_go_of_what_is_sealed_and_delivered_alone() {
     assert_eq!(sealer.trim(Some(now.plus(DAY)), u64::MAX).unwrap(), 3, "a chunk over age for each point");
 }
 
+/// Readings of each chunk of a point, in order of time.
+fn chunks(folder: &std::path::Path, point: u32) -> Vec<i64> {
+    let store = rusqlite::Connection::open(folder.join("history.db")).unwrap();
+    let mut query = store.prepare("SELECT readings FROM chunks WHERE point = ?1 ORDER BY t0").unwrap();
+    let rows = query.query_map([point], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn few_readings_wait_until_they_are_worth_a_sealing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    journal.keep_site(&catalog("v1", &NAMES), &[], at(START)).unwrap();
+    let mut sealer = Sealer::open(folder.path()).unwrap();
+    let worth = |sealer: &Sealer, to, now| sealer.is_worth(Seq(to), NAMES.len(), now).unwrap();
+    let last = at(START + 255 * 60_000);
+    assert!(!worth(&sealer, 0, at(START)), "there is nothing yet");
+    for n in 0..256 {
+        journal.commit(&group(START + n * 60_000, 3)).unwrap();
+    }
+    assert!(!worth(&sealer, 255, last), "255 of a point");
+    assert!(worth(&sealer, 256, last), "256 of a point");
+    assert!(!worth(&sealer, 2, at(START + 86_399_999)));
+    assert!(worth(&sealer, 2, at(START + 86_400_000)), "a day is long enough");
+    while sealer.seal(Seq(256)).unwrap() > 0 {}
+    assert!(!worth(&sealer, 256, last.plus(DAY * 400)), "all is sealed");
+}
+
+#[test]
+fn a_chunk_is_written_again_for_as_many_readings_as_it_has_and_a_long_one_for_few() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    journal.keep_site(&catalog("v1", &NAMES), &[], at(START)).unwrap();
+    let mut sealer = Sealer::open(folder.path()).unwrap();
+    let mut seconds = 0..;
+    let mut took = |count: usize| {
+        let mut last = Seq(0);
+        for second in seconds.by_ref().take(count) {
+            last = journal.commit(&group(START + second * 1000, 1)).unwrap();
+        }
+        while sealer.seal(last).unwrap() > 0 {}
+        chunks(folder.path(), 0)
+    };
+    assert_eq!(took(300), [300]);
+    assert_eq!(took(200), [300, 200], "what is longer than what comes stays");
+    assert_eq!(took(250), [750], "taken up one after the other");
+    assert_eq!(took(3600), [4350]);
+    assert_eq!(took(3600), [4350, 3600], "both are long");
+    assert_eq!(read(folder.path(), NAMES[0], START, i64::MAX).len(), 7950);
+}
+
 #[test]
 fn a_damaged_history_harms_nothing_else() {
     let folder = tempfile::tempdir().unwrap();

@@ -111,7 +111,8 @@ fn a_table_of_points_in_gbk_becomes_a_site_that_polls() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("site");
     let site = to.to_str().unwrap();
-    let line = format!("一号总线={}", serve());
+    let server = serve().to_string();
+    let (line, name) = (format!("一号总线={server}"), format!("tcp-{}", server.replace(['.', ':'], "-")));
     let import = |more: &[&str]| {
         let args =
             ["import", "tests/import/points.csv", "--out", site, "--class", "gas-pressure", "--line", &line];
@@ -119,19 +120,19 @@ fn a_table_of_points_in_gbk_becomes_a_site_that_polls() {
     };
     let (code, out) = import(&[]);
     assert_eq!(code, Some(1), "something was left out: {out}");
-    remarks(&out, Path::new("tests/import"), "tests/import/points.expected");
+    remarks(&out.replace(&name, "tcp-SERVER"), Path::new("tests/import"), "tests/import/points.expected");
     checked(site, "1 line, 2 devices");
     assert!(out.contains(&format!("next: lifeline check --site {site}")), "{out}");
     let mut done = Command::new(env!("CARGO_BIN_EXE_lifeline"));
     let done = done.args(["check", "--site", site]).current_dir(folder.path()).output().unwrap();
     assert!(done.status.success(), "as printed, without the library: {done:?}");
     let document = std::fs::read_to_string(to.join("site.toml")).unwrap();
-    assert!(document.contains("# 一号总线\n[[line]]\nname = \"line-1\""), "{document}");
-    let pressures = polled(site, "line-1", "1", "points-1");
+    assert!(document.contains(&format!("# 一号总线\n[[line]]\nname = \"{name}\"")), "{document}");
+    let pressures = polled(site, &name, "1", &format!("points-{name}-slave-1"));
     shows(&pressures, "outlet-pressure", " 3.14");
-    shows(&pressures, "input-0x0004", " 3.14");
+    shows(&pressures, "inlet-pressure", " 3.14");
     shows(&pressures, "temperature", "-10.0");
-    let door = polled(site, "line-1", "2", "points-2");
+    let door = polled(site, &name, "2", &format!("points-{name}-slave-2"));
     shows(&door, "door", "1");
     shows(&door, "count", "2056");
 
@@ -157,15 +158,15 @@ fn telegraf_in_both_styles_becomes_a_site_that_polls() {
     remarks(&out, folder.path(), "tests/import/telegraf.expected");
     checked(site, "1 line, 3 devices");
     let line = format!("tcp-{}", server.replace(['.', ':'], "-"));
-    let pump = polled(site, &line, "1", "telegraf-1");
+    let pump = polled(site, &line, "1", "telegraf-pump-station");
     shows(&pump, "outlet-pressure", " 3.14");
     shows(&pump, "temperature", "-10.0");
     shows(&pump, "count", "2056");
     shows(&pump, "door", "1");
-    let meter = polled(site, &line, "7", "telegraf-2");
+    let meter = polled(site, &line, "7", "telegraf-meter-7");
     shows(&meter, "power", " 3.14");
     shows(&meter, "temperature", "-10.0");
-    shows(&polled(site, &line, "8", "telegraf-3"), "alarm", "1");
+    shows(&polled(site, &line, "8", "telegraf-meter-8"), "alarm", "1");
     let written = std::fs::read_to_string(to.join("site.toml")).unwrap();
     for wanted in [
         "every = \"20s\"",
@@ -275,15 +276,71 @@ fn names_without_plain_letters_become_places() {
     let rows = "1号泵;一号线;10.0.0.5;2;40001;u16;1号温度\n2号泵;一号线;10.0.0.5;3;40001;u16;2#\n";
     let (out, texts) = carried("points.csv", &format!("device;line;host;slave;register;type;name\n{rows}"));
     for wanted in [
-        "name = \"line-1-slave-2\"",
-        "name = \"line-1-slave-3\"",
+        "# 一号线\n[[line]]\nname = \"tcp-10-0-0-5-502\"",
+        "name = \"tcp-10-0-0-5-502-slave-2\"",
+        "name = \"tcp-10-0-0-5-502-slave-3\"",
         "{ name = \"1号泵\" }",
-        "name = \"holding-0x0000\"",
+        "name = \"1-temperature\"",
         "note = \"1号温度\"",
+        "name = \"2\"",
     ] {
         assert!(texts.contains(wanted), "{wanted}: {out}{texts}");
     }
-    assert!(out.contains("the line `一号线` is called `line-1`"), "{out}");
+    assert!(out.contains("the line `一号线` is called `tcp-10-0-0-5-502`"), "{out}");
+}
+
+#[test]
+fn titles_above_the_heads_are_skipped_and_told() {
+    let rows = "设备名称,线路,站号,寄存器地址,数据类型,测点名称\npump,10.0.0.5,1,40001,u16,压力\n";
+    for (title, said, line) in [
+        ("南岸区燃气监测点表,,,,,\n", "`南岸区燃气监测点表`", 2),
+        ("南岸区燃气监测点表\n编制: 王工; 2026-01\n\n,,,,,\n", "`南岸区燃气监测点表 编制: 王工; 2026-01`", 5),
+        ("编号,SB-001,,,,\n设备清单,,,,,\n", "`编号 SB-001 设备清单`", 3),
+    ] {
+        let (out, texts) = carried("points.csv", &format!("{title}{rows}"));
+        let told = format!("note: the heads are in line {line}; what stands above is skipped: {said}");
+        assert!(out.contains("points.csv:1:1: ") && out.contains(&told), "{told}: {out}");
+        assert!(out.contains("1 devices, 1 points carried over; 0 things were not"), "{out}");
+        assert!(texts.contains("name = \"pump\"") && texts.contains("name = \"pressure\""), "{texts}");
+    }
+    let (out, texts) = carried("points.csv", &format!("点表, 2026\n{}", rows.replace(',', ";")));
+    assert!(texts.contains("name = \"pump\"") && out.contains("heads are in line 2"), "{out}{texts}");
+    let (out, _) = carried("points.csv", "点表\n测点名称,线路,站号\none,10.0.0.5,1\n");
+    assert!(out.contains("points.csv:2:1: there is no column for the register of a point"), "{out}");
+}
+
+/// The same names and profiles come of a table whose rows are in another order.
+#[test]
+fn the_order_of_the_rows_names_nothing() {
+    let rows = [
+        "甲站,一号总线,10.0.0.5,1,40001,u16,压力",
+        "甲站,一号总线,10.0.0.5,1,40002,u16,南坪压力",
+        "乙站,二号总线,/dev/ttyUSB0,1,40001,u16,液位",
+        "乙站,二号总线,/dev/ttyUSB0,1,40002,u16,备用",
+        "丙站,三号总线,10.0.0.6,1,40001,u16,压力",
+        "丙站,三号总线,10.0.0.6,1,40002,u16,南坪压力",
+    ];
+    let import = |order: [usize; 6]| {
+        let rows = order.map(|row| rows[row]).join("\n");
+        let (out, texts) = carried("points.csv", &format!("设备,线路,ip,站号,寄存器,类型,名称\n{rows}\n"));
+        assert!(out.contains("3 devices, 6 points carried over; 0 things were not"), "{out}");
+        let mut lines: Vec<String> = texts.lines().map(str::to_owned).collect();
+        lines.sort();
+        (lines, texts)
+    };
+    let (lines, texts) = import([0, 1, 2, 3, 4, 5]);
+    assert_eq!(lines, import([5, 3, 1, 4, 2, 0]).0);
+    for wanted in [
+        "name = \"tcp-10-0-0-5-502-slave-1\"\nline = \"tcp-10-0-0-5-502\"",
+        "name = \"ttyusb0-slave-1\"\nline = \"ttyusb0\"",
+        "profile = \"points-tcp-10-0-0-5-502-slave-1\"",
+        "profile = \"points-ttyusb0-slave-1\"",
+        "name = \"pressure-holding-0x0001\"",
+        "note = \"南坪压力\"",
+    ] {
+        assert!(texts.contains(wanted), "{wanted}: {texts}");
+    }
+    assert_eq!(texts.matches("[profile]").count(), 2, "{texts}");
 }
 
 #[test]

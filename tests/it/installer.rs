@@ -123,6 +123,49 @@ fn a_scan_finds_devices_and_what_it_proposes_is_a_document() {
     assert_eq!(code, 0, "{out}{error}");
 }
 
+/// Versions with maps of their own: one by number that moved the pressure, one by name whose numbers are tenths.
+const VERSIONS: [(&str, &str); 2] = [
+    (
+        "moved",
+        "[profile]\nname = \"moved\"\nclass = \"gas-pressure\"\nmaker = \"Acme\"\nsource = \"test\"\n[[point]]\nname = \"p\"\nat = \"holding 0x0100\"\ntype = \"f32\"\nunit = \"bar\"\n[[firmware]]\nversions = \"<2.0\"\n[[firmware.point]]\nname = \"p\"\nat = \"holding 0x0200\"\ntype = \"f32\"\nunit = \"bar\"\n",
+    ),
+    (
+        "tenths",
+        "[profile]\nname = \"tenths\"\nclass = \"gas-pressure\"\nmaker = \"Acme\"\nsource = \"test\"\nversions = \"text\"\n[[point]]\nname = \"p\"\nat = \"holding 0x0300\"\ntype = \"u16\"\nunit = \"kPa\"\n[[firmware]]\nversions = \"tenths\"\n[[firmware.point]]\nname = \"p\"\nat = \"holding 0x0300\"\ntype = \"u16\"\nunit = \"kPa\"\nscale = 0.1\n",
+    ),
+];
+
+#[test]
+fn what_a_scan_proposes_names_the_firmware_that_the_map_depends_on() {
+    let (address, _) = server(|unit, pdu| match (unit, pdu) {
+        (1, [3, 1, 0, 0, 2]) | (2, [3, 2, 0, 0, 2]) => Some(vec![3, 4, 0x3F, 0x81, 0x47, 0xAE]),
+        (3, [3, 3, 0, 0, 1]) => Some(vec![3, 2, 0, 105]),
+        (1..=3, _) => Some(vec![pdu[0] | 0x80, 2]),
+        _ => None,
+    });
+    let bench = Bench::documents(nobody());
+    for (name, text) in VERSIONS {
+        std::fs::write(bench.folder.path().join(format!("profiles/{name}.toml")), text).unwrap();
+    }
+    let (code, out, _) = bench.run(&["scan", "--tcp", &address, "--slaves", "1-4", "--timeout", "150ms"]);
+    assert_eq!(code, 0, "{out}");
+    for wanted in [
+        "moved, firmware like 2.0: 1 of 1 points fit",
+        "moved, firmware like 1.0: 1 of 1 points fit",
+        "slave = 1\nprofile = \"moved\"\nfirmware = \"2.0\"    # one with the registers that answered",
+        "slave = 2\nprofile = \"moved\"\nfirmware = \"1.0\"",
+        "firmware = \"standard\"    # a guess, \"tenths\" fits as well",
+    ] {
+        assert!(out.contains(wanted), "{wanted} in {out}");
+    }
+    let (_, paste) = out.split_once("first):\n").unwrap();
+    let (paste, _) = paste.split_once("  other addresses").unwrap();
+    std::fs::write(bench.folder.path().join("site/site.toml"), paste).unwrap();
+    let (code, out, error) = bench.run(&["check", "--deny-warnings"]);
+    assert!(code == 0 || !out.contains("firmware-not-given"), "{out}{error}");
+    assert!(out.contains("0 errors"), "{out}{error}");
+}
+
 #[test]
 fn a_scan_of_a_pty_tries_speeds_and_says_no() {
     let bench = Bench::simulated(nobody());

@@ -90,8 +90,15 @@ pub(crate) fn folder_documents(folder: &Path, what: &str, report: &Report) -> Ve
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) => {
-            let help = Some(format!("name the {what} folder with --{what} DIR"));
-            report.error(&place, "missing-folder", format!("cannot read the {what} folder: {error}"), help);
+            let otherwise = match what {
+                "site" => {
+                    "; without it that is `site` beside the file of --config, `devices` in the folder where lifeline starts, or /etc/lifeline/site"
+                }
+                _ => "",
+            };
+            let help = Some(format!("name the {what} folder with --{what} DIR{otherwise}"));
+            let text = format!("cannot read the {what} folder {}: {error}", folder.display());
+            report.error(&place, "missing-folder", text, help);
             return Vec::new();
         }
     };
@@ -253,7 +260,9 @@ impl<'a> Build<'a> {
             rule.guide.hazard = place.map_or_else(|| device.class.clone(), |place| place.class.clone());
             // A silent sensor is no level of what it measures.
             rule.guide.class = if rule.kind == Kind::Process { device.class.clone() } else { String::new() };
-            rule.guide.place = place.and_then(|place| place.name.clone());
+            // In the words of those who know the place: the risk point's name, or what its device is called.
+            let called = ["place", "name"].iter().find_map(|key| device.tags.get(*key));
+            rule.guide.place = place.and_then(|place| place.name.as_ref()).or(called).cloned();
             rule.guide.basis.clone_from(&rule.basis);
         }
     }

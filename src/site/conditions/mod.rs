@@ -16,6 +16,7 @@ use crate::alarm::condition::sensor::{SPIKE_SAMPLES_MAX, Spikes};
 use crate::alarm::{Direction, Kind, Level};
 use crate::point::PointId;
 use crate::site::grades::{self, Delays};
+use crate::site::plausible;
 use crate::site::rules::{Known, Points, convert};
 use crate::site::section::Section;
 use crate::unit::Unit;
@@ -257,6 +258,7 @@ impl Common<'_> {
         let (direction, mut levels) = self.levels()?;
         for level in &mut levels {
             level.threshold = level.threshold * factor + offset;
+            plausible::reachable(self.section, self.point, direction, level);
         }
         let measured = self.measured(Measure::Value, direction, levels);
         let unit = self.point.unit.map(|unit| unit.name().to_owned());

@@ -3,8 +3,11 @@
 //! In: a text. Out: documents of a site with its profiles, and a remark for each thing that could not be carried over, with its line.
 //! Invariant: what is written passes the check, or nothing is written; nothing is left out in silence.
 
+mod heads;
+mod names;
 mod points;
 mod telegraf;
+mod types;
 mod words;
 
 use std::collections::BTreeMap;
@@ -13,7 +16,7 @@ use std::fmt::Write as _;
 use crate::diagnostic::{Diagnostics, Place};
 use crate::profile::at::At;
 use crate::profile::{CLASSES, Kind};
-use crate::site::section::kebab;
+use crate::site::import::names::{free, plain};
 use crate::site::tree::{Document, Report};
 
 /// What the person says beside the text.
@@ -132,17 +135,43 @@ struct PointDraft {
     note: Option<String>,
 }
 
+impl DeviceDraft {
+    /// Its points by place.
+    fn sorted(&self) -> Vec<PointDraft> {
+        let mut points = self.points.clone();
+        points.sort_by(|one, other| {
+            (one.at.table, one.at.address, &one.name).cmp(&(other.at.table, other.at.address, &other.name))
+        });
+        points
+    }
+}
+
 impl Draft {
-    /// The line with this address, which gets a free name near the wanted one.
-    fn line(&mut self, wanted: &str, address: &str, timeout: Option<String>) -> String {
+    /// The line with this address, which gets a free name near the wanted one, or goes by where it leads.
+    fn line(&mut self, wanted: &str, place: &str, address: &str, timeout: Option<String>) -> String {
         if let Some(line) = self.lines.iter().find(|line| line.address == address) {
             return line.name.clone();
         }
-        let otherwise = format!("line-{}", self.lines.len() + 1);
-        let name = free(&plain(wanted, &otherwise), |name| self.lines.iter().any(|line| line.name == name));
+        let taken = |name: &str| self.lines.iter().any(|line| line.name == name);
+        let near = Some(plain(wanted, place)).filter(|near| !taken(near));
+        let name = near.unwrap_or_else(|| free(place, taken));
         let called = wanted.to_owned();
         self.lines.push(LineDraft { name: name.clone(), called, address: address.to_owned(), timeout });
         name
+    }
+
+    /// One profile for all devices with the same points, called after the first of them by name: whatever the order of the rows.
+    fn profiles(&self, stem: &str) -> Vec<(String, Vec<PointDraft>)> {
+        let mut devices: Vec<&DeviceDraft> = self.devices.iter().collect();
+        devices.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut profiles: Vec<(String, Vec<PointDraft>)> = Vec::new();
+        for device in devices {
+            let points = device.sorted();
+            if !profiles.iter().any(|(_, known)| *known == points) {
+                profiles.push((format!("{stem}-{}", device.name), points));
+            }
+        }
+        profiles
     }
 
     fn documents(&self, source: &str, class: &str) -> Vec<(String, String)> {
@@ -150,8 +179,8 @@ impl Draft {
             return Vec::new();
         }
         let file = source.rsplit(['/', '\\']).next().unwrap_or(source);
-        let stem = plain(file.split('.').next().unwrap_or(file), "imported");
-        let mut profiles: Vec<(String, &[PointDraft])> = Vec::new();
+        let stem = &plain(file.split('.').next().unwrap_or(file), "imported");
+        let profiles = self.profiles(stem);
         let mut site = format!("# Carried over from {}; compare it with the type plates.\n", one_line(file));
         let used = |line: &&LineDraft| self.devices.iter().any(|device| device.line == line.name);
         for line in self.lines.iter().filter(used) {
@@ -166,20 +195,15 @@ impl Draft {
             }
         }
         for device in &self.devices {
-            let known =
-                profiles.iter().find(|(_, points)| *points == device.points).map(|(name, _)| name.clone());
-            let profile = known.unwrap_or_else(|| {
-                let wanted = format!("{stem}-{}", profiles.len() + 1);
-                profiles.push((wanted.clone(), &device.points));
-                wanted
-            });
             let DeviceDraft { name, line, slave, every, tags, .. } = device;
+            let points = device.sorted();
+            let profile = profiles.iter().find(|(_, known)| *known == points).map_or("", |(name, _)| name);
             let _ = write!(
                 site,
                 "\n[[device]]\nname = {}\nline = {}\nslave = {slave}\nprofile = {}\nevery = {}\n",
                 text(name),
                 text(line),
-                text(&profile),
+                text(profile),
                 text(every)
             );
             if !tags.is_empty() {
@@ -190,7 +214,7 @@ impl Draft {
         }
         let mut documents = vec![("site.toml".to_owned(), site)];
         for (name, points) in profiles {
-            documents.push((format!("profiles/{name}.toml"), profile(&name, points, file, class)));
+            documents.push((format!("profiles/{name}.toml"), profile(&name, &points, file, class)));
         }
         documents
     }
@@ -244,31 +268,6 @@ fn one_line(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
-/// A kebab-case name near the wanted one. The digits that are left of `1号泵` name nothing.
-fn plain(wanted: &str, otherwise: &str) -> String {
-    let name = kebab(wanted);
-    let says = wanted.is_ascii() || name.bytes().any(|byte| byte.is_ascii_lowercase());
-    if name.is_empty() || !says { otherwise.to_owned() } else { name }
-}
-
-/// The name, or the first of `name-2`, `name-3` that is not taken.
-fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
-    if !taken(name) {
-        return name.to_owned();
-    }
-    (2_u32..).map(|number| format!("{name}-{number}")).find(|name| !taken(name)).unwrap_or_default()
-}
-
-/// Gives a point its name: without a plain letter it goes by its place, and its own name becomes the note.
-fn name_point(wanted: &str, at: At, points: &[PointDraft]) -> (String, Option<String>) {
-    let place = at.to_string();
-    let place = place.split(" (").next().unwrap_or_default();
-    let name = plain(wanted, &kebab(place));
-    let is_plain = wanted.is_ascii();
-    let name = free(&name, |name| points.iter().any(|point| point.name == name));
-    (name, (!is_plain).then(|| wanted.to_owned()))
-}
-
 /// Units as people write them who have never seen ours.
 fn units(text: &str) -> &str {
     match text.trim() {
@@ -298,10 +297,4 @@ fn endpoint(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, "502"));
     let known = is_host(host) || host == "localhost";
     (known && port.parse::<u16>().is_ok_and(|port| port > 0)).then(|| format!("{host}:{port}"))
-}
-
-/// A name for a line that has only an address.
-fn line_name(to: &str) -> String {
-    let short = to.strip_prefix("/dev/").unwrap_or(to);
-    if to.starts_with("/dev/") { short.to_owned() } else { format!("tcp-{short}") }
 }

@@ -1,14 +1,16 @@
 //! A table of points from a spreadsheet: one row for each point, with the device that it belongs to.
 //!
-//! In: the table; its first row names columns, in Chinese or English. Out: devices with their points.
+//! In: the table; its heads name columns, in Chinese or English. Out: devices with their points.
 //! Invariant: a row is carried over whole, or said with its cell not to be.
 
 use crate::profile::Kind;
 use crate::profile::names::serial_format;
+use crate::site::import::heads::{columns, from_heads};
+use crate::site::import::names::{free, line_name, name_point, plain};
 use crate::site::import::words::{self, COLUMNS, headed, kind, place, table};
-use crate::site::import::{DeviceDraft, Draft, PointDraft, Wishes, free, name_point, plain};
-use crate::site::section::{nearest, unit_help};
-use crate::site::table::{Row, is_formula, rows};
+use crate::site::import::{DeviceDraft, Draft, PointDraft, Wishes};
+use crate::site::section::unit_help;
+use crate::site::table::{Row, is_formula};
 use crate::site::tree::{Document, Report};
 use crate::unit::Unit;
 
@@ -19,10 +21,7 @@ const SPEED: &str = "9600 8N1";
 
 /// Reads the table.
 pub(crate) fn read(document: &Document, wishes: &Wishes, draft: &mut Draft, report: &Report) {
-    let (rows, wrong) = rows(&document.text);
-    for (span, why) in wrong {
-        report.error(&document.place(span), "not-carried", why, None);
-    }
+    let rows = from_heads(document, report);
     let Some((header, rows)) = rows.split_first() else { return };
     let columns = columns(document, header, rows, report);
     let mut units = header.cells.iter().filter_map(|cell| headed(&cell.text)?.1);
@@ -39,36 +38,6 @@ pub(crate) fn read(document: &Document, wishes: &Wishes, draft: &mut Draft, repo
     for row in rows {
         table.row(row, draft);
     }
-}
-
-/// Our name of each column.
-fn columns(document: &Document, header: &Row, rows: &[Row], report: &Report) -> Vec<Option<&'static str>> {
-    let mut found: Vec<Option<&'static str>> = Vec::new();
-    for (index, cell) in header.cells.iter().enumerate() {
-        let mut ours = headed(&cell.text).map(|(ours, _)| ours);
-        // `unit` is an address to some people, and mm to others: the cells tell.
-        if cell.text.eq_ignore_ascii_case("unit") {
-            let mut cells =
-                rows.iter().filter_map(|row| row.cells.get(index)).filter(|cell| !cell.text.is_empty());
-            ours = Some(if cells.all(|cell| cell.text.parse::<u8>().is_ok()) { "slave" } else { "unit" });
-        }
-        if ours.is_some() && found.contains(&ours) {
-            let text = format!("`{}` is a second column of the same meaning", cell.text);
-            report.error(&document.place(cell.span), "not-carried", text, None);
-            ours = None;
-        } else if ours.is_none() && !cell.text.is_empty() {
-            let names = COLUMNS.iter().flat_map(|(_, names)| names.iter().copied());
-            let help = nearest(&cell.text, names);
-            let text = format!("the column `{}` is not carried over", cell.text);
-            report.error(&document.place(cell.span), "not-carried", text, help);
-        }
-        found.push(ours);
-    }
-    // A port by itself is the whole line; beside a host it is a number.
-    if !found.contains(&Some("address")) && !found.contains(&Some("line")) {
-        found.iter_mut().filter(|ours| **ours == Some("port")).for_each(|ours| *ours = Some("line"));
-    }
-    found
 }
 
 struct Points<'a> {
@@ -288,7 +257,7 @@ impl Points<'_> {
             None => self.with_port(row, host)?,
         };
         let to = to.as_str();
-        let address = if to.starts_with("/dev/") {
+        let (address, place) = if to.starts_with("/dev/") {
             let speed = self.cell(row, "speed").unwrap_or(SPEED);
             let speed = if speed.contains(' ') { speed.to_owned() } else { format!("{speed} 8N1") };
             if serial_format(&speed).is_none() {
@@ -307,17 +276,17 @@ impl Points<'_> {
                 }
                 return Some(known.name.clone());
             }
-            address
+            (address, line_name(to))
         } else if let Some(to) = super::endpoint(to) {
-            format!("tcp = {}", super::text(&to))
+            (format!("tcp = {}", super::text(&to)), line_name(&to))
         } else {
             return self.refuse(row, "line", format!("nothing says where `{known_as}` leads: give --line {known_as}=10.0.0.5:502 or --line {known_as}=/dev/ttyUSB0"));
         };
         // What is only a host says too little: another of its ports is another line.
         let is_own = |name: &&str| told.is_some() || (*name != to && *name != host);
-        let wanted = named.filter(is_own).map_or_else(|| super::line_name(to), str::to_owned);
+        let wanted = named.filter(is_own).unwrap_or(&place);
         let known = draft.lines.len();
-        let name = draft.line(&wanted, &address, None);
+        let name = draft.line(wanted, &place, &address, None);
         if draft.lines.len() > known && !wanted.is_ascii() {
             let span =
                 self.index("line").and_then(|index| row.cells.get(index)).map_or(row.span, |cell| cell.span);

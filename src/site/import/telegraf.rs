@@ -11,9 +11,9 @@ use crate::diagnostic::Place;
 use crate::profile::Kind;
 use crate::profile::at::At;
 use crate::profile::names::serial_format;
-use crate::site::import::{
-    DeviceDraft, Draft, PointDraft, Wishes, endpoint, free, line_name, name_point, plain, text,
-};
+use crate::site::import::names::{free, line_name, name_point, plain};
+use crate::site::import::types::{of_registers, of_request, order_of};
+use crate::site::import::{DeviceDraft, Draft, PointDraft, Wishes, endpoint, text};
 use crate::site::section::Section;
 use crate::site::settings::tag_key;
 use crate::site::tree::{Document, Report, Value};
@@ -177,7 +177,8 @@ impl Input<'_> {
         } else {
             return self.no_line(&format!("nothing says where `{controller}` leads: give --line {controller}=10.0.0.5:502 or =/dev/ttyUSB0"));
         };
-        Some(draft.line(&line_name(to), &address, timeout))
+        let name = line_name(to);
+        Some(draft.line(&name, &name, &address, timeout))
     }
 
     fn no_line(&self, why: &str) -> Option<String> {
@@ -339,7 +340,7 @@ impl Input<'_> {
             self.report.warning(&place, "assumed", text, None);
             return;
         }
-        let name = plain(&device.name, "device");
+        let name = plain(&device.name, &format!("{}-slave-{}", device.line, device.slave));
         let name = if name == "gateway" { "gateway-2".to_owned() } else { name };
         let name = free(&name, |name| draft.devices.iter().any(|known| known.name == name));
         draft.devices.push(DeviceDraft { name, ..device });
@@ -379,75 +380,5 @@ impl Input<'_> {
                 }
             }
         }
-    }
-}
-
-/// A type of the style `register`; FLOAT32, FIXED and UFIXED are whole numbers with a scale there.
-fn of_registers(kind: &str, count: usize) -> Option<Kind> {
-    match (kind, count) {
-        ("FIXED", 1) => Some(Kind::I16),
-        ("FIXED", 2) => Some(Kind::I32),
-        ("FIXED", 4) => Some(Kind::I64),
-        ("FLOAT32" | "UFIXED", 1) => Some(Kind::U16),
-        ("FLOAT32" | "UFIXED", 2) => Some(Kind::U32),
-        ("FLOAT32" | "UFIXED", 4) => Some(Kind::U64),
-        ("FLOAT32-IEEE", _) => Some(Kind::F32),
-        ("FLOAT64-IEEE", _) => Some(Kind::F64),
-        ("FLOAT64", _) => None,
-        _ => of_request(kind),
-    }
-}
-
-/// A type of the style `request`.
-fn of_request(kind: &str) -> Option<Kind> {
-    match kind {
-        "INT8H" => Some(Kind::I8h),
-        "INT8L" => Some(Kind::I8l),
-        "UINT8H" => Some(Kind::U8h),
-        "UINT8L" => Some(Kind::U8l),
-        "INT16" => Some(Kind::I16),
-        "UINT16" => Some(Kind::U16),
-        "INT32" => Some(Kind::I32),
-        "UINT32" => Some(Kind::U32),
-        "INT64" => Some(Kind::I64),
-        "UINT64" => Some(Kind::U64),
-        "FLOAT32" => Some(Kind::F32),
-        "FLOAT64" => Some(Kind::F64),
-        _ => None,
-    }
-}
-
-/// The order of a request for a type of so many registers.
-fn order_of(order: &str, cells: u16) -> Option<&'static str> {
-    let orders = match order {
-        "ABCD" | "MSW-BE" => ["AB", "ABCD", "ABCDEFGH"],
-        "DCBA" | "LSW-LE" => ["BA", "DCBA", "HGFEDCBA"],
-        "BADC" | "MSW-LE" => ["BA", "BADC", "BADCFEHG"],
-        "CDAB" | "LSW-BE" => ["AB", "CDAB", "GHEFCDAB"],
-        _ => return None,
-    };
-    orders.into_iter().find(|letters| letters.len() == usize::from(cells) * 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_numbers_that_are_called_floats() {
-        assert_eq!(of_registers("FLOAT32", 1), Some(Kind::U16));
-        assert_eq!(of_registers("FIXED", 2), Some(Kind::I32));
-        assert_eq!(of_registers("FLOAT32-IEEE", 2), Some(Kind::F32));
-        assert_eq!(of_request("FLOAT32"), Some(Kind::F32));
-        assert_eq!(of_request("FLOAT16"), None);
-    }
-
-    #[test]
-    fn orders_of_requests() {
-        assert_eq!(order_of("CDAB", 1), Some("AB"));
-        assert_eq!(order_of("BADC", 1), Some("BA"));
-        assert_eq!(order_of("CDAB", 4), Some("GHEFCDAB"));
-        assert_eq!(order_of("LSW-LE", 2), Some("DCBA"));
-        assert_eq!(order_of("XYZ", 2), None);
     }
 }
