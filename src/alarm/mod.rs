@@ -9,6 +9,7 @@ pub mod condition;
 pub mod desk;
 pub mod drill;
 pub mod engine;
+mod follow;
 pub mod guide;
 mod keep;
 pub mod lifecycle;

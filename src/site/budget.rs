@@ -11,7 +11,8 @@ use crate::poll::cost::Cost;
 use crate::poll::plan::{Cuts, Plan, wanted};
 use crate::profile::firmware::{ASKED_EVERY, Told};
 use crate::profile::trigger::{Act, Allowed};
-use crate::site::devices::{DeviceDraft, LineDraft};
+use crate::site::devices::DeviceDraft;
+use crate::site::lines::LineDraft;
 use crate::site::text;
 use crate::site::tree::Report;
 

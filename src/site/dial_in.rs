@@ -12,7 +12,7 @@ use crate::bus::port::dial_in::recognise::LONGEST;
 use crate::bus::port::dial_in::{Dtu, Kind, Manner, Reply, hex};
 use crate::bus::port::tls;
 use crate::bus::{Address, Framing};
-use crate::site::devices::LineDraft;
+use crate::site::lines::LineDraft;
 use crate::site::section::Section;
 use crate::site::tree::Report;
 
@@ -199,7 +199,7 @@ fn tls_endpoint(own: &Section<'_>, text: String) -> String {
         Some((_, port)) if !port.ends_with(']') => text,
         _ => format!("{text}:{}", tls::PORT),
     };
-    super::devices::check_endpoint(own, "to", &whole);
+    super::lines::check_endpoint(own, "to", &whole);
     whole
 }
 

@@ -14,7 +14,7 @@ use crate::site::profiles::Model;
 use crate::site::section::Section;
 use crate::site::shelf::Shelf;
 use crate::site::tree::Report;
-use crate::site::{Options, devices, profiles, settings};
+use crate::site::{Options, lines, profiles, settings};
 
 /// What a tool for the installer needs.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +54,7 @@ pub fn kit(options: &Options) -> Kit {
     for root in &sources.roots {
         let top = Section::new(&sources.whole, &report, "a site document", root);
         let drafts = top.sections("line");
-        lines.extend(drafts.iter().filter_map(|draft| devices::line(draft, &options.lines)));
+        lines.extend(drafts.iter().filter_map(|draft| lines::line(draft, &options.lines)));
         let devices = top.sections("device").into_iter();
         let speaks = devices.filter(|device| device.text("profile").is_some_and(text));
         text_lines.extend(speaks.filter_map(|device| device.text("line")));

@@ -20,6 +20,7 @@ mod dial_in;
 mod firmware;
 mod guide;
 pub mod import;
+mod lines;
 mod links;
 pub mod outage;
 mod plausible;

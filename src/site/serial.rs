@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::bus::serial::Rs485;
 use crate::bus::{Address, Framing, SerialFormat};
 use crate::profile::names::{serial_fault, serial_format};
-use crate::site::devices::LineDraft;
+use crate::site::lines::LineDraft;
 use crate::site::section::Section;
 use crate::site::tree::Report;
 

@@ -11,7 +11,8 @@ use crate::bus::{Address, SerialFormat, Slave};
 use crate::decode::words::hear;
 use crate::diagnostic::Place;
 use crate::profile::Profile;
-use crate::site::devices::{DeviceDraft, LineDraft};
+use crate::site::devices::DeviceDraft;
+use crate::site::lines::LineDraft;
 use crate::site::section::{Section, nearest};
 use crate::site::tree::Report;
 

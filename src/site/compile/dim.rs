@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use crate::profile::Profile;
 use crate::site::compile::Build;
-use crate::site::devices;
 use crate::site::profiles::Model;
 use crate::site::risk::Calendar;
 use crate::site::section::Section;
+use crate::site::{devices, lines};
 
 impl Build<'_> {
     pub(crate) fn line(&mut self, section: &Section<'_>) {
-        match devices::line(section, &self.options.lines) {
+        match lines::line(section, &self.options.lines) {
             Some(line) => self.lines.push(line),
             None => {
                 let serial = section.has("serial");
