@@ -182,7 +182,11 @@ fn journal(page: &mut Page, picture: &Picture) {
     }
     page.family("lifeline_journal_encoded_bytes_total", "counter", "Bytes of readings since start, encoded.");
     page.sample(&[], journal.encoded);
-    page.family("lifeline_journal_written_bytes_total", "counter", "Bytes sent to the disk since start.");
+    page.family(
+        "lifeline_journal_written_bytes_total",
+        "counter",
+        "Bytes that the gateway sent to the disk since start.",
+    );
     page.sample(&[], journal.written);
     page.family("lifeline_journal_syncs_total", "counter", "Syncs of the disk since start.");
     page.sample(&[], journal.syncs);

@@ -34,7 +34,7 @@ pub(crate) struct Written {
     pub(crate) figures: Option<Figures>,
     /// What was written since the start.
     pub(crate) wear: Wear,
-    /// Bytes that the journal's thread sent to the disk, as the kernel counts them; 0 where it does not.
+    /// Bytes that the gateway sent to the disk, as the kernel counts them; 0 where it does not.
     pub(crate) bytes_to_disk: u64,
 }
 
@@ -125,6 +125,7 @@ impl Desk {
         if written.outcome.is_ok() {
             self.kept = Arc::clone(&written.job.site);
         }
+        written.bytes_to_disk = bytes_to_disk();
         let now = clock.instant();
         let due = self.trimmed.is_none_or(|at| TRIM_EVERY <= now.saturating_duration_since(at));
         if !due && !pressed {
@@ -138,7 +139,6 @@ impl Desk {
             }
             written.figures = journal.figures().ok();
         }
-        written.bytes_to_disk = bytes_to_disk();
         written
     }
 
@@ -166,9 +166,9 @@ fn keep(journal: &mut Journal, kept: &Arc<Site>, job: &Job) -> Result<(), StoreE
     Ok(())
 }
 
-/// What this thread sent to the disk, from the kernel's own count.
+/// What the gateway sent to the disk (journal, history, files of sinks), from the kernel's own count.
 fn bytes_to_disk() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
+    let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
     line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }
