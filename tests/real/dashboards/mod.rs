@@ -46,7 +46,11 @@ fn rests(said: &Said) -> bool {
 fn still(said: &Said) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
     let mut alarms = said.alarms.clone();
     // A value that is worse than before is told, and no transition.
-    alarms.iter_mut().for_each(|alarm| drop(alarm.as_object_mut().unwrap().remove("unverified")));
+    for alarm in alarms.iter_mut().filter_map(|alarm| alarm.as_object_mut()) {
+        alarm.remove("unverified");
+        // What is measured now never rests.
+        alarm.remove("now");
+    }
     let mut sinks = said.status["sinks"].as_array().unwrap().clone();
     for sink in &mut sinks {
         for grows in ["readings", "alarms", "backlog"] {
