@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lifeline_gateway::clock::Timestamp;
@@ -224,53 +224,64 @@ fn written() -> f64 {
     text.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
 }
 
-/// 1,000 points at 1 Hz in groups of a second for four hours of the site's time, sealed every hour.
+/// 1,000 points at 1 Hz in groups of a second, sealed every hour: the first four hours, in which the files grow, and four after eight hours, when
+/// what is sealed makes room for what comes.
 fn wear() {
-    const SECONDS: i64 = 4 * 3600;
+    const HOURS: i64 = 4;
     let folder = tempfile::tempdir().unwrap();
     let mut journal = open(&folder.path().join("journal"), 1000);
+    let sealed = Arc::new(AtomicU64::new(0));
+    journal.follow(Arc::clone(&sealed));
     let mut sealer = Sealer::open(&folder.path().join("journal")).unwrap();
     let mut noise = Noise(1);
-    let (mut in_journal, mut in_history) = (0.0, 0.0);
-    let mut second_of = |second: i64| -> Vec<Reading> {
-        (0..1000)
-            .map(|point| reading(point, START + second * 1000, trembling(point, second, &mut noise)))
-            .collect()
+    let mut second_of = |second: i64| {
+        let at = START + second * 1000;
+        let readings = (0..1000).map(|point| reading(point, at, trembling(point, second, &mut noise)));
+        group(at, readings.collect())
     };
-    let mut groups = Vec::new();
-    for second in 0..SECONDS {
-        let group = group(START + second * 1000, second_of(second));
-        let before = written();
-        let seq = journal.commit(&group).unwrap();
-        in_journal += written() - before;
-        let due = (second + 1) % 3600 == 0;
-        if due && sealer.is_worth(seq, 1000, group.now).unwrap() {
-            let before = written();
-            seal(&mut sealer, seq);
-            in_history += written() - before;
-        }
-        groups.push(group);
-    }
-    let wear = journal.wear();
-    let encoded = wear.encoded as f64;
-
     let mut plain = plain(&folder.path().join("plain.db"));
     let before = written();
-    for group in groups.iter().take(600) {
+    for second in 0..600 {
         let tx = plain.transaction().unwrap();
-        insert(&tx, &group.batches[0].readings);
+        insert(&tx, &second_of(second).batches[0].readings);
         tx.commit().unwrap();
     }
-    let rows = (written() - before) / 600.0 * SECONDS as f64;
-    println!(
-        "wear: {:.1} bytes encoded for each reading; written {:.2}x of it by the journal, {:.2}x by the history, {:.2}x in all (aim <= 4x); plain rows {:.1}x; {:.2} syncs/s of the journal (aim <= 1)",
-        encoded / (SECONDS * 1000) as f64,
-        in_journal / encoded,
-        in_history / encoded,
-        (in_journal + in_history) / encoded,
-        rows / encoded,
-        wear.syncs as f64 / SECONDS as f64,
-    );
+    let rows = (written() - before) / 600.0;
+    for (part, name) in [(0, "files that grow"), (1, ""), (2, "with room made for what comes")] {
+        let start = journal.wear();
+        let (mut in_journal, mut in_history) = (0.0, 0.0);
+        for second in part * HOURS * 3600..(part + 1) * HOURS * 3600 {
+            let group = second_of(second);
+            let before = written();
+            let seq = journal.commit(&group).unwrap();
+            // As often as the gateway does.
+            if second % 60 == 0 {
+                journal.trim(group.now).unwrap();
+            }
+            in_journal += written() - before;
+            let due = (second + 1) % 3600 == 0;
+            if due && sealer.is_worth(seq, 1000, group.now).unwrap() {
+                let before = written();
+                seal(&mut sealer, seq);
+                in_history += written() - before;
+                sealed.store(seq.0, Ordering::Relaxed);
+            }
+        }
+        if name.is_empty() {
+            continue;
+        }
+        let seconds = (HOURS * 3600) as f64;
+        let encoded = (journal.wear().encoded - start.encoded) as f64;
+        println!(
+            "wear: {name}: {:.1} bytes encoded for each reading; written {:.2}x of it by the journal, {:.2}x by the history, {:.2}x in all (aim <= 4x); plain rows {:.1}x; {:.2} syncs/s of the journal (aim <= 1)",
+            encoded / seconds / 1000.0,
+            in_journal / encoded,
+            in_history / encoded,
+            (in_journal + in_history) / encoded,
+            rows * seconds / encoded,
+            (journal.wear().syncs - start.syncs) as f64 / seconds,
+        );
+    }
 }
 
 const POINTS: u32 = 1000;
@@ -297,7 +308,7 @@ fn fill(path: &Path, days: i64) -> u64 {
             last = journal.commit(&group(readings.last().unwrap().at.as_millis(), readings)).unwrap();
         }
         seal(&mut sealer, last);
-        sealed.store(last.0, std::sync::atomic::Ordering::Relaxed);
+        sealed.store(last.0, Ordering::Relaxed);
         journal.trim(Timestamp::from_millis(START + hour * HOUR_MS)).unwrap();
         if hour % 240 == 239 {
             println!("query: filled {} days after {:.0} s", (hour + 1) / 24, begun.elapsed().as_secs_f64());

@@ -29,6 +29,8 @@ const VACUUM: u32 = 2048;
 
 /// What is sealed and delivered stays this long: the newest history is read from one place.
 const SEALED_KEEP: Duration = Duration::from_secs(6 * 3600);
+/// And goes when there are this many minutes of it: each removal writes the free list and the map of the file's pages.
+const SEALED_STEP: Duration = Duration::from_secs(600);
 /// The history's name among those who wait for readings.
 const HISTORY: &str = "history";
 
@@ -97,12 +99,16 @@ impl Journal {
         self.sealed = Some(sealed);
     }
 
-    /// Removes what every sink has and the history too.
+    /// Removes what every sink has and the history too, once there is enough of it.
     fn cut_sealed(&mut self, cutoff: Timestamp, sinks: &Sinks, slices: &mut u32) -> Result<(), StoreError> {
+        let enough = cutoff.minus(SEALED_STEP).as_millis();
         for span in sinks.delivered(self.last) {
             let mut from = span.from.0.cast_signed();
             while *slices > 0 {
                 let mut rows = self.oldest(from, span.to.0.cast_signed())?;
+                if from == span.from.0.cast_signed() && rows.first().is_none_or(|row| row.now >= enough) {
+                    break;
+                }
                 let all = rows.len();
                 rows.truncate(rows.iter().position(|row| row.now >= cutoff.as_millis()).unwrap_or(all));
                 self.cut(&rows, sinks)?;
@@ -225,7 +231,11 @@ impl Journal {
 
     /// One transaction that removes.
     fn remove<T>(&mut self, work: impl FnOnce(&Transaction) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let before = self.db.total_changes();
         let done = write(&mut self.db, work)?;
+        if self.db.total_changes() == before {
+            return Ok(done);
+        }
         self.wear.syncs = self.wear.syncs.saturating_add(1);
         self.unchecked = self.unchecked.saturating_add(64 * self.page_bytes);
         self.checkpoint();
