@@ -316,8 +316,9 @@ fn recorded(reader: &Reader, at: Timestamp) -> Result<BTreeMap<String, Vec<Senso
             why: format!("recorded as not {}", missed.name()),
             remedy: "look into the history of its points",
         });
+        let sees = rung >= Some(Rung::Valid);
         let sensor =
-            SensorStanding { name, role, rung, unknown: false, gap, share: (0, 0), maintenance: false };
+            SensorStanding { name, role, rung, unknown: false, gap, share: (0, 0), maintenance: false, sees };
         found.entry(code).or_default().push(sensor);
     }
     Ok(found)

@@ -115,7 +115,16 @@ struct Member {
     /// Rules of kind process on its points, or on what is derived from them.
     rules: Vec<String>,
     has_session: bool,
+    every: Duration,
     seen: Seen,
+}
+
+impl Member {
+    /// Takes what was seen before, maybe with another period.
+    fn remember(&mut self, seen: Seen) {
+        self.seen = seen;
+        self.seen.share.asked_each(self.every);
+    }
 }
 
 impl Vigil {
@@ -127,13 +136,16 @@ impl Vigil {
         let mut members = BTreeMap::new();
         for sensor in &site.sensors {
             if let Some(device) = devices.get(sensor.name.as_str()) {
-                members.entry(*device).or_insert_with(|| Member {
+                let mut member = Member {
                     name: sensor.name.clone(),
                     counted: BTreeSet::new(),
                     rules: Vec::new(),
                     has_session: sensor.has_session,
+                    every: sensor.every,
                     seen: Seen::default(),
-                });
+                };
+                member.remember(Seen::default());
+                members.entry(*device).or_insert(member);
             }
         }
         rule(site, &mut members);
@@ -187,7 +199,7 @@ impl Vigil {
         for member in self.members.values_mut() {
             let kept = memories.get(&memory(&member.name));
             if let Some(seen) = kept.and_then(|text| serde_json::from_str(text).ok()) {
-                member.seen = seen;
+                member.remember(seen);
             }
         }
     }
@@ -198,7 +210,7 @@ impl Vigil {
             old.members.into_values().map(|member| (member.name, member.seen)).collect();
         for member in self.members.values_mut() {
             if let Some(seen) = seen.remove(&member.name) {
-                member.seen = seen;
+                member.remember(seen);
             }
         }
         self.kept = old.kept;

@@ -55,6 +55,8 @@ pub struct SensorStanding {
     pub share: (u32, u32),
     /// Somebody works on it.
     pub maintenance: bool,
+    /// Its newest sample is fresh and good, however many of the last day were not.
+    pub sees: bool,
 }
 
 /// How a risk point stands.
@@ -68,7 +70,7 @@ pub struct Standing {
     pub unspecified: bool,
     /// Some of its sensors are not known of yet.
     pub unknown: bool,
-    /// Nothing valid comes from any of its sensors.
+    /// Nothing valid comes from any of its sensors now.
     pub blind: bool,
     /// Its sensors.
     pub sensors: Vec<SensorStanding>,
@@ -115,6 +117,9 @@ pub fn sensor(
         gap.remedy = "wait for its first samples";
     }
     let maintenance = guard.maintenance.is_some();
+    let sees = gap
+        .as_ref()
+        .is_none_or(|gap| gap.missed > Rung::Valid || (gap.missed == Rung::Valid && seen.wrong.is_none()));
     SensorStanding {
         name: sensor.name.clone(),
         role: sensor.role.clone(),
@@ -123,6 +128,7 @@ pub fn sensor(
         gap,
         share,
         maintenance,
+        sees,
     }
 }
 
@@ -203,7 +209,7 @@ pub fn point(point: &RiskPoint, sensors: Vec<SensorStanding>, now: Timestamp) ->
         unspecified: needs.is_empty(),
         unknown: sensors.iter().any(|sensor| sensor.unknown),
         // That somebody works on the last of its sensors is known, and is no surprise at night.
-        blind: !sensors.iter().any(|sensor| sensor.rung >= Some(Rung::Valid) || sensor.maintenance),
+        blind: !sensors.iter().any(|sensor| sensor.sees || sensor.maintenance),
         missing,
         sensors,
     }

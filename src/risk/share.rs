@@ -22,11 +22,26 @@ const BUCKETS: i64 = 96;
 pub struct Share {
     /// Since when this sensor is counted.
     since: Option<Timestamp>,
+    /// How often the sensor is asked, in milliseconds, when its good samples are those of such polls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    every_ms: Option<i64>,
     /// Quarter hours since 1970 with their good samples, oldest first; those without one are left out.
     good: VecDeque<(i64, u32)>,
 }
 
 impl Share {
+    /// The sensor is asked each `every` from now on: what was good before is the same part of what was asked then, counted as polls of now.
+    pub fn asked_each(&mut self, every: Duration) {
+        let every_ms = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);
+        let before = self.every_ms.replace(every_ms).filter(|before| *before != every_ms);
+        let Some(before) = before.and_then(|before| u64::try_from(before).ok()) else { return };
+        let now = every_ms.unsigned_abs();
+        for (_, count) in &mut self.good {
+            let scaled = (u64::from(*count).saturating_mul(before).saturating_add(now / 2)) / now;
+            *count = u32::try_from(scaled).unwrap_or(u32::MAX);
+        }
+    }
+
     /// Counts one sample. One that comes late (a backlog of the device) counts in its own time.
     pub fn record(&mut self, at: Timestamp, good: bool) {
         self.since = Some(self.since.map_or(at, |since| since.min(at)));
@@ -104,6 +119,23 @@ mod tests {
         let (good, expected) = share.of_day(MINUTES_5, at(200 * 300));
         assert_eq!((good, expected), (101, 200));
         assert_eq!(Share::default().of_day(MINUTES_5, at(0)), (0, 0));
+    }
+
+    /// A sensor of one poll a minute that lost 5 % is asked every ten seconds, or every five minutes, from now on.
+    #[test]
+    fn another_period_keeps_the_share_of_the_day() {
+        // Three polls in a quarter hour can only tell thirds.
+        for (every, most) in [(10, 96.0), (60, 96.0), (300, 100.0)] {
+            let mut share = Share::default();
+            share.asked_each(Duration::from_secs(60));
+            for minute in 0..1440 {
+                share.record(at(minute * 60), minute % 20 != 0);
+            }
+            share.asked_each(Duration::from_secs(every));
+            let (good, expected) = share.of_day(Duration::from_secs(every), at(1440 * 60));
+            let percent = f64::from(good) / f64::from(expected) * 100.0;
+            assert!((94.0..=most).contains(&percent), "every {every} s: {good} of {expected}");
+        }
     }
 
     #[test]

@@ -288,6 +288,23 @@ fn nothing_heard_yet_is_unknown_for_a_while_and_then_a_fault() {
     assert_eq!(late.sensors[0].gap.as_ref().unwrap().why, "nothing heard (timeout)");
 }
 
+/// What a sensor did not say yesterday makes no point blind of which it says something now.
+#[test]
+fn a_point_is_blind_while_nothing_valid_comes_and_no_longer() {
+    let point = risk_point("P1", &[("gas", 1)]);
+    let back = standing(&point, &[Fact { bad: 100, ..Fact::default() }]);
+    assert_eq!((back.rung, back.blind), (Some(Rung::Fresh), false), "{:?}", back.sensors[0].gap);
+    for fact in [
+        Fact { fault: Some("timeout"), ..Fact::default() },
+        Fact { age_s: 1000, ..Fact::default() },
+        Fact { age_s: 5000, heard_s: 5000, ..Fact::default() },
+    ] {
+        assert!(standing(&point, std::slice::from_ref(&fact)).blind);
+        assert!(!standing(&point, &[fact, Fact { bad: 100, ..Fact::default() }]).blind);
+    }
+    assert!(!standing(&point, &[Fact { maintenance: true, ..Fact::default() }]).blind);
+}
+
 #[test]
 fn percentages_round_down_on_integers() {
     let vectors = [
