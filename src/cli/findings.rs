@@ -156,6 +156,15 @@ pub(crate) fn summary(
     if with_line {
         let format = found.first().and_then(|found| found.format.clone());
         writeln!(out, "[[line]]\nname = \"{}\"\n{}\n", line.name, toml_address(&line.address, format))?;
+    } else if let (Address::Serial { format: written, .. }, Some(speaks)) =
+        (&line.address, found.first().and_then(|found| found.format.as_deref()))
+        && written.to_string() != speaks
+    {
+        let name = &line.name;
+        writeln!(
+            out,
+            "# first change the line {name}: it has speed = \"{written}\", and what answered speaks \"{speaks}\"\n"
+        )?;
     }
     for found in found {
         let Some(fit @ Match { profile, .. }) = found.profiles.first() else { continue };

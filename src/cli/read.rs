@@ -19,7 +19,7 @@ use crate::decode::guess::{Guess, guesses};
 use crate::normalize::fit::Fit;
 use crate::profile::at::At;
 use crate::profile::{Field, Profile};
-use crate::reading::Sample;
+use crate::reading::{Reason, Sample};
 use crate::site::kit::Kit;
 
 /// Arguments of `read`.
@@ -79,6 +79,9 @@ async fn read_of(ask: &Ask, kit: &Kit, args: &ReadArgs, out: &mut dyn Write) -> 
             if silent && probe.master.trouble().is_some() {
                 return Err(unreachable(probe.master.trouble()).into());
             }
+            if let Some(failure) = silence(&batch) {
+                return Err(refused(&mut probe, number, failure).into());
+            }
             show(profile, &batch, args, out)
         }
         (None, Some(at)) => {
@@ -105,6 +108,20 @@ fn show(profile: &Profile, batch: &RawBatch, args: &ReadArgs, out: &mut dyn Writ
     let fit = Fit::new(profile, batch);
     points(profile, &fit, args, out)?;
     Ok(if fit.good == 0 { NO } else { GOOD })
+}
+
+/// Why nothing at all came of a poll; `None` when something did.
+fn silence(batch: &RawBatch) -> Option<Failure> {
+    let mut failure = None;
+    for (_, raw) in &batch.raws {
+        match raw {
+            Err(Reason::NotPolled) => {}
+            Err(Reason::Timeout) => failure = failure.or(Some(Failure::Timeout)),
+            Err(Reason::BadFrame) => failure = Some(Failure::BadFrame),
+            _ => return None,
+        }
+    }
+    failure
 }
 
 /// Where a field stands: `holding 0x0002`, or the group of a line of text.

@@ -184,6 +184,11 @@ fn a_scan_of_a_pty_tries_speeds_and_says_no() {
     let found: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(found.len(), 1, "{out}");
     assert_eq!((&found[0]["slave"], &found[0]["profiles"][0]["profile"]), (&4.into(), &"pressure".into()));
+    let args = ["scan", "wire", "--slaves", "4", "--speeds", "19200 8E1", "--timeout", "150ms"];
+    let (code, out, _) = bench.run(&args);
+    let told =
+        "first change the line wire: it has speed = \"115200 8N1\", and what answered speaks \"19200 8E1\"";
+    assert!(code == 0 && out.contains(told), "{out}");
     let (code, out, _) = bench.run(&["scan", "wire", "--slaves", "9", "--timeout", "100ms"]);
     assert_eq!(code, 1);
     assert!(out.contains("nobody answered") && out.contains("--speeds common"), "{out}");
@@ -211,6 +216,9 @@ fn a_read_shows_orders_side_by_side_or_a_profile() {
 
     let (code, out, _) = bench.run(&["read", "wire", "--slave", "4", "--profile", "pressure"]);
     assert!(code == 0 && out.contains("250.00 kPa") && out.contains("2 of 2 points fit pressure"), "{out}");
+    let silent = ["read", "stream", "--slave", "9", "--profile", "pressure", "--timeout", "100ms"];
+    let (code, out, error) = bench.run(&silent);
+    assert!(code == 1 && out.is_empty() && error.contains("slave 9 does not answer"), "{out}{error}");
 }
 
 #[test]
