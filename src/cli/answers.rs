@@ -99,7 +99,8 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
         bytes(journal.bytes)
     )?;
     writeln!(out, ", {} waiting", count(journal.waiting))?;
-    if let Some(hours) = journal.hours_left {
+    // A disk that refuses has room for nothing, whatever the limit says.
+    if let Some(hours) = journal.hours_left.filter(|_| journal.trouble.is_none()) {
         writeln!(out, "room for {} of readings that a sink does not take", span(hours))?;
     }
     if journal.syncs_per_hour > 0.0 {

@@ -115,6 +115,7 @@ fn a_full_disk_stops_neither_polls_nor_alarms_and_mends_itself() {
         let polls = |picture: &Picture| picture.devices.iter().map(|device| device.polls).sum::<u64>();
         let before = polls(&board.look());
         until(&board, "it polls", |picture| polls(picture) > before + 50).await;
+        until(&board, "it says what waits", |picture| picture.journal.waiting >= 50).await;
         let last = store.times.lock().unwrap().last().copied();
         until(&board, "live readings go out", |_| {
             let times = store.times.lock().unwrap();

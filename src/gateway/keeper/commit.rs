@@ -130,7 +130,9 @@ impl Keeper {
         self.retry_at = Some(self.clock.now().plus(RETRY));
         self.answers.append(&mut self.answers_in_flight);
         let seam = self.seam(&job.site);
-        self.board.refused((&job.group, seam.as_ref()), &trouble, self.pending.waiting());
+        let refused: usize = job.group.batches.iter().map(|batch| batch.readings.len()).sum();
+        let waiting = self.pending.waiting().saturating_add(refused);
+        self.board.refused((&job.group, seam.as_ref()), &trouble, waiting);
         let first = !self.disk_refuses;
         if first {
             tracing::error!(%trouble, "the journal cannot be written; polling and alarming go on");
