@@ -286,7 +286,7 @@ impl StatusView {
             uptime_s: picture.now.since(picture.started).as_secs(),
             still_ms: u64::try_from(still.as_millis()).unwrap_or(u64::MAX),
             troubles,
-            notices: picture.notices.clone(),
+            notices: picture.notices.iter().cloned().chain(untrusted(picture)).collect(),
             alarms_open: picture.alarms.values().filter(|alarm| alarm.state != Base::Normal).count(),
             rates: RatesView::new(picture),
             proved: picture.proved.as_ref().map(|proved| ProvedView {
@@ -405,5 +405,49 @@ fn sink_view(name: &str, status: &forward::Status) -> SinkView {
         held: status.held,
         backlog: status.backlog,
         failures: status.failures,
+    }
+}
+
+/// What an untrusted clock means for readings, for as long as it lasts.
+fn untrusted(picture: &Picture) -> Option<String> {
+    let point = picture.shown.catalog.find("gateway.clock")?;
+    let latest = picture.latest.get(point.id.0 as usize)?.as_ref()?;
+    latest.sample.value().filter(|value| *value > 0.0).map(|_| {
+        "the clock is not trusted: readings are kept, and come into history and to sinks once it is set; alarms go out at once".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::gateway::board::Shown;
+    use crate::point::{Catalog, DeviceId, Point, PointId};
+    use crate::reading::{Reading, Sample};
+
+    #[test]
+    fn an_untrusted_clock_is_told_with_what_it_means() {
+        let point = Point {
+            id: PointId(0),
+            name: "gateway.clock".to_owned(),
+            short: "clock".to_owned(),
+            device: DeviceId(0),
+            unit: None,
+            decimals: 0,
+            states: Vec::new(),
+            tags: std::collections::BTreeMap::new(),
+        };
+        let catalog = Arc::new(Catalog { points: vec![point], ..Catalog::default() });
+        let notices = |value: f64| {
+            let reading =
+                Reading { point: PointId(0), at: Timestamp::from_millis(0), sample: Sample::Good(value) };
+            let shown = Arc::new(Shown { catalog: Arc::clone(&catalog), ..Shown::default() });
+            let picture = Picture { shown, latest: vec![Some(reading)], ..Picture::default() };
+            StatusView::new(&picture, Duration::ZERO, Vec::new()).notices
+        };
+        assert_eq!(notices(0.0), Vec::<String>::new());
+        assert!(notices(1.0)[0].starts_with("the clock is not trusted"));
     }
 }
