@@ -219,3 +219,35 @@ fn an_open_alarm_says_what_its_rule_judges_now() {
     let both = measured(Measure::Combined { parts: Vec::new(), holds: Vec::new() }, &[0, 2]);
     check(both, 0, Some((1.0, true)), "");
 }
+
+/// The page of the addresses names each of them, and each key of an alarm.
+#[test]
+fn the_page_of_the_addresses_is_whole() {
+    let page = include_str!("../../../docs/reference/api.md");
+    let routes = include_str!("../../../src/console/mod.rs").split(".route(\"").skip(1);
+    let routes: Vec<&str> = routes.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(routes.len() > 15, "{routes:?}");
+    for route in routes {
+        assert!(page.contains(&format!("`{route}`")), "{route} is not in docs/reference/api.md");
+    }
+    let tell = include_str!("../../../src/alarm/tell.rs");
+    let shapes = [
+        (tell, "pub struct Tell {"),
+        (tell, "pub struct OverlayView {"),
+        (include_str!("../../../src/console/view.rs"), "pub struct AlarmView {"),
+        (include_str!("../../../src/forward/payload/mod.rs"), "struct AlarmView<'a> {"),
+    ];
+    for (source, head) in shapes {
+        let body = source.split_once(head).unwrap().1.split_once("\n}").unwrap().0;
+        let fields = body.lines().map(str::trim).filter(|line| !line.starts_with(['/', '#']));
+        let keys: Vec<&str> = fields
+            .filter_map(|line| line.strip_prefix("pub ").unwrap_or(line).split_once(':'))
+            .map(|(key, _)| key)
+            .collect();
+        assert!(keys.len() > 8, "{head} {keys:?}");
+        // Those two are flattened.
+        for key in keys.into_iter().filter(|key| !["tell", "overlay"].contains(key)) {
+            assert!(page.contains(&format!("`{key}`")), "{key} is not in docs/reference/api.md");
+        }
+    }
+}
