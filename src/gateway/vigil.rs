@@ -120,6 +120,20 @@ struct Member {
 }
 
 impl Member {
+    /// Nothing is seen of it yet.
+    fn new(sensor: &Sensor) -> Self {
+        let mut member = Self {
+            name: sensor.name.clone(),
+            counted: BTreeSet::new(),
+            rules: Vec::new(),
+            has_session: sensor.has_session,
+            every: sensor.every,
+            seen: Seen::default(),
+        };
+        member.remember(Seen::default());
+        member
+    }
+
     /// Takes what was seen before, maybe with another period.
     fn remember(&mut self, seen: Seen) {
         self.seen = seen;
@@ -136,16 +150,7 @@ impl Vigil {
         let mut members = BTreeMap::new();
         for sensor in &site.sensors {
             if let Some(device) = devices.get(sensor.name.as_str()) {
-                let mut member = Member {
-                    name: sensor.name.clone(),
-                    counted: BTreeSet::new(),
-                    rules: Vec::new(),
-                    has_session: sensor.has_session,
-                    every: sensor.every,
-                    seen: Seen::default(),
-                };
-                member.remember(Seen::default());
-                members.entry(*device).or_insert(member);
+                members.entry(*device).or_insert_with(|| Member::new(sensor));
             }
         }
         rule(site, &mut members);
