@@ -2,7 +2,7 @@
 //!
 //! In: the documents before and after, the journal, what was read while it was looked at. Out: readings under the new numbers, in order of time.
 //! Invariant: none is missing in between: the looking begins when all that came before is on disk, and what comes from then on is kept in memory until the
-//! documents turn. A point whose readings mean something else by now gives none.
+//! documents turn. A point whose readings mean something else by now gives none, nor any from before an earlier reload of this run that changed it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -46,11 +46,22 @@ pub(crate) fn wanted(old: &Site, new: &Site) -> BTreeMap<PointId, Duration> {
     wanted
 }
 
-/// What the journal in `folder` has of these points up to `now`; `None` when that is too much, or cannot be read.
+/// Notes, by name, which points mean something else from `now` on than readings of that name before.
+pub(crate) fn note(since: &mut BTreeMap<String, Timestamp>, (old, new): (&Site, &Site), now: Timestamp) {
+    let known: BTreeSet<PointId> = diff::unmoved_points(old, new).into_iter().flatten().collect();
+    let before = std::mem::take(since);
+    for point in &new.catalog.points {
+        let from = if known.contains(&point.id) { before.get(&point.name).copied() } else { Some(now) };
+        since.extend(from.map(|from| (point.name.clone(), from)));
+    }
+}
+
+/// What the journal in `folder` has of these points up to `now`, and not from before the moment that [`note`] has of them; `None` when that is too
+/// much, or cannot be read.
 pub(crate) fn read(
     folder: &Path,
     new: &Site,
-    wanted: &BTreeMap<PointId, Duration>,
+    (wanted, since): (&BTreeMap<PointId, Duration>, &BTreeMap<String, Timestamp>),
     now: Timestamp,
 ) -> Option<Vec<Reading>> {
     let reader = Reader::open(folder)
@@ -65,8 +76,9 @@ pub(crate) fn read(
             }
             readings.len() < READINGS_MAX
         };
+        let from = since.get(&point.name).map_or(now.minus(*span), |since| now.minus(*span).max(*since));
         reader
-            .history(std::slice::from_ref(&point.name), now.minus(*span), now.shifted(1), &mut each)
+            .history(std::slice::from_ref(&point.name), from, now.shifted(1), &mut each)
             .inspect_err(|error| tracing::warn!(%error, "windows of changed rules begin anew"))
             .ok()?;
     }

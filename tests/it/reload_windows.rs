@@ -59,6 +59,34 @@ fn a_corrected_window_is_known_at_once_from_the_journal() {
     });
 }
 
+#[test]
+fn a_window_has_no_readings_from_before_the_point_meant_what_it_means() {
+    let (folder, field, console) = (tempfile::tempdir().unwrap(), Field::default(), free_port());
+    let lines = line("kept", field.serve());
+    let site = |red: u32, window: u32| {
+        let rule = format!(
+            "[[rule]]\nname = \"wet\"\npoint = \"kept-1.x\"\nabove = {{ red = {red} }}\nchange_over = \"{window}s\"\nmax_gap = \"5s\"\nbasis = \"test\"\nadvice = \"none\"\n"
+        );
+        format!("{lines}{}{rule}", device("kept-1", "kept", 1, 100_000))
+    };
+    write(folder.path(), console, &site(500, 6));
+    let gateway = Process::start(folder.path(), &[]);
+    gateway.until("polled", |status| status["devices"][0]["polls"].as_u64() > Some(50));
+    let reload = || {
+        let (code, text) = gateway.ask(&["reload"]);
+        assert_eq!(code, Some(0), "{text}");
+    };
+    let profile = folder.path().join("profiles/probe.toml");
+    let text = std::fs::read_to_string(&profile).unwrap();
+    std::fs::write(profile, format!("{text}scale = 100.0\n")).unwrap();
+    reload();
+    std::fs::write(folder.path().join("site/site.toml"), site(600, 7)).unwrap();
+    reload();
+    // A window is known when half of it is full.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(told(&gateway), None);
+}
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000 + second * 1000)
 }
