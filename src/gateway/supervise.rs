@@ -235,8 +235,10 @@ impl Supervisor {
     /// Says which alarms end, and what persons laid over rules.
     fn tell_ended(&self, found: &mut Diff, new: &Site) {
         let picture = self.ports.board.picture.read().unwrap_or_else(PoisonError::into_inner);
+        let alarms: BTreeMap<&str, _> =
+            picture.alarms.values().map(|alarm| (alarm.rule.as_str(), alarm)).collect();
         let open = |rule: &str| {
-            let alarm = picture.alarms.values().find(|alarm| alarm.rule == rule);
+            let alarm = alarms.get(rule);
             let overlay = picture.overlays.get(rule).cloned().unwrap_or_default();
             Open {
                 alarm: alarm.map(|alarm| OpenAlarm {
