@@ -12,7 +12,7 @@ use crate::alarm::Condition;
 use crate::clock::Timestamp;
 use crate::gateway::seam::Seam;
 use crate::journal::Reader;
-use crate::point::PointId;
+use crate::point::{Catalog, Point, PointId};
 use crate::reading::{Batch, Reading};
 use crate::site::{Site, diff};
 
@@ -67,18 +67,27 @@ pub(crate) fn read(
     let reader = Reader::open(folder)
         .inspect_err(|error| tracing::warn!(%error, "windows of changed rules begin anew"))
         .ok()?;
-    let mut readings: Vec<Reading> = Vec::new();
+    // Those that look back equally far are read together: each reads all that is not sealed yet.
+    let mut spans: BTreeMap<Timestamp, BTreeMap<&str, &Point>> = BTreeMap::new();
     for (&id, span) in wanted {
         let Some(point) = new.catalog.point(id) else { continue };
-        let mut each = |catalog: &crate::point::Catalog, reading: &Reading| {
-            if catalog.point(reading.point).is_some_and(|was| was.unit == point.unit) {
-                readings.push(Reading { point: id, ..reading.clone() });
+        let from = since.get(&point.name).map_or(now.minus(*span), |since| now.minus(*span).max(*since));
+        spans.entry(from).or_default().insert(&point.name, point);
+    }
+    let mut readings: Vec<Reading> = Vec::new();
+    for (from, points) in spans {
+        let names: Vec<String> = points.keys().map(ToString::to_string).collect();
+        let mut each = |catalog: &Catalog, reading: &Reading| {
+            let was = catalog.point(reading.point);
+            if let Some((was, is)) = was.and_then(|was| Some((was, points.get(was.name.as_str())?)))
+                && was.unit == is.unit
+            {
+                readings.push(Reading { point: is.id, ..reading.clone() });
             }
             readings.len() < READINGS_MAX
         };
-        let from = since.get(&point.name).map_or(now.minus(*span), |since| now.minus(*span).max(*since));
         reader
-            .history(std::slice::from_ref(&point.name), from, now.shifted(1), &mut each)
+            .history(&names, from, now.shifted(1), &mut each)
             .inspect_err(|error| tracing::warn!(%error, "windows of changed rules begin anew"))
             .ok()?;
     }
@@ -97,4 +106,45 @@ pub(crate) fn joined(mut journal: Vec<Reading>, heard: Vec<Batch>, seam: &Seam) 
     journal.extend(since.filter_map(|reading| seam.carry(reading)));
     journal.sort_by_key(|reading| (reading.at, reading.point));
     journal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Group, Journal, Settings};
+    use crate::reading::Sample;
+    use crate::site;
+
+    #[test]
+    fn each_point_is_read_as_far_back_as_it_is_wanted() {
+        let now = Timestamp::from_millis(1_790_000_000_000);
+        let options = site::Options {
+            site: "devices".into(),
+            profiles: Some("firmware-profiles".into()),
+            now,
+            ..site::Options::default()
+        };
+        let site = site::load(&options).0.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+        let path = folder.path().into();
+        let settings = Settings { path, commit_every: hour, keep: day, max_bytes: 1 << 30 };
+        let mut journal = Journal::open(&settings).unwrap();
+        journal.keep_site(&site.catalog, &[], now).unwrap();
+        let [a, b, c, d] = [0, 1, 2, 3].map(|place| &site.catalog.points[place]);
+        for ago in (0..100).rev() {
+            let at = now.shifted(-1000 * ago);
+            let reading = |id: PointId| Reading { point: id, at, sample: Sample::Good(1.0) };
+            let readings = vec![reading(a.id), reading(b.id), reading(c.id), reading(d.id)];
+            let batch = Batch { device: a.device, start: at, end: at, readings };
+            let version = site.catalog.version.clone();
+            journal.commit(&Group { now: at, version, batches: vec![batch], ..Group::default() }).unwrap();
+        }
+        let seconds = Duration::from_secs;
+        let wanted = BTreeMap::from([(a.id, seconds(10)), (b.id, seconds(20)), (c.id, seconds(20))]);
+        let since = BTreeMap::from([(c.name.clone(), now.shifted(-5000))]);
+        let readings = read(folder.path(), &site, (&wanted, &since), now).unwrap();
+        let of = |id: PointId| readings.iter().filter(|reading| reading.point == id).count();
+        assert_eq!([a, b, c, d].map(|point| of(point.id)), [11, 21, 6, 0]);
+    }
 }

@@ -215,7 +215,11 @@ impl Supervisor {
         let (new, now) = (Arc::clone(new), self.ports.clock.now());
         let (folder, since) = (self.site.journal.path.clone(), self.since.clone());
         let read = tokio::task::spawn_blocking(move || refill::read(&folder, &new, (&wanted, &since), now));
-        tokio::time::timeout(DURABLE, read).await.ok()?.ok()?
+        let Ok(read) = tokio::time::timeout(DURABLE, read).await else {
+            tracing::warn!("the journal took too long; windows of changed rules begin anew");
+            return None;
+        };
+        read.ok()?
     }
 
     /// Says of each sink that goes how much it does not have yet.
