@@ -124,6 +124,41 @@ fn the_next_reading_ends_the_alarm_of_a_corrected_threshold() {
 }
 
 #[test]
+fn a_corrected_unit_goes_with_the_numbers_that_are_in_it() {
+    let rule = |unit: &str, levels: &str| {
+        let text = format!(
+            "[[rule]]\nname = \"rise\"\npoint = \"gauge.level\"\nunit = \"{unit}\"\nchange_over = \"10s\"\nabove = {levels}\nmax_gap = \"10s\"\nbasis = \"test\"\nadvice = \"none\"\n"
+        );
+        conditions::load(&text).unwrap_or_else(|report| panic!("{report}"))
+    };
+    let (was, is) =
+        (rule("cm", "{ yellow = 2, red = 100 }"), Arc::new(rule("mm", "{ yellow = 20, red = 50 }")));
+    let mut core = Core::new(&was);
+    let mut told = Vec::new();
+    let mut read = |core: &mut Core, site: &Site, seconds: std::ops::Range<i64>, value: fn(i64) -> f64| {
+        for second in seconds {
+            let transitions = core.apply(level(site, second, value(second)), at(second), true).transitions;
+            for one in transitions.into_iter().filter(|one| one.alarm.rule == "rise") {
+                told.push((one.change, one.alarm.value, one.alarm.threshold, one.alarm.unit));
+            }
+        }
+    };
+    read(&mut core, &was, 0..10, |second| second as f64 / 3.0);
+    core.apply(Event::Reloaded(Arc::clone(&is)), at(9), true);
+    read(&mut core, &is, 10..20, |second| second as f64);
+    read(&mut core, &is, 20..40, |_| 20.0);
+    let unit = |name: &str| Some(name.to_owned());
+    assert_eq!(told[0], (Change::Raised, Some(2.0), Some(2.0), unit("cm")));
+    let [(Change::Rose, Some(rise), threshold, of), .., (Change::Cleared, Some(last), _, at_last)] =
+        &told[1..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((*rise >= 50.0, threshold, of), (true, &Some(50.0), &unit("mm")));
+    assert_eq!((*last < 20.0, at_last), (true, &unit("mm")));
+}
+
+#[test]
 fn a_derived_point_that_is_made_otherwise_and_what_is_made_of_it_are_not_the_same() {
     let derived = |window: &str| {
         let text = format!(
