@@ -101,6 +101,12 @@ impl Sink for Folder {
         std::future::pending().await
     }
 
+    /// What is being written when the sink ends is there before a successor looks at the files.
+    async fn close(&self) {
+        let turn = Arc::clone(&self.turn);
+        let _ = tokio::task::spawn_blocking(move || drop(turn.lock())).await;
+    }
+
     /// A file refuses no record, so there is none to come again.
     async fn again(&self, _: Vec<Refused>) -> Result<Receipt, Refusal> {
         Ok(Receipt::default())
@@ -339,6 +345,8 @@ fn cut_torn(file: &mut File) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::clock::Timestamp;
 
@@ -414,6 +422,24 @@ mod tests {
             let text = std::fs::read_to_string(&path).unwrap();
             assert_eq!(text, format!("{}x\n", head("csv")), "{left}");
         }
+    }
+
+    #[tokio::test]
+    async fn it_is_closed_when_what_it_writes_is_written() {
+        let clock = Arc::new(crate::clock::SystemClock::new());
+        let folder = Folder::new(Files::at("out"), "site".to_owned(), clock);
+        let (turn, (begun_to, begun), (end_to, end)) =
+            (Arc::clone(&folder.turn), std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        std::thread::spawn(move || {
+            let _turn = turn.lock();
+            begun_to.send(()).unwrap();
+            end.recv()
+        });
+        begun.recv().unwrap();
+        let mut closed = Box::pin(folder.close());
+        assert!(closed.as_mut().now_or_never().is_none());
+        end_to.send(()).unwrap();
+        closed.await;
     }
 
     #[test]
