@@ -112,14 +112,17 @@ impl Noise {
     }
 }
 
-fn open(path: &Path, points: u32) -> Journal {
-    let settings = Settings {
+fn settings(path: &Path) -> Settings {
+    Settings {
         path: path.to_owned(),
         commit_every: Duration::from_secs(1),
         keep: Duration::from_secs(86_400 * 400),
         max_bytes: u64::MAX,
-    };
-    let mut journal = Journal::open(&settings).unwrap();
+    }
+}
+
+fn open(path: &Path, points: u32) -> Journal {
+    let mut journal = Journal::open(&settings(path)).unwrap();
     let point = |id| Point {
         id: PointId(id),
         name: format!("p{id}"),
@@ -175,7 +178,7 @@ fn size(name: &str, series: &[Series]) {
         for part in hour.chunks(5000) {
             last = journal.commit(&group(end.as_millis(), part.to_vec())).unwrap();
         }
-        if sealer.is_worth(last, series.len(), end).unwrap() {
+        if sealer.is_worth(last, series.len(), &settings(folder.path()), end).unwrap() {
             let before = written();
             seal(&mut sealer, last);
             in_history += written() - before;
@@ -260,7 +263,7 @@ fn wear() {
             }
             in_journal += written() - before;
             let due = (second + 1) % 3600 == 0;
-            if due && sealer.is_worth(seq, 1000, group.now).unwrap() {
+            if due && sealer.is_worth(seq, 1000, &settings(folder.path()), group.now).unwrap() {
                 let before = written();
                 seal(&mut sealer, seq);
                 in_history += written() - before;

@@ -298,6 +298,8 @@ impl Watch {
                     alarm.threshold = threshold;
                 }
                 (alarm.value, alarm.trend) = (cause.value, trend);
+                // Other documents may have another one; what was told before stands in the old one.
+                alarm.unit.clone_from(&self.unit);
                 alarm.rule_version.clone_from(&self.rule.version);
                 alarm.marks.of_readings = self.rule.is_of_readings();
                 alarm.guide.clone_from(&self.rule.guide);
@@ -311,6 +313,9 @@ impl Watch {
             }
             Change::Cleared => {
                 (alarm.value, alarm.trend, alarm.present) = (cause.value, trend, None);
+                if alarm.unit != self.unit {
+                    (alarm.unit, alarm.threshold) = (self.unit.clone(), None);
+                }
                 alarm.marks.fleeting = fleeting && alarm.acknowledged.is_none();
                 self.returned = Some(cause.at);
             }

@@ -3,7 +3,7 @@
 //! In: the journal's folder. Out: what was last committed there.
 //! Invariant: only reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::console::status::PointView;
 use crate::console::window::nearest;
 use crate::journal::{Kept, Progress, Reader, Seq, Span};
 use crate::point::Catalog;
+use crate::reading::Reading;
 
 /// The newest reading of an alarm's point is looked for so far before the last commit, one after the other.
 const BACK: [Duration; 3] =
@@ -144,32 +145,38 @@ impl Disk {
         let Some((_, last)) = self.reader.last().context("cannot read the last commit")? else {
             return Ok(BTreeMap::new());
         };
-        let mut found = BTreeMap::new();
-        for alarm in alarms.iter().filter(|alarm| alarm.marks.of_readings && !alarm.marks.drill) {
-            if let Some(view) = self.newest(&alarm.point, last)? {
-                found.insert(alarm.id.clone(), view);
+        let asked = || alarms.iter().filter(|alarm| alarm.marks.of_readings && !alarm.marks.drill);
+        let mut newest: BTreeMap<String, (Timestamp, NowView)> = BTreeMap::new();
+        for back in BACK {
+            let left = asked().filter(|alarm| !newest.contains_key(&alarm.point));
+            let left: BTreeSet<String> = left.map(|alarm| alarm.point.clone()).collect();
+            if left.is_empty() {
+                break;
             }
+            self.newest(&Vec::from_iter(left), (last.minus(back), last.plus(AHEAD)), &mut newest)?;
         }
-        Ok(found)
+        let view = |alarm: &Alarm| Some((alarm.id.clone(), newest.get(&alarm.point)?.1.clone()));
+        Ok(asked().filter_map(view).collect())
     }
 
-    /// The newest reading of `point`; the last commit was at `last`.
-    fn newest(&self, point: &str, last: Timestamp) -> anyhow::Result<Option<NowView>> {
-        for back in BACK {
-            let mut newest = None;
-            // A reading may be stamped a little ahead of the commit that holds it.
-            let (from, to) = (last.minus(back), last.plus(AHEAD));
-            self.reader
-                .history(&[point.to_owned()], from, to, &mut |catalog, reading| {
-                    newest = NowView::of(catalog, reading);
-                    true
-                })
-                .context("cannot read the history")?;
-            if newest.is_some() {
-                return Ok(newest);
+    /// The newest readings of these points; a reading may be stamped a little ahead of the commit that holds it.
+    fn newest(
+        &self,
+        points: &[String],
+        (from, to): (Timestamp, Timestamp),
+        newest: &mut BTreeMap<String, (Timestamp, NowView)>,
+    ) -> anyhow::Result<()> {
+        let mut each = |catalog: &Catalog, reading: &Reading| {
+            let name = catalog.point(reading.point).map(|point| &point.name);
+            let is_newer = |name: &&String| newest.get(*name).is_none_or(|(at, _)| *at <= reading.at);
+            if let Some(name) = name.filter(is_newer)
+                && let Some(view) = NowView::of(catalog, reading)
+            {
+                newest.insert(name.clone(), (reading.at, view));
             }
-        }
-        Ok(None)
+            true
+        };
+        self.reader.history(points, from, to, &mut each).context("cannot read the history")
     }
 
     /// The refusal for a point that the journal does not know, with the nearest name that it does.

@@ -68,25 +68,26 @@ pub fn now(picture: &Picture) -> BTreeMap<String, NowView> {
     let rules = picture.shown.rules.iter();
     let views = rules.filter_map(|rule| {
         let alarm = open.get(rule.name.as_str())?;
-        Some((alarm.id.clone(), of_rule(picture, rule, alarm)?))
+        Some((alarm.id.clone(), of_rule(picture, rule)?))
     });
     views.collect()
 }
 
-fn of_rule(picture: &Picture, rule: &Rule, alarm: &Alarm) -> Option<NowView> {
+fn of_rule(picture: &Picture, rule: &Rule) -> Option<NowView> {
     let catalog = &picture.shown.catalog;
     let latest = |point: crate::point::PointId| picture.latest.get(point.0 as usize)?.as_ref();
     if rule.is_of_readings() {
         return NowView::of(catalog, latest(rule.point)?);
     }
+    let Condition::Measured { measured, .. } = &rule.condition else { return None };
     // An answer to a question over several conditions is no number.
-    let asks =
-        matches!(&rule.condition, Condition::Measured { measured, .. } if measured.measure.is_yes_or_no());
+    let asks = measured.measure.is_yes_or_no();
     if let Some(judged) = picture.judged.get(&rule.name).filter(|_| !asks) {
         return Some(NowView {
             time: judged.at.to_string(),
             value: Some(judged.value),
-            unit: alarm.unit.clone(),
+            // The alarm may have been raised in the unit of earlier documents.
+            unit: measured.unit.clone(),
             state: None,
             quality: if judged.whole { "good" } else { "uncertain" }.to_owned(),
             reason: None,

@@ -101,6 +101,12 @@ impl Sink for Folder {
         std::future::pending().await
     }
 
+    /// What is being written when the sink ends is there before a successor looks at the files.
+    async fn close(&self) {
+        let turn = Arc::clone(&self.turn);
+        let _ = tokio::task::spawn_blocking(move || drop(turn.lock())).await;
+    }
+
     /// A file refuses no record, so there is none to come again.
     async fn again(&self, _: Vec<Refused>) -> Result<Receipt, Refusal> {
         Ok(Receipt::default())
@@ -233,6 +239,15 @@ fn row(cells: &[&str]) -> String {
 }
 
 fn append(files: &Files, now: Timestamp, days: Days, tails: &mut Tails) -> io::Result<()> {
+    let written = append_days(files, now, days, tails);
+    if written.is_err() {
+        // All of it comes again, also what stands in the files of other days by now.
+        *tails = Tails::default();
+    }
+    written
+}
+
+fn append_days(files: &Files, now: Timestamp, days: Days, tails: &mut Tails) -> io::Result<()> {
     std::fs::create_dir_all(&files.path)?;
     let mut created = false;
     for ((day, ending), text) in days {
@@ -241,10 +256,8 @@ fn append(files: &Files, now: Timestamp, days: Days, tails: &mut Tails) -> io::R
             continue;
         }
         let path = part(files, &day, ending);
-        let new = !path.exists();
-        created |= new;
-        let head = if new { head(ending) } else { "" };
-        append_to(&path, &format!("{head}{text}"))?;
+        created |= !path.exists();
+        append_to(&path, head(ending), &text)?;
     }
     if created {
         remove_old(files, now)?;
@@ -301,10 +314,12 @@ fn ours(name: &str) -> Option<&str> {
     (dated && matches!(rest, "lp" | "csv" | "alarms.csv")).then_some(day)
 }
 
-fn append_to(path: &Path, text: &str) -> io::Result<()> {
+/// Appends `text`, behind `head` in a file that is empty: a new one, or one that a full disk or a crash left so.
+fn append_to(path: &Path, head: &str, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let whole = cut_torn(&mut file)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
+    let head = if whole == 0 { head } else { "" };
+    let written = file.write_all(format!("{head}{text}").as_bytes()).and_then(|()| file.sync_data());
     if written.is_err() {
         // It comes again as a whole; what a sync failed for must not be taken for written.
         let _ = file.set_len(whole);
@@ -330,6 +345,8 @@ fn cut_torn(file: &mut File) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::clock::Timestamp;
 
@@ -375,6 +392,54 @@ mod tests {
             (text("2026-11-24.lp"), text("2026-11-24.1.lp")),
             ("a 1\nb 2\nc 3\n".into(), "d 4\n".into())
         );
+    }
+
+    #[test]
+    fn a_day_that_failed_brings_no_line_twice_into_the_days_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::at(folder.path());
+        let now = Timestamp::parse("2026-11-30T08:00:00Z").unwrap();
+        let parcel = [("a 1\n", "2026-11-23T23:59:59Z"), ("b 2\n", "2026-11-24T00:00:00Z")];
+        let (mut tails, blocked) = (Tails::default(), folder.path().join("2026-11-24.lp"));
+        let mut again = || append(&files, now, by_day(&lines(&parcel)).0, &mut tails);
+        std::fs::create_dir(&blocked).unwrap();
+        assert!(again().is_err() && again().is_err());
+        std::fs::remove_dir(&blocked).unwrap();
+        again().unwrap();
+        let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!((text("2026-11-23.lp"), text("2026-11-24.lp")), ("a 1\n".into(), "b 2\n".into()));
+    }
+
+    #[test]
+    fn a_file_that_a_full_disk_left_without_its_head_gets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files { format: Format::Csv, ..Files::at(folder.path()) };
+        let path = folder.path().join("2026-11-24.csv");
+        for left in ["", "time,device"] {
+            std::fs::write(&path, left).unwrap();
+            let days = Days::from([(("2026-11-24".to_owned(), "csv"), "x\n".to_owned())]);
+            append(&files, Timestamp::default(), days, &mut Tails::default()).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text, format!("{}x\n", head("csv")), "{left}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_closed_when_what_it_writes_is_written() {
+        let clock = Arc::new(crate::clock::SystemClock::new());
+        let folder = Folder::new(Files::at("out"), "site".to_owned(), clock);
+        let (turn, (begun_to, begun), (end_to, end)) =
+            (Arc::clone(&folder.turn), std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        std::thread::spawn(move || {
+            let _turn = turn.lock();
+            begun_to.send(()).unwrap();
+            end.recv()
+        });
+        begun.recv().unwrap();
+        let mut closed = Box::pin(folder.close());
+        assert!(closed.as_mut().now_or_never().is_none());
+        end_to.send(()).unwrap();
+        closed.await;
     }
 
     #[test]

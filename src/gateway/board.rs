@@ -129,6 +129,8 @@ impl Board {
         self.change(|picture| {
             picture.shown = Arc::new(Shown::new(new, &picture.shown));
             (picture.unapplied, picture.reloaded) = (None, Some(now));
+            // Numbers of the rules as they were; those of the new ones come with the next commit.
+            picture.judged.clear();
             let readings = std::mem::replace(&mut picture.latest, vec![None; new.catalog.points.len()]);
             readings.into_iter().flatten().for_each(|reading| picture.read(reading, Some(&seam)));
             let places = |id: u32| numbers.device(DeviceId(id)).map(|id| id.0);

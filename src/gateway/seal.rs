@@ -73,7 +73,7 @@ impl Desk {
         };
         let to = *self.committed.borrow_and_update();
         self.sealed.store(sealer.sealed()?.0, Ordering::Relaxed);
-        let worth = sealer.is_worth(to, points, self.clock.now())?;
+        let worth = sealer.is_worth(to, points, &settings, self.clock.now())?;
         while worth && stop.try_recv() == Err(TryRecvError::Empty) {
             let readings = sealer.seal(to)?;
             self.sealed.store(sealer.sealed()?.0, Ordering::Relaxed);

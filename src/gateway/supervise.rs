@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::alarm::tell::OverlayView;
 use crate::bus::LineSettings;
 use crate::bus::port::dial_in::door::{Door, Doors};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::forward;
 use crate::gateway::board::{Board, Refused, Reload, Reloaded};
 use crate::gateway::line::{self, Left, LineTask, Orders, Polled};
@@ -104,6 +104,8 @@ pub(crate) struct Supervisor {
     lines: BTreeMap<String, Running<Left>>,
     open: BTreeMap<SocketAddr, Running<()>>,
     sinks: BTreeMap<String, Running<()>>,
+    /// Since when points mean what they mean, of those that a reload brought or changed.
+    since: BTreeMap<String, Timestamp>,
 }
 
 impl Supervisor {
@@ -119,6 +121,7 @@ impl Supervisor {
             lines: BTreeMap::new(),
             open: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            since: BTreeMap::new(),
         }
     }
 
@@ -194,6 +197,7 @@ impl Supervisor {
             return Err(plain("the gateway is stopping"));
         }
         let old = std::mem::replace(&mut self.site, Arc::clone(&site));
+        refill::note(&mut self.since, (&old, &site), self.ports.clock.now());
         self.turn(&old, &site, &found);
         let _ = tokio::time::timeout(DURABLE, durable).await;
         Ok(Reloaded { version: site.catalog.version.clone(), diff: found, warnings })
@@ -209,9 +213,13 @@ impl Supervisor {
         self.ports.asks.send(Ask::Listen { durable: durable_to }).await.ok()?;
         let None = tokio::time::timeout(DURABLE, durable).await.ok()?.ok()? else { return None };
         let (new, now) = (Arc::clone(new), self.ports.clock.now());
-        let folder = self.site.journal.path.clone();
-        let read = tokio::task::spawn_blocking(move || refill::read(&folder, &new, &wanted, now));
-        tokio::time::timeout(DURABLE, read).await.ok()?.ok()?
+        let (folder, since) = (self.site.journal.path.clone(), self.since.clone());
+        let read = tokio::task::spawn_blocking(move || refill::read(&folder, &new, (&wanted, &since), now));
+        let Ok(read) = tokio::time::timeout(DURABLE, read).await else {
+            tracing::warn!("the journal took too long; windows of changed rules begin anew");
+            return None;
+        };
+        read.ok()?
     }
 
     /// Says of each sink that goes how much it does not have yet.
@@ -231,8 +239,10 @@ impl Supervisor {
     /// Says which alarms end, and what persons laid over rules.
     fn tell_ended(&self, found: &mut Diff, new: &Site) {
         let picture = self.ports.board.picture.read().unwrap_or_else(PoisonError::into_inner);
+        let alarms: BTreeMap<&str, _> =
+            picture.alarms.values().map(|alarm| (alarm.rule.as_str(), alarm)).collect();
         let open = |rule: &str| {
-            let alarm = picture.alarms.values().find(|alarm| alarm.rule == rule);
+            let alarm = alarms.get(rule);
             let overlay = picture.overlays.get(rule).cloned().unwrap_or_default();
             Open {
                 alarm: alarm.map(|alarm| OpenAlarm {

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, Transactio
 use crate::clock::Timestamp;
 use crate::journal::mend::is_damage;
 use crate::journal::store::PAGE_BYTES;
-use crate::journal::{Reader, Seq, Span, StoreError, chunk};
+use crate::journal::{Reader, Seq, Settings, Span, StoreError, chunk};
 use crate::point::{Catalog, PointId};
 use crate::reading::Reading;
 
@@ -33,6 +33,8 @@ const ENOUGH: usize = 3000;
 const WORTH: u64 = 256;
 /// What has waited for this long is sealed however little it is, in milliseconds.
 const WAIT_MS: i64 = 86_400_000;
+/// A journal with this part of all bytes waits for nothing: beside a full history and a full log there may be no more room.
+const TIGHT: u64 = 16;
 /// Readings in memory at most while sealing, about.
 const READINGS_MAX: u64 = 200_000;
 /// Readings that one call seals, about.
@@ -97,16 +99,28 @@ impl Sealer {
         Ok(Seq(sealed(&self.db, &self.journal)?.cast_unsigned()))
     }
 
-    /// Whether what waits up to `to` is worth a sealing: 256 readings for each of `points`, or any that have waited for a day at `now`.
+    /// Whether what waits up to `to` is worth a sealing: 256 readings for each of `points`, any that have waited for a day at `now`, or any that the
+    /// journal's age or size may cut soon.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn is_worth(&self, to: Seq, points: usize, now: Timestamp) -> Result<bool, StoreError> {
+    pub fn is_worth(
+        &self,
+        to: Seq,
+        points: usize,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let from = Seq(self.sealed()?.0.saturating_add(1));
         let wanted = WORTH.saturating_mul(u64::try_from(points).unwrap_or(u64::MAX));
-        let (_, waiting) = self.reader.part(from, to, wanted)?;
-        let late = |since: Timestamp| now.as_millis().saturating_sub(since.as_millis()) >= WAIT_MS;
-        Ok(waiting >= wanted || self.reader.first(from, to)?.is_some_and(late))
+        let Some(since) = self.reader.first(from, to)? else { return Ok(false) };
+        let wait_ms = i64::try_from(settings.keep.as_millis() / 4).map_or(WAIT_MS, |part| part.min(WAIT_MS));
+        if now.as_millis().saturating_sub(since.as_millis()) >= wait_ms
+            || self.reader.used()? > settings.max_bytes / TIGHT
+        {
+            return Ok(true);
+        }
+        Ok(self.reader.part(from, to, wanted)?.1 >= wanted)
     }
 
     /// Seals commits up to `to`, or a part of them: call it until it says 0. Readings sealed by this call.

@@ -204,6 +204,14 @@ impl Reader {
         Ok(now.map(Timestamp::from_millis))
     }
 
+    /// Bytes in use of the journal's own file.
+    pub(crate) fn used(&self) -> Result<u64, StoreError> {
+        let inner = self.inner();
+        let pragma = |name: &str| inner.db.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+        let pages = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
+        Ok(pages.saturating_mul(pragma("page_size")?))
+    }
+
     /// What the journal and its history hold.
     ///
     /// # Errors

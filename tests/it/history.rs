@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::journal::chunks::Sealer;
-use lifeline_gateway::journal::{Group, Reader, Seq};
+use lifeline_gateway::journal::{Group, Journal, Reader, Seq, Settings};
 use lifeline_gateway::point::Catalog;
 use lifeline_gateway::reading::{Doubt, Reading, Reason, Sample};
 
-use crate::journal::{DAY, START, at, catalog, group, open, progress};
+use crate::journal::{DAY, START, at, catalog, group, open, progress, settings};
 
 const NAMES: [&str; 3] = ["a.level", "b.level", "c.level"];
 
@@ -134,7 +134,8 @@ fn few_readings_wait_until_they_are_worth_a_sealing() {
     let mut journal = open(folder.path());
     journal.keep_site(&catalog("v1", &NAMES), &[], at(START)).unwrap();
     let mut sealer = Sealer::open(folder.path()).unwrap();
-    let worth = |sealer: &Sealer, to, now| sealer.is_worth(Seq(to), NAMES.len(), now).unwrap();
+    let settings = settings(folder.path());
+    let worth = |sealer: &Sealer, to, now| sealer.is_worth(Seq(to), NAMES.len(), &settings, now).unwrap();
     let last = at(START + 255 * 60_000);
     assert!(!worth(&sealer, 0, at(START)), "there is nothing yet");
     for n in 0..256 {
@@ -146,6 +147,27 @@ fn few_readings_wait_until_they_are_worth_a_sealing() {
     assert!(worth(&sealer, 2, at(START + 86_400_000)), "a day is long enough");
     while sealer.seal(Seq(256)).unwrap() > 0 {}
     assert!(!worth(&sealer, 256, last.plus(DAY * 400)), "all is sealed");
+}
+
+#[test]
+fn few_readings_do_not_wait_until_age_or_size_cuts_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = Settings { keep: DAY / 2, ..settings(folder.path()) };
+    let mut journal = Journal::open(&short).unwrap();
+    journal.follow(Arc::default());
+    journal.keep_site(&catalog("v1", &NAMES), &[], at(START)).unwrap();
+    let hour = |hour: i64| START + hour * 3_600_000;
+    for n in 0..14 {
+        journal.commit(&group(hour(n), 3)).unwrap();
+    }
+    let sealer = Sealer::open(folder.path()).unwrap();
+    let worth = |settings: &Settings, n| sealer.is_worth(Seq(14), 3, settings, at(hour(n))).unwrap();
+    assert!(!worth(&short, 2));
+    assert!(worth(&short, 3), "a quarter of what is kept");
+    let small = Settings { max_bytes: 100_000, ..settings(folder.path()) };
+    assert!(worth(&small, 2), "the journal has little room");
+    let lost = journal.trim(at(hour(13))).unwrap();
+    assert_eq!(lost.into_iter().collect::<Vec<_>>(), [("history".to_owned(), 3)], "unsealed ones are lost");
 }
 
 #[test]

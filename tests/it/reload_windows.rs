@@ -50,13 +50,41 @@ fn a_corrected_window_is_known_at_once_from_the_journal() {
     let begun = Instant::now();
     until(&gateway, Duration::from_secs(30), |(state, _)| state == "active-unacknowledged");
     std::thread::sleep(Duration::from_secs(12).saturating_sub(begun.elapsed()));
-    // By itself a window of twenty seconds would be known ten seconds later.
-    std::fs::write(folder.path().join("site/site.toml"), site(1_000_000, 20)).unwrap();
+    // A window is known when four fifths are: by itself one of fourteen seconds would be eleven seconds later.
+    std::fs::write(folder.path().join("site/site.toml"), site(1_000_000, 14)).unwrap();
     let (code, text) = gateway.ask(&["reload"]);
     assert_eq!(code, Some(0), "{text}");
     until(&gateway, Duration::from_secs(4), |(state, now)| {
         state == "returned-unacknowledged" && now.is_some_and(|now| now > 3_000.0)
     });
+}
+
+#[test]
+fn a_window_has_no_readings_from_before_the_point_meant_what_it_means() {
+    let (folder, field, console) = (tempfile::tempdir().unwrap(), Field::default(), free_port());
+    let lines = line("kept", field.serve());
+    let site = |red: u32, window: u32| {
+        let rule = format!(
+            "[[rule]]\nname = \"wet\"\npoint = \"kept-1.x\"\nabove = {{ red = {red} }}\nchange_over = \"{window}s\"\nmax_gap = \"5s\"\nbasis = \"test\"\nadvice = \"none\"\n"
+        );
+        format!("{lines}{}{rule}", device("kept-1", "kept", 1, 100_000))
+    };
+    write(folder.path(), console, &site(500, 6));
+    let gateway = Process::start(folder.path(), &[]);
+    gateway.until("polled", |status| status["devices"][0]["polls"].as_u64() > Some(50));
+    let reload = || {
+        let (code, text) = gateway.ask(&["reload"]);
+        assert_eq!(code, Some(0), "{text}");
+    };
+    let profile = folder.path().join("profiles/probe.toml");
+    let text = std::fs::read_to_string(&profile).unwrap();
+    std::fs::write(profile, format!("{text}scale = 100.0\n")).unwrap();
+    reload();
+    std::fs::write(folder.path().join("site/site.toml"), site(600, 7)).unwrap();
+    reload();
+    // A window is known when half of it is full.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(told(&gateway), None);
 }
 
 fn at(second: i64) -> Timestamp {
@@ -93,6 +121,41 @@ fn the_next_reading_ends_the_alarm_of_a_corrected_threshold() {
     assert_eq!(corrected("above = { red = 20 }", "below = { red = 10 }"), [Change::Cleared]);
     let held = "above = { red = 200 }\noff_delay = \"5s\"";
     assert_eq!(corrected("above = { red = 20 }", held), [], "an off-delay is kept");
+}
+
+#[test]
+fn a_corrected_unit_goes_with_the_numbers_that_are_in_it() {
+    let rule = |unit: &str, levels: &str| {
+        let text = format!(
+            "[[rule]]\nname = \"rise\"\npoint = \"gauge.level\"\nunit = \"{unit}\"\nchange_over = \"10s\"\nabove = {levels}\nmax_gap = \"10s\"\nbasis = \"test\"\nadvice = \"none\"\n"
+        );
+        conditions::load(&text).unwrap_or_else(|report| panic!("{report}"))
+    };
+    let (was, is) =
+        (rule("cm", "{ yellow = 2, red = 100 }"), Arc::new(rule("mm", "{ yellow = 20, red = 50 }")));
+    let mut core = Core::new(&was);
+    let mut told = Vec::new();
+    let mut read = |core: &mut Core, site: &Site, seconds: std::ops::Range<i64>, value: fn(i64) -> f64| {
+        for second in seconds {
+            let transitions = core.apply(level(site, second, value(second)), at(second), true).transitions;
+            for one in transitions.into_iter().filter(|one| one.alarm.rule == "rise") {
+                told.push((one.change, one.alarm.value, one.alarm.threshold, one.alarm.unit));
+            }
+        }
+    };
+    read(&mut core, &was, 0..10, |second| second as f64 / 3.0);
+    core.apply(Event::Reloaded(Arc::clone(&is)), at(9), true);
+    read(&mut core, &is, 10..20, |second| second as f64);
+    read(&mut core, &is, 20..40, |_| 20.0);
+    let unit = |name: &str| Some(name.to_owned());
+    assert_eq!(told[0], (Change::Raised, Some(2.0), Some(2.0), unit("cm")));
+    let [(Change::Rose, Some(rise), threshold, of), .., (Change::Cleared, Some(last), _, at_last)] =
+        &told[1..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((*rise >= 50.0, threshold, of), (true, &Some(50.0), &unit("mm")));
+    assert_eq!((*last < 20.0, at_last), (true, &unit("mm")));
 }
 
 #[test]

@@ -117,6 +117,34 @@ async fn asked_sensors_on_bad_wires() {
     }
 }
 
+/// A line on which bytes without an end come faster than anybody reads them.
+struct Babble;
+
+impl Port for Babble {
+    fn open(&mut self) -> Opening<'_> {
+        let stream = tokio::io::join(tokio::io::repeat(b'x'), tokio::io::sink());
+        Box::pin(std::future::ready(Ok(Box::new(stream) as Box<dyn lifeline_gateway::bus::port::Stream>)))
+    }
+}
+
+#[tokio::test]
+async fn babble_ends_at_the_deadline() {
+    for mode in [Mode::Stream, Mode::Ask] {
+        let (format, mut losses) = (format(mode), Losses::default());
+        let address = Address::RtuOverTcp("babble".to_owned());
+        let mut master = TextMaster::over(settings(address), &format, Box::new(Babble));
+        let dialect = Dialect::new(&format, Slave(0)).unwrap();
+        let heard = async {
+            match mode {
+                Mode::Stream => master.hear(Instant::now() + ms(50), &mut losses).await.map(drop),
+                Mode::Ask => master.ask(&dialect, ms(50), &mut losses).await.outcome.map(drop),
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(5), heard).await;
+        assert!(ended.is_ok(), "{mode:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_is_never_the_next_one() {
     for late in (10..1_400).step_by(10) {

@@ -159,7 +159,8 @@ impl TextMaster {
                 Got::Bytes(count) => {
                     let bytes = self.chunk.get(..count).unwrap_or_default();
                     let lines = self.receiver.step(bytes, self.last_byte, &self.name, losses);
-                    if !lines.is_empty() {
+                    // Who speaks faster than anybody reads leaves no silence in which the time could be up.
+                    if !lines.is_empty() || until <= self.looked {
                         return Ok(lines);
                     }
                 }
@@ -203,11 +204,7 @@ impl TextMaster {
         loop {
             match self.read(deadline).await {
                 Got::End(why) => return Err(self.lost(&why, losses)),
-                Got::Silence => {
-                    self.missed(losses);
-                    let heard = heard || self.receiver.is_torn();
-                    return Err(if heard { Failure::BadFrame } else { Failure::Timeout });
-                }
+                Got::Silence => return Err(self.unheard(heard, losses)),
                 Got::Bytes(count) => {
                     let bytes = echo.strip(self.chunk.get(..count).unwrap_or_default());
                     heard |= !bytes.is_empty();
@@ -221,9 +218,18 @@ impl TextMaster {
                             Err(refused) => losses.record(Loss::from(refused), &self.name, 1),
                         }
                     }
+                    if deadline <= self.looked {
+                        return Err(self.unheard(heard, losses));
+                    }
                 }
             }
         }
+    }
+
+    /// The time of an answer is up; `heard`: something came.
+    fn unheard(&mut self, heard: bool, losses: &mut Losses) -> Failure {
+        self.missed(losses);
+        if heard || self.receiver.is_torn() { Failure::BadFrame } else { Failure::Timeout }
     }
 
     /// Opens the port when needed and lets the line fall quiet; `false` when there is no line.
@@ -281,15 +287,17 @@ impl TextMaster {
             match self.read(until.min(bound)).await {
                 Got::End(why) => return Err(why),
                 Got::Silence if until <= bound => return Ok(()),
-                Got::Silence => {
-                    self.suspect = None;
-                    return Err("does not fall silent".to_owned());
-                }
+                Got::Silence => break,
                 Got::Bytes(count) => {
                     losses.record(Loss::StrayBytes, &self.name, u64::try_from(count).unwrap_or(u64::MAX));
+                    if bound <= self.looked {
+                        break;
+                    }
                 }
             }
         }
+        self.suspect = None;
+        Err("does not fall silent".to_owned())
     }
 
     /// Reads what is there or comes until then.

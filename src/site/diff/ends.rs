@@ -3,6 +3,8 @@
 //! In: the difference between two sites, and what is open. Out: the same difference, in which the items of those rules and devices say it.
 //! Invariant: of a changed rule only what the next readings do for certain is told: a plain threshold that the present value is back over.
 
+use std::collections::BTreeMap;
+
 use crate::alarm::condition::level::Threshold;
 use crate::alarm::overlay::maintained;
 use crate::alarm::tell::OverlayView;
@@ -53,14 +55,16 @@ impl Voice {
 
 /// Says of each rule in `found` what ends with its change; `open` knows what is open of a rule.
 pub fn tell(found: &mut Diff, (old, new): (&Site, &Site), open: impl Fn(&str) -> Open, voice: Voice) {
+    let rules: BTreeMap<&str, &Rule> = new.rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
+    let items = found.items.iter().enumerate().filter(|(_, item)| item.kind == "rule");
+    let items: BTreeMap<String, usize> = items.map(|(place, item)| (item.name.clone(), place)).collect();
     for was in &old.rules {
-        let Some(is) = new.rules.iter().find(|rule| rule.name == was.name) else {
+        let Some(is) = rules.get(was.name.as_str()) else {
             gone(found, (old, was), &open(&was.name), voice);
             continue;
         };
-        let item =
-            |item: &&mut Item| item.kind == "rule" && item.sign == Sign::Changed && item.name == was.name;
-        if let Some(item) = found.items.iter_mut().find(item)
+        let item = items.get(&was.name).and_then(|place| found.items.get_mut(*place));
+        if let Some(item) = item.filter(|item| item.sign == Sign::Changed)
             && let Some(alarm) = open(&was.name).alarm
         {
             item.what.extend(changed((old, was), (new, is), alarm, voice));

@@ -212,6 +212,10 @@ fn an_open_alarm_says_what_its_rule_judges_now() {
     let made = r#"{"time":"2026-11-23T08:00:10.000Z","value":0.4,"unit":"kPa","quality":"good"}"#;
     check(rise(), 0, Some((0.4, true)), made);
     check(rise(), 0, Some((0.4, false)), &made.replace("good", "uncertain"));
+    let Condition::Measured { measured: mut corrected, inputs } = rise() else { panic!() };
+    corrected.unit = Some("Pa".to_owned());
+    let corrected = Condition::Measured { measured: corrected, inputs };
+    check(corrected, 0, Some((0.4, true)), &made.replace("kPa", "Pa"));
     check(rise(), 0, None, "");
     let votes = || measured(Measure::Votes { need: 2, within: Duration::from_secs(10) }, &[0, 1, 2]);
     check(votes(), 0, Some((0.4, true)), made);
