@@ -16,8 +16,8 @@ use crate::point::{Catalog, Point, PointId};
 use crate::reading::{Batch, Reading};
 use crate::site::{Site, diff};
 
-/// Readings of all windows at most; with more of them windows fill up by themselves.
-const READINGS_MAX: usize = 1_000_000;
+/// Readings of all windows at most, for the core stands still while it takes them; with more of them windows fill up by themselves.
+const READINGS_MAX: usize = 200_000;
 
 /// How far back the readings of which points of `new` are wanted for rules that ask something else than in `old`.
 pub(crate) fn wanted(old: &Site, new: &Site) -> BTreeMap<PointId, Duration> {
