@@ -48,6 +48,7 @@ mod recall;
 mod reference;
 mod reload;
 mod refused;
+mod reload_guard;
 mod reload_live;
 mod reload_sinks;
 mod reload_windows;
