@@ -4,7 +4,16 @@
 #![expect(clippy::disallowed_methods, reason = "sockets and processes live in real time")]
 
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
+use lifeline_gateway::alarm::Change;
+use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::decode::{Raw, RawBatch};
+use lifeline_gateway::gateway::core::{Core, Event};
+use lifeline_gateway::point::DeviceId;
+
+use crate::reload;
 use crate::reload_live::{Process, Trial, polls};
 
 fn is_watched(gateway: &Process) -> bool {
@@ -49,4 +58,34 @@ fn a_watched_file_that_was_cut_takes_no_device_away() {
     assert!(is_watched(&gateway));
     trial.site(&trial.more);
     gateway.until("two devices", |status| polls(status, "guest").is_some());
+}
+
+/// A point that gets another name is silent from then on at the earliest.
+#[test]
+fn a_renamed_point_is_not_silent_since_1970() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = |point: &str| {
+        let text = "[[device]]\nname = \"d\"\nline = \"a\"\nslave = 1\nprofile = \"gauge\"\nevery = \"1s\"\nstale_after = \"10s\"\n\
+            [[rule]]\nname = \"d-silent\"\npoint = \"d.level\"\nsilent_for = \"10s\"\nseverity = \"red\"\nbasis = \"b\"\nadvice = \"a\"\n";
+        let profile = reload::PROFILE.replace("name = \"level\"", &format!("name = \"{point}\""));
+        reload::load_with(folder.path(), &text.replace("d.level", &format!("d.{point}")), &profile)
+    };
+    let mut core = Core::new(&documents("level"));
+    let start = Timestamp::from_millis(1_795_420_800_000);
+    let poll = |core: &mut Core, at: Timestamp| {
+        let raws = vec![(at, Ok(Raw::Number(5.0)))];
+        core.apply(Event::Polled(RawBatch { device: DeviceId(0), start: at, end: at, raws }), at, true)
+    };
+    poll(&mut core, start);
+    let renamed = start.plus(Duration::from_secs(5));
+    let effects = core.apply(Event::Reloaded(Arc::new(documents("water-level"))), renamed, true);
+    assert_eq!(effects.transitions, []);
+    let seconds = |count| renamed.plus(Duration::from_secs(count));
+    assert_eq!(core.apply(Event::Tick, seconds(10), true).transitions, []);
+    // Nothing was heard under the new name.
+    let silent = core.apply(Event::Tick, seconds(11), true).transitions;
+    let told: Vec<_> = silent.iter().map(|one| (one.alarm.rule.as_str(), one.change)).collect();
+    assert_eq!(told, [("d-silent", Change::Raised), ("d-stale", Change::Raised)]);
+    assert!(silent.iter().all(|one| one.alarm.since == seconds(10).shifted(1)), "{silent:?}");
+    assert_eq!(poll(&mut core, seconds(12)).transitions.len(), 2, "both clear");
 }
