@@ -179,6 +179,9 @@ pub(crate) struct MaintenanceArgs {
     /// The role of the person who works on it.
     #[arg(long, default_value = "maintainer")]
     role: String,
+    /// What watches the place meanwhile; needed when an active red alarm is hidden by it.
+    #[arg(long, value_name = "TEXT", conflicts_with = "end")]
+    substitute: Option<String>,
     #[command(flatten)]
     who: Who,
     #[command(flatten)]
@@ -190,12 +193,12 @@ pub(crate) struct MaintenanceArgs {
 /// # Errors
 /// The answer cannot be read or written.
 pub(crate) async fn maintain(place: &Ask, args: MaintenanceArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let MaintenanceArgs { sensor, span, role, who, .. } = args;
+    let MaintenanceArgs { sensor, span, role, substitute, who, .. } = args;
     let view = ActView { by: who.by, reason: who.reason, ..ActView::default() };
     let (what, view) = match span {
         Some(span) => {
             let seconds = Some(span.as_secs().max(1));
-            ("maintenance", ActView { seconds, responsible: Some(role), ..view })
+            ("maintenance", ActView { seconds, responsible: Some(role), substitute, ..view })
         }
         None => ("maintained", view),
     };

@@ -381,6 +381,9 @@ async fn act(
         Done::Rule(rule) if rule.overlay == OverlayView::default() => {
             writeln!(out, "{target}: in service; nothing shelves or suppresses it any more")?;
         }
+        Done::Rule(rule) if what == "maintenance" => {
+            alarms::maintained(&rule, &zone_of(&client).await?.0, out)?;
+        }
         Done::Rule(rule) => alarms::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
     }
     Ok(GOOD)

@@ -430,10 +430,10 @@ fn a_sensor_in_maintenance_pages_nobody_and_leaves_the_rungs_from_online_up() {
     let span = std::time::Duration::from_secs(7200);
     let role = "gas company".to_owned();
     assert_eq!(
-        act(&mut world, "nobody", Act::Maintain { span, role: role.clone() }).as_deref(),
+        act(&mut world, "nobody", Act::Maintain { span, role: role.clone(), substitute: None }).as_deref(),
         Some("no sensor of this name")
     );
-    assert_eq!(act(&mut world, "one", Act::Maintain { span, role }), None);
+    assert_eq!(act(&mut world, "one", Act::Maintain { span, role, substitute: None }), None);
     let (rung, why) = rung_of(&mut world, 10);
     assert_eq!(rung, Some(Rung::Installed));
     assert!(why.contains(" +08:00: li (gas company): bump test"), "{why}");

@@ -18,6 +18,7 @@ mod care;
 mod certificates;
 mod firmware;
 mod journal;
+mod maintenance;
 mod many;
 mod measured;
 mod library;
