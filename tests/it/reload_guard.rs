@@ -3,18 +3,20 @@
 
 #![expect(clippy::disallowed_methods, reason = "sockets and processes live in real time")]
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lifeline_gateway::alarm::Change;
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::decode::{Raw, RawBatch};
 use lifeline_gateway::gateway::core::{Core, Event};
+use lifeline_gateway::journal::Reader;
 use lifeline_gateway::point::DeviceId;
 
 use crate::reload;
-use crate::reload_live::{Process, Trial, polls};
+use crate::reload_live::{Process, Trial, free_port, polls};
 
 fn is_watched(gateway: &Process) -> bool {
     let (_, text) = gateway.ask(&["status", "--json"]);
@@ -88,4 +90,44 @@ fn a_renamed_point_is_not_silent_since_1970() {
     assert_eq!(told, [("d-silent", Change::Raised), ("d-stale", Change::Raised)]);
     assert!(silent.iter().all(|one| one.alarm.since == seconds(10).shifted(1)), "{silent:?}");
     assert_eq!(poll(&mut core, seconds(12)).transitions.len(), 2, "both clear");
+}
+
+fn state(gateway: &Process, rule: &str) -> String {
+    let (_, text) = gateway.ask(&["alarms", "--json"]);
+    let alarms = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut of = alarms.filter(|alarm| alarm["rule"] == rule);
+    of.next().map(|alarm| alarm["state"].as_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+/// How often the alarm of the line was raised and cleared.
+fn of_line(folder: &Path) -> Vec<Change> {
+    let reader = Reader::open(&folder.join("journal")).unwrap();
+    let held = reader.transitions(0, 10_000).unwrap();
+    held.iter().filter(|(_, one)| one.alarm.rule == "gateway-line-kept").map(|(_, one)| one.change).collect()
+}
+
+#[test]
+fn a_line_that_is_down_is_not_good_for_a_moment_after_a_restart() {
+    let trial = Trial::new();
+    let folder = trial.folder.path();
+    // Nobody listens there.
+    let down = format!("127.0.0.1:{}", free_port());
+    let line = trial.base.lines().nth(2).unwrap();
+    trial.site(&trial.base.replace(line, &format!("tcp = \"{down}\"")));
+    let mut gateway = Process::start(folder, &[]);
+    gateway.until("down", |_| state(&gateway, "gateway-line-kept") == "active-unacknowledged");
+    for _ in 0..2 {
+        gateway.0.kill().unwrap();
+        gateway.0.wait().unwrap();
+        gateway = Process::start(folder, &[]);
+        gateway.until("down again", |status| polls(status, "kept-1").is_some_and(|polls| polls > 3));
+        assert_eq!(of_line(folder), [Change::Raised]);
+    }
+    gateway.0.kill().unwrap();
+    gateway.0.wait().unwrap();
+    // It is up when the gateway starts: over, once.
+    trial.site(&trial.base);
+    let gateway = Process::start(folder, &[]);
+    gateway.until("up", |_| state(&gateway, "gateway-line-kept") == "returned-unacknowledged");
+    assert_eq!(of_line(folder), [Change::Raised, Change::Cleared]);
 }
