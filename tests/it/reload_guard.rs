@@ -99,6 +99,25 @@ fn state(gateway: &Process, rule: &str) -> String {
     of.next().map(|alarm| alarm["state"].as_str().unwrap().to_owned()).unwrap_or_default()
 }
 
+#[test]
+fn a_taken_reload_ends_the_alarm_of_refused_ones_however_often_it_came() {
+    let trial = Trial::new();
+    let gateway = Process::start(trial.folder.path(), &[]);
+    gateway.until("in alarm", |status| status["alarms_open"] == 1);
+    for turn in 0..4 {
+        trial.site("");
+        assert_eq!(gateway.ask(&["reload"]).0, Some(1));
+        gateway.until("refused", |_| state(&gateway, "gateway-documents") == "active-unacknowledged");
+        trial.site(&trial.base);
+        assert_eq!(gateway.ask(&["reload"]).0, Some(0));
+        let taken = Instant::now();
+        gateway.until("over", |_| state(&gateway, "gateway-documents") == "returned-unacknowledged");
+        assert!(taken.elapsed() < Duration::from_secs(4), "turn {turn}: {:?}", taken.elapsed());
+    }
+    let (_, text) = gateway.ask(&["alarms"]);
+    assert!(text.contains("chattering"), "{text}");
+}
+
 /// How often the alarm of the line was raised and cleared.
 fn of_line(folder: &Path) -> Vec<Change> {
     let reader = Reader::open(&folder.join("journal")).unwrap();
