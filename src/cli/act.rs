@@ -34,7 +34,7 @@ pub(crate) enum AlarmsAct {
     },
     /// End a latched alarm whose condition is gone, or a drill.
     Reset {
-        /// The alarm's id.
+        /// The alarm's id, or its rule's name.
         id: String,
         #[command(flatten)]
         who: Who,
@@ -93,7 +93,7 @@ pub(crate) enum AlarmsAct {
     },
     /// Raise the severity of an active alarm by hand (提级响应).
     Raise {
-        /// The alarm's id.
+        /// The alarm's id, or its rule's name.
         target: String,
         /// The severity that it is to have.
         #[arg(long, value_parser = severity)]
