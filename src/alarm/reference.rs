@@ -80,7 +80,7 @@ A drill (演练) is an alarm of the rule `NAME.drill` with an occurrence of its 
 | back in service | `lifeline alarms return TARGET` | `return` | `reason` |
 | raise by hand | `lifeline alarms raise TARGET --severity S --for 1h --reason R` | `raise` | `severity`, `seconds`, `reason` |
 | drill | `lifeline alarms drill RULE --severity S --for 20m --reason R` | `drill` | `severity`, `seconds`, `reason` |
-| prove that notices get out | `lifeline alarms test` | `drill` of a rule, then `reset`; `proved` in `GET /api/v1/status` | |
+| prove that notices get out | `lifeline alarms test [--sink NAME]` | `drill` of a rule, then `reset`; `proved` in `GET /api/v1/status` | |
 | maintenance of a sensor | `lifeline maintenance DEVICE --for 2h --reason R --role P`, `--end` | `maintenance`, `maintained`; TARGET is the device; `hides` of the answer names the open alarms | `seconds`, `reason`, `responsible`, `substitute` |
 | what is hidden | `lifeline alarms hidden` | `GET /api/v1/overlays` | |
 
