@@ -10,7 +10,7 @@ use crate::alarm::acts::ends;
 use crate::alarm::engine::Engine;
 use crate::alarm::lifecycle::{Event, Refusal};
 use crate::alarm::overlay::Permit;
-use crate::alarm::watch::Cause;
+use crate::alarm::watch::{Cause, Watch};
 use crate::clock::Timestamp;
 
 /// The longest maintenance of a sensor: it may be sent away to be calibrated.
@@ -58,6 +58,8 @@ pub enum Act {
         span: Duration,
         /// The role of the person who works on it.
         role: String,
+        /// What watches instead; needed where that hides an active red alarm.
+        substitute: Option<String>,
     },
     /// Ends the maintenance of a sensor. The target is a device.
     Maintained,
@@ -70,20 +72,50 @@ pub enum Act {
     },
 }
 
+/// The maintenance of a sensor.
+#[derive(Clone, Copy, Debug)]
+pub struct Maintenance<'a> {
+    /// Until then.
+    pub to: Timestamp,
+    /// The role of the person who works on it.
+    pub role: &'a str,
+    /// What watches instead.
+    pub substitute: Option<&'a str>,
+}
+
 impl Engine {
-    /// Takes the rules that look at `sensor` out of service for its maintenance until `to`, or puts them back (`None`).
+    /// The rules among `rules` whose active red alarm the maintenance of `sensor` would hide, with nothing said that watches instead.
+    pub fn reds(&self, (sensor, rules): (&str, &[String])) -> Vec<&str> {
+        let number = Permit::maintenance(sensor);
+        let red = |watch: &&Watch| {
+            let alarm = watch.alarm.as_ref().filter(|alarm| alarm.state.is_active());
+            alarm.is_some_and(|alarm| alarm.severity == Severity::Red)
+                && rules.contains(&watch.rule.name)
+                && match &watch.overlay.permit {
+                    // A permit of its own lasts.
+                    Some(permit) => permit.number == number && permit.substitute.is_none(),
+                    None => true,
+                }
+        };
+        self.watches.iter().filter(red).map(|watch| watch.rule.name.as_str()).collect()
+    }
+
+    /// Takes the rules that look at `sensor` out of service for its maintenance, or puts them back (`None`).
     ///
     /// # Errors
-    /// It lasts too long, or there is none.
+    /// It lasts too long, it hides an active red alarm and nothing watches instead, or there is none.
     pub fn maintain(
         &mut self,
         (sensor, rules): (&str, &[String]),
-        to: Option<(Timestamp, &str)>,
+        work: Option<Maintenance<'_>>,
         (by, reason): (&str, Option<&str>),
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        if let Some((to, _)) = to {
-            ends((now, to), MAINTENANCE_MAX, "maintenance lasts 30 days")?;
+        if let Some(work) = work {
+            ends((now, work.to), MAINTENANCE_MAX, "maintenance lasts 30 days")?;
+            if work.substitute.is_none() && !self.reds((sensor, rules)).is_empty() {
+                return Err(Refusal::HidesRed);
+            }
         }
         let (from, number) = (self.out.len(), Permit::maintenance(sensor));
         let cause = Cause { by: Some(by), note: reason, ..Cause::plain(now, now) };
@@ -94,11 +126,14 @@ impl Engine {
                 continue;
             };
             let own = watch.overlay.permit.as_ref().is_some_and(|permit| permit.number == number);
-            match to {
-                Some((to, role)) if own || watch.overlay.permit.is_none() => {
-                    let (responsible, by) = (role.to_owned(), by.to_owned());
+            match work {
+                Some(work) if own || watch.overlay.permit.is_none() => {
+                    let before = watch.overlay.permit.as_ref().and_then(|permit| permit.substitute.clone());
+                    let substitute = work.substitute.map(str::to_owned).or(before);
+                    let (responsible, by) = (work.role.to_owned(), by.to_owned());
                     let (number, reason) = (number.clone(), reason.map(str::to_owned));
-                    let permit = Permit { number, from: now, to, responsible, substitute: None, by, reason };
+                    let permit =
+                        Permit { number, from: now, to: work.to, responsible, substitute, by, reason };
                     watch.under(permit, cause, &mut self.out);
                 }
                 None if own => watch.put_back(cause, &mut self.out)?,

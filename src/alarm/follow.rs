@@ -11,7 +11,7 @@ use crate::alarm::condition::measure::Measured;
 use crate::alarm::condition::{Entry, Judged};
 use crate::alarm::lifecycle::Event;
 use crate::alarm::watch::{Cause, Gauge, Watch};
-use crate::alarm::{Alarm, Condition, Severity, Transition};
+use crate::alarm::{Alarm, Condition, Kind, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::reading::Sample;
 
@@ -104,6 +104,10 @@ impl Watch {
         self.follow(cause, out);
     }
 
+    fn is_told_at_once(&self) -> bool {
+        matches!(&self.rule.condition, Condition::Threshold { levels, .. } if levels.iter().all(|level| level.on_delay.is_zero()))
+    }
+
     /// Whether an alarm whose condition is gone may clear: one that chatters is held a while.
     fn lets_go(&mut self, severity: Severity, at: Timestamp) -> bool {
         let off_delay = match &self.rule.condition {
@@ -113,6 +117,10 @@ impl Watch {
             }
             Condition::Stale { .. } => return true,
         };
+        // What the gateway tells of itself at once is over when the gateway says so: a person ended it.
+        if self.rule.kind == Kind::System && self.is_told_at_once() {
+            return true;
+        }
         let held = self.chatter.holds();
         let may = self.chatter.may_clear(severity, off_delay.unwrap_or_default(), at);
         self.changed |= self.chatter.holds() != held;

@@ -104,6 +104,10 @@ impl Watch {
             return;
         }
         self.restore(old.save(), Some(now), now, out);
+        if let Gauge::Stale(gauge) = &mut self.gauge {
+            // Nobody was ever heard under another point's name: that silence begins now.
+            gauge.restart(now);
+        }
         if old.point == self.point {
             match (&mut self.gauge, &old.gauge) {
                 (Gauge::Threshold(gauge), Gauge::Threshold(old)) => gauge.succeed(old),

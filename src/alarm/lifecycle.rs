@@ -120,6 +120,9 @@ pub enum Refusal {
     /// A rule with a red level needs something else that watches.
     #[error("a rule with a red level needs a substitute: say what watches the place meanwhile")]
     NeedsSubstitute,
+    /// Nobody would see an active red alarm any more.
+    #[error("an active red alarm would be hidden: say what watches the place meanwhile")]
+    HidesRed,
     /// Only an active alarm's severity is raised.
     #[error("the alarm is not active")]
     NotActive,

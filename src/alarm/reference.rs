@@ -72,16 +72,16 @@ A drill (演练) is an alarm of the rule `NAME.drill` with an occurrence of its 
 
 | what a person does | command | `POST /api/v1/alarms/TARGET/...` | keys beside `by` |
 | --- | --- | --- | --- |
-| acknowledge | `lifeline alarms ack ID --severity S` | `ack` | `severity` seen, `note` |
-| reset a latched alarm, end a drill | `lifeline alarms reset ID` | `reset` | `reason` |
+| acknowledge | `lifeline alarms ack TARGET --severity S` | `ack` | `severity` seen, `note` |
+| reset a latched alarm, end a drill | `lifeline alarms reset TARGET` | `reset` | `reason` |
 | shelve | `lifeline alarms shelve TARGET --for 2h --reason R` | `shelve` | `seconds`, `reason`, `severity` seen |
 | end a shelf | `lifeline alarms unshelve TARGET` | `unshelve` | `reason` |
 | out of service | `lifeline alarms out-of-service TARGET --permit N --responsible P --to T` | `out-of-service` | `permit`, `responsible`, `to`, `from`, `substitute` |
 | back in service | `lifeline alarms return TARGET` | `return` | `reason` |
-| raise by hand | `lifeline alarms raise ID --severity S --for 1h --reason R` | `raise` | `severity`, `seconds`, `reason` |
+| raise by hand | `lifeline alarms raise TARGET --severity S --for 1h --reason R` | `raise` | `severity`, `seconds`, `reason` |
 | drill | `lifeline alarms drill RULE --severity S --for 20m --reason R` | `drill` | `severity`, `seconds`, `reason` |
-| prove that notices get out | `lifeline alarms test` | `drill` of a rule, then `reset`; `proved` in `GET /api/v1/status` | |
-| maintenance of a sensor | `lifeline maintenance DEVICE --for 2h --reason R --role P`, `--end` | `maintenance`, `maintained`; TARGET is the device | `seconds`, `reason`, `responsible` |
+| prove that notices get out | `lifeline alarms test [--sink NAME]` | `drill` of a rule, then `reset`; `proved` in `GET /api/v1/status` | |
+| maintenance of a sensor | `lifeline maintenance DEVICE --for 2h --reason R --role P`, `--end` | `maintenance`, `maintained`; TARGET is the device; `hides` of the answer names the open alarms | `seconds`, `reason`, `responsible`, `substitute` |
 | what is hidden | `lifeline alarms hidden` | `GET /api/v1/overlays` | |
 
 TARGET is an alarm's id or a rule's name.

@@ -34,7 +34,7 @@ pub(crate) enum AlarmsAct {
     },
     /// End a latched alarm whose condition is gone, or a drill.
     Reset {
-        /// The alarm's id.
+        /// The alarm's id, or its rule's name.
         id: String,
         #[command(flatten)]
         who: Who,
@@ -93,7 +93,7 @@ pub(crate) enum AlarmsAct {
     },
     /// Raise the severity of an active alarm by hand (提级响应).
     Raise {
-        /// The alarm's id.
+        /// The alarm's id, or its rule's name.
         target: String,
         /// The severity that it is to have.
         #[arg(long, value_parser = severity)]
@@ -117,12 +117,15 @@ pub(crate) enum AlarmsAct {
         #[command(flatten)]
         who: Who,
     },
-    /// Prove that a notice gets out: a drill goes through the alarm lane, and a sink must confirm it. `lifeline coverage` needs that every 90 days.
+    /// Prove that a notice gets out: a drill goes through the alarm lane, and each sink says whether it took it. `lifeline coverage` needs that every 90 days.
     Test {
         /// The rule; the first one of the process when left out.
         #[arg(long)]
         rule: Option<String>,
-        /// Wait so long for a sink.
+        /// The sink that must confirm it, such as the broker behind which people are called; any one when left out.
+        #[arg(long, value_name = "NAME")]
+        sink: Option<String>,
+        /// Wait so long for the sinks.
         #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
         wait: Duration,
         /// The severity of the drill.
@@ -179,6 +182,9 @@ pub(crate) struct MaintenanceArgs {
     /// The role of the person who works on it.
     #[arg(long, default_value = "maintainer")]
     role: String,
+    /// What watches the place meanwhile; needed when an active red alarm is hidden by it.
+    #[arg(long, value_name = "TEXT", conflicts_with = "end")]
+    substitute: Option<String>,
     #[command(flatten)]
     who: Who,
     #[command(flatten)]
@@ -190,12 +196,12 @@ pub(crate) struct MaintenanceArgs {
 /// # Errors
 /// The answer cannot be read or written.
 pub(crate) async fn maintain(place: &Ask, args: MaintenanceArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let MaintenanceArgs { sensor, span, role, who, .. } = args;
+    let MaintenanceArgs { sensor, span, role, substitute, who, .. } = args;
     let view = ActView { by: who.by, reason: who.reason, ..ActView::default() };
     let (what, view) = match span {
         Some(span) => {
             let seconds = Some(span.as_secs().max(1));
-            ("maintenance", ActView { seconds, responsible: Some(role), ..view })
+            ("maintenance", ActView { seconds, responsible: Some(role), substitute, ..view })
         }
         None => ("maintained", view),
     };
@@ -226,7 +232,7 @@ pub(crate) async fn act(place: &Ask, act: AlarmsAct, out: &mut dyn Write) -> any
             return ask::ack(place, &ask::Ack { id, severity, by, note }, out).await;
         }
         AlarmsAct::Hidden => return ask::hidden(place, out).await,
-        AlarmsAct::Test { rule, wait, severity, who } => {
+        AlarmsAct::Test { rule, sink, wait, severity, who } => {
             let reason = who.reason.unwrap_or_else(|| "test of the way of a notice".to_owned());
             let view = ActView {
                 by: who.by,
@@ -235,7 +241,8 @@ pub(crate) async fn act(place: &Ask, act: AlarmsAct, out: &mut dyn Write) -> any
                 seconds: Some(wait.as_secs() + 60),
                 ..ActView::default()
             };
-            return prove::prove(place, rule.as_deref(), &view, wait, out).await;
+            let test = prove::Test { rule: rule.as_deref(), sink: sink.as_deref(), wait };
+            return prove::prove(place, test, &view, out).await;
         }
         AlarmsAct::Reset { id, who } => (id, "reset", of(who)),
         AlarmsAct::Unshelve { target, who } => (target, "unshelve", of(who)),

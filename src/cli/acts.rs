@@ -72,7 +72,11 @@ impl Past {
                 }
                 let Some(sensor) = permit.maintained() else { return act(target, taken_out(permit), note) };
                 let first = self.maintained.insert((sensor.to_owned(), *at, true));
-                let maintain = Act::Maintain { span: permit.to.since(*at), role: permit.responsible.clone() };
+                let maintain = Act::Maintain {
+                    span: permit.to.since(*at),
+                    role: permit.responsible.clone(),
+                    substitute: permit.substitute.clone(),
+                };
                 first.then(|| act(sensor, maintain, &permit.reason)).flatten()
             }
             Change::InService => {

@@ -59,7 +59,8 @@ pub(crate) fn acted(
     }
     table_of(std::slice::from_ref(alarm), points, (zone, ages), out)?;
     // Until when, in the site's zone: that is where a time without an offset was taken.
-    let over = overlays(&[RuleView { rule: alarm.rule.clone(), overlay: alarm.overlay.clone() }], zone);
+    let rule = RuleView { rule: alarm.rule.clone(), overlay: alarm.overlay.clone(), hides: Vec::new() };
+    let over = overlays(&[rule], zone);
     section(&over, out)
 }
 
@@ -149,9 +150,22 @@ pub(crate) fn hidden(rules: &[RuleView], zone: &Zone, out: &mut dyn Write) -> an
     Ok(table.emit(out)?)
 }
 
+/// What a sensor's maintenance does, with the open alarms that nobody is told of meanwhile.
+pub(crate) fn maintained(view: &RuleView, zone: &Zone, out: &mut dyn Write) -> anyhow::Result<()> {
+    hidden(std::slice::from_ref(view), zone, out)?;
+    for alarm in &view.hides {
+        let what = format!("{} alarm, {}", severity(alarm.severity), base(alarm.state));
+        writeln!(out, "it hides {} {}: {what}", alarm.id, alarm.rule)?;
+    }
+    if view.hides.is_empty() {
+        writeln!(out, "it hides no open alarm")?;
+    }
+    Ok(())
+}
+
 fn overlays(rules: &[RuleView], zone: &Zone) -> Table {
     let mut table = Table::new(&["rule", "overlay", "since or until", "by", "why"]).whole();
-    for RuleView { rule, overlay } in rules {
+    for RuleView { rule, overlay, .. } in rules {
         let mut row = |what: &str, when: String, by: &str, why: String| {
             table.row(vec![rule.clone(), what.to_owned(), when, by.to_owned(), why]);
         };
@@ -197,15 +211,19 @@ fn severities(alarm: &AlarmView) -> String {
     format!("{}{}", severity(alarm.severity), present.unwrap_or_default())
 }
 
-fn state(alarm: &AlarmView) -> String {
-    let state = match alarm.state {
+const fn base(state: Base) -> &'static str {
+    match state {
         Base::Normal => "normal",
         Base::ActiveUnacknowledged => "active, NOT acknowledged",
         Base::ActiveAcknowledged => "active, acknowledged",
         Base::ReturnedUnacknowledged => "returned, NOT acknowledged",
         Base::LatchedUnacknowledged => "latched, NOT acknowledged",
         Base::LatchedAcknowledged => "latched, acknowledged",
-    };
+    }
+}
+
+fn state(alarm: &AlarmView) -> String {
+    let state = base(alarm.state);
     let by = alarm.acknowledged_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
     let then = if alarm.state == Base::LatchedAcknowledged { ", waits for reset" } else { "" };
     let (tell, over) = (&alarm.tell, &alarm.overlay);

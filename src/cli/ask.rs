@@ -310,13 +310,9 @@ pub async fn ack(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u
     settle(ack_of(args, ack, out).await)
 }
 
-/// A rule's name stands for its open alarm; the gateway itself knows ids.
 async fn ack_of(args: &Ask, ack: &Ack, out: &mut dyn Write) -> anyhow::Result<u8> {
     let body = AckView { severity: ack.severity, by: ack.by.clone(), note: ack.note.clone() };
-    let open: Vec<AlarmView> = args.gateway().await?.get(&["api", "v1", "alarms"]).await?;
-    let of_rule = open.into_iter().find(|alarm| alarm.rule == ack.id);
-    let id = of_rule.map_or_else(|| ack.id.clone(), |alarm| alarm.id);
-    act(args, &id, "ack", &body, out).await
+    act(args, &ack.id, "ack", &body, out).await
 }
 
 /// Any other act on an alarm or a rule. Exit code 1 when the gateway refuses.
@@ -380,6 +376,9 @@ async fn act(
         }
         Done::Rule(rule) if rule.overlay == OverlayView::default() => {
             writeln!(out, "{target}: in service; nothing shelves or suppresses it any more")?;
+        }
+        Done::Rule(rule) if what == "maintenance" => {
+            alarms::maintained(&rule, &zone_of(&client).await?.0, out)?;
         }
         Done::Rule(rule) => alarms::hidden(&[*rule], &zone_of(&client).await?.0, out)?,
     }

@@ -79,7 +79,7 @@ fn open_of_disk(disk: &Disk) -> anyhow::Result<BTreeMap<String, Open>> {
 
 fn open(alarms: Vec<AlarmView>, overlays: Vec<RuleView>) -> BTreeMap<String, Open> {
     let mut open: BTreeMap<String, Open> = BTreeMap::new();
-    for RuleView { rule, overlay } in overlays {
+    for RuleView { rule, overlay, .. } in overlays {
         open.entry(rule).or_default().overlay = overlay;
     }
     for alarm in alarms.into_iter().filter(|alarm| !alarm.tell.drill) {

@@ -16,13 +16,16 @@ use crate::cli::ask::{self, Ask};
 use crate::cli::watch::{Files, Watch};
 use crate::clock::{Clock, SystemClock};
 use crate::console::reload::{ReloadView, ReloadedView};
-use crate::diagnostic::{Severity, render};
+use crate::diagnostic::render;
 use crate::gateway::board::{Board, Refused, Reload};
 use crate::gateway::{ExtraTask, Loader};
 use crate::site::{self, Options};
 
 /// How often the files are looked at: editors write aside and rename, and network file systems tell nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Documents that change while they are read are read so often at most.
+const READS_MAX: usize = 5;
 
 /// Arguments of `reload`.
 #[derive(Debug, Args)]
@@ -58,29 +61,28 @@ fn show(taken: &ReloadedView, json: bool, out: &mut dyn Write) -> anyhow::Result
     Ok(u8::from(taken.refused.is_some()))
 }
 
-/// Reads the documents of `options` again, at the date of then.
+/// Reads the documents of `options` again, at the date of then. What somebody wrote while they were read is read once more.
 pub(crate) fn loader(options: &Options) -> Loader {
     let options = options.clone();
     Arc::new(move || {
-        let options = Options { now: SystemClock::new().now(), ..options.clone() };
-        let (site, found, texts) = site::load(&options);
-        let report = if found.0.is_empty() { String::new() } else { render(&found, &texts) };
-        match site {
-            Some(site) => Ok((site, report)),
-            None => {
-                let first = found.0.iter().find(|finding| finding.severity == Severity::Error);
-                let why = first.map_or_else(
-                    || "the documents have errors".to_owned(),
-                    |first| {
-                        let place = &first.place;
-                        format!("{}:{}:{}: {}", place.file, place.line, place.column, first.message)
-                    },
-                );
-                let more = found.errors().saturating_sub(1);
-                let why = if more == 0 { why } else { format!("{why} (and {more} more errors)") };
-                Err(Refused { why, report })
+        let mut files = Watch::new(&options);
+        let mut before = files.look();
+        for _ in 0..READS_MAX {
+            let options = Options { now: SystemClock::new().now(), ..options.clone() };
+            let (site, found, texts) = site::load(&options);
+            let after = files.look();
+            if before != after {
+                before = after;
+                continue;
             }
+            return match site {
+                Some(site) if found.0.is_empty() => Ok((site, String::new())),
+                Some(site) => Ok((site, render(&found, &texts))),
+                None => Err(Refused::new(&found, &texts)),
+            };
         }
+        let why = "somebody is writing the documents; ask again when they are whole".to_owned();
+        Err(Refused { why, report: String::new() })
     })
 }
 

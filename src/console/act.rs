@@ -3,6 +3,7 @@
 //! In: `POST /api/v1/alarms/{alarm or rule}/{act}` with an [`ActView`]. Out: an act for the core, answered once it is committed.
 //! Invariant: an act is answered with 200 only when the core says that it is done; a reason is never empty.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::clock::zone::Zone;
 use crate::console::api::{CORE_MAX, NAME_MAX, NOTE_MAX, Refused, json, parse, refuse, text};
 use crate::console::now;
 use crate::console::state::Console;
-use crate::console::view::{ActView, AlarmView, RefusalView, RuleView};
+use crate::console::view::{ActView, AlarmView, HiddenView, RefusalView, RuleView};
 use crate::console::window::{nearest, placed};
 use crate::gateway::board::{Command, Picture};
 use crate::gateway::core::Event;
@@ -80,6 +81,8 @@ fn wanted(what: &str, view: &ActView, timezone: &str) -> Result<Act, Refused> {
         Some(given) => text(key, given, NAME_MAX),
         None => Err(wrong(format!("{what} needs `{key}`"))),
     };
+    let substitute =
+        || view.substitute.as_deref().map(|given| text("substitute", given, NOTE_MAX)).transpose();
     Ok(match what {
         "reset" => Act::Reset,
         "shelve" => Act::Shelve { seen: view.severity, span: span()? },
@@ -89,16 +92,16 @@ fn wanted(what: &str, view: &ActView, timezone: &str) -> Result<Act, Refused> {
             from: view.from.as_deref().map(|from| time("from", &placed(from, timezone))).transpose()?,
             to: time("to", &placed(&named("to", &view.to)?, timezone))?,
             responsible: named("responsible", &view.responsible)?,
-            substitute: view
-                .substitute
-                .as_deref()
-                .map(|text_| text("substitute", text_, NOTE_MAX))
-                .transpose()?,
+            substitute: substitute()?,
         },
         "return" => Act::PutBack,
         "raise" => Act::Lift { severity: severity()?, span: span()? },
         "drill" => Act::Drill { severity: severity()?, span: span()? },
-        "maintenance" => Act::Maintain { span: span()?, role: named("responsible", &view.responsible)? },
+        "maintenance" => Act::Maintain {
+            span: span()?,
+            role: named("responsible", &view.responsible)?,
+            substitute: substitute()?,
+        },
         "maintained" => Act::Maintained,
         _ => {
             let why = format!(
@@ -148,15 +151,7 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
                     let now = console.look(now::now).remove(&alarm.id);
                     json(StatusCode::OK, &AlarmView::new(&alarm).with(now))
                 }
-                None => {
-                    let lies = |picture: &Picture| {
-                        let of = |overlay: &&Overlay| {
-                            overlay.permit.as_ref().and_then(Permit::maintained) == Some(target)
-                        };
-                        picture.overlays.get(target).or_else(|| picture.overlays.values().find(of)).cloned()
-                    };
-                    json(StatusCode::OK, &RuleView::new(target, &console.look(lies).unwrap_or_default()))
-                }
+                None => json(StatusCode::OK, &console.look(|picture| lies_over(picture, target))),
             }
         }
         Ok(Ok(Some(refused))) => {
@@ -168,6 +163,21 @@ pub(crate) async fn send(console: &Console, target: &str, event: Event) -> Respo
             refuse(StatusCode::GATEWAY_TIMEOUT, error)
         }
     }
+}
+
+/// What lies over a rule without an alarm, or over the rules of a sensor in maintenance.
+fn lies_over(picture: &Picture, target: &str) -> RuleView {
+    let of = |overlay: &&Overlay| overlay.permit.as_ref().and_then(Permit::maintained) == Some(target);
+    let overlay = picture.overlays.get(target).or_else(|| picture.overlays.values().find(of)).cloned();
+    RuleView { hides: hidden(picture, target), ..RuleView::new(target, &overlay.unwrap_or_default()) }
+}
+
+/// The open alarms that the maintenance of `sensor` hides, worst first.
+fn hidden(picture: &Picture, sensor: &str) -> Vec<HiddenView> {
+    let of = |alarm: &&Alarm| alarm.overlay.permit.as_ref().and_then(Permit::maintained) == Some(sensor);
+    let mut open: Vec<&Alarm> = picture.alarms.values().filter(of).collect();
+    open.sort_by_key(|alarm| (!alarm.state.is_active(), Reverse(alarm.severity), &alarm.rule));
+    open.into_iter().map(HiddenView::new).collect()
 }
 
 /// The rule or device that `name` was probably meant to be.
@@ -193,7 +203,9 @@ fn remedy(refused: &str, alarm: Option<&Alarm>, zone: &Zone) -> String {
         _ if is(Refusal::StillActive) => "; it can be reset once its condition is gone".to_owned(),
         _ if is(Refusal::NoSuchAlarm) => "; the list of alarms has the ids".to_owned(),
         _ if is(Refusal::NotShelved) || is(Refusal::InService) => ": nothing had to be done".to_owned(),
-        _ if is(Refusal::NeedsSubstitute) => " (`substitute`, on the command line --substitute)".to_owned(),
+        _ if is(Refusal::NeedsSubstitute) || refused.ends_with(&Refusal::HidesRed.to_string()) => {
+            " (`substitute`, on the command line --substitute)".to_owned()
+        }
         _ if is(Refusal::UnderPermit) => "; end that one first (return)".to_owned(),
         _ => String::new(),
     };

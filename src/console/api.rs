@@ -20,6 +20,7 @@ use crate::console::now;
 use crate::console::state::Console;
 use crate::console::status::StatusView;
 use crate::console::view::{self, AckView, RefusalView};
+use crate::gateway::board::Picture;
 use crate::gateway::core::Event;
 
 /// The core answers once the act is on disk; a disk that hangs is not waited for any longer than this.
@@ -86,9 +87,10 @@ pub(crate) async fn alarms(State(console): State<Arc<Console>>) -> Response {
 
 pub(crate) async fn acknowledge(
     State(console): State<Arc<Console>>,
-    Path(id): Path<String>,
+    Path(target): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let id = console.look(|picture| id_of(picture, target));
     let checked = parse::<AckView>(body).and_then(|ack| {
         let by = text("by", &ack.by, NAME_MAX)?;
         let note = ack.note.filter(|note| !note.trim().is_empty());
@@ -98,6 +100,18 @@ pub(crate) async fn acknowledge(
     match checked {
         Ok(event) => send(&console, &id, event).await,
         Err(Refused(status, why)) => refuse(status, why),
+    }
+}
+
+/// The id of the alarm that is meant: a rule's name stands for its open alarm, where it has exactly one.
+fn id_of(picture: &Picture, target: String) -> String {
+    if picture.alarms.contains_key(&target) {
+        return target;
+    }
+    let mut of_rule = picture.alarms.values().filter(|alarm| alarm.rule == target);
+    match (of_rule.next(), of_rule.next()) {
+        (Some(alarm), None) => alarm.id.clone(),
+        _ => target,
     }
 }
 

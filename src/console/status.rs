@@ -92,6 +92,9 @@ pub struct ProvedView {
     pub rule: String,
     /// The drill's id.
     pub id: String,
+    /// All sinks that have confirmed it, the first one first.
+    #[serde(default)]
+    pub sinks: Vec<String>,
 }
 
 /// A line.
@@ -240,6 +243,9 @@ pub struct SinkView {
     /// Nothing goes on until a person changes something.
     #[serde(default)]
     pub held: bool,
+    /// No alarm leaves this box by it: a file, or a sink that gets none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tells_nobody: bool,
     /// Commits not delivered yet.
     pub backlog: u64,
     /// Failed attempts since start.
@@ -294,6 +300,7 @@ impl StatusView {
                 sink: proved.sink.clone(),
                 rule: proved.rule.clone(),
                 id: proved.id.clone(),
+                sinks: proved.sinks.clone(),
             }),
             lines: lines(picture),
             devices: devices.map(|(points, device)| device_view(catalog, picture, device, points)).collect(),
@@ -303,7 +310,11 @@ impl StatusView {
                 .map(|rule| RuleNameView { name: rule.name.clone(), kind: rule.kind })
                 .collect(),
             journal: journal_view(picture),
-            sinks: shown.sinks.iter().map(|(name, status)| sink_view(name, &lock(status))).collect(),
+            sinks: shown
+                .sinks
+                .iter()
+                .map(|(name, status)| sink_view(name, &lock(status), shown.mute.contains(name)))
+                .collect(),
             losses: losses.collect(),
             work: picture.work.iter().map(WorkView::new).collect(),
         }
@@ -392,7 +403,7 @@ fn per_hour(count: u64, picture: &Picture) -> f64 {
     if hours < 1.0 / 3600.0 { 0.0 } else { count as f64 / hours }
 }
 
-fn sink_view(name: &str, status: &forward::Status) -> SinkView {
+fn sink_view(name: &str, status: &forward::Status, tells_nobody: bool) -> SinkView {
     SinkView {
         name: name.to_owned(),
         up: status.up,
@@ -403,6 +414,7 @@ fn sink_view(name: &str, status: &forward::Status) -> SinkView {
         quarantined: status.quarantined,
         too_old: status.too_old,
         held: status.held,
+        tells_nobody,
         backlog: status.backlog,
         failures: status.failures,
     }

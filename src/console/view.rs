@@ -224,7 +224,7 @@ pub struct ActView {
     /// The person responsible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub responsible: Option<String>,
-    /// What watches instead.
+    /// What watches instead, for `out-of-service` and `maintenance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub substitute: Option<String>,
 }
@@ -237,13 +237,38 @@ pub struct RuleView {
     /// What lies over it.
     #[serde(flatten)]
     pub overlay: OverlayView,
+    /// The open alarms that the maintenance of a sensor hides, worst first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hides: Vec<HiddenView>,
+}
+
+/// An open alarm that nobody is told of for now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HiddenView {
+    /// Its id.
+    pub id: String,
+    /// Its rule.
+    pub rule: String,
+    /// What people would see.
+    pub severity: Severity,
+    /// Whether its condition holds, and whether somebody acknowledged it.
+    pub state: Base,
+}
+
+impl HiddenView {
+    /// The shape of `alarm`.
+    pub fn new(alarm: &Alarm) -> Self {
+        let Alarm { id, rule, severity, state, .. } = alarm;
+        Self { id: id.clone(), rule: rule.clone(), severity: *severity, state: *state }
+    }
 }
 
 impl RuleView {
     /// The shape of a rule with this overlay.
     pub fn new(rule: &str, overlay: &Overlay) -> Self {
         let suppressed = overlay.design.is_some() || overlay.cause.is_some();
-        Self { rule: rule.to_owned(), overlay: OverlayView::new(overlay, suppressed) }
+        let overlay = OverlayView::new(overlay, suppressed);
+        Self { rule: rule.to_owned(), overlay, hides: Vec::new() }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::alarm::condition::Judged;
 use crate::alarm::load;
 use crate::alarm::overlay::Overlay;
 use crate::clock::Timestamp;
+use crate::diagnostic::{self, Diagnostics, Place, Severity};
 use crate::forward::{self, Unjournaled};
 use crate::gateway::line::Polled;
 use crate::gateway::proof::Proved;
@@ -68,6 +69,24 @@ pub struct Refused {
     pub why: String,
     /// All findings, as `check` shows them.
     pub report: String,
+}
+
+impl Refused {
+    /// Refused for what was found in `texts`, the first error of which is the reason.
+    pub fn new(found: &Diagnostics, texts: &[(String, String)]) -> Self {
+        let report = if found.0.is_empty() { String::new() } else { diagnostic::render(found, texts) };
+        let Some(first) = found.0.iter().find(|finding| finding.severity == Severity::Error) else {
+            return Self { why: "the documents have errors".to_owned(), report };
+        };
+        let Place { file, line, column, .. } = &first.place;
+        let place = if *line == 0 { file.clone() } else { format!("{file}:{line}:{column}") };
+        let mut why = format!("{place}: {}", first.message);
+        match found.errors().saturating_sub(1) {
+            0 => {}
+            more => why += &format!(" (and {more} more errors)"),
+        }
+        Self { why, report }
+    }
 }
 
 /// Shared by the gateway (writes) and its viewers (read).

@@ -18,6 +18,7 @@ pub mod board;
 pub mod core;
 pub mod replay;
 pub mod keeper;
+mod known;
 pub mod line;
 mod health;
 mod notify;

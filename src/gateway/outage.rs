@@ -74,9 +74,10 @@ impl Outages {
         port.judge();
     }
 
-    /// Each port's point, and whether its DTUs are gone together.
-    pub(crate) fn states(&self) -> impl Iterator<Item = (PointId, bool)> {
-        self.0.iter().map(|port| (port.point, port.active))
+    /// Each port's point, and whether its DTUs are gone together; not before it is `known` of each how it is.
+    pub(crate) fn states(&self, known: impl Fn(LineId) -> bool) -> impl Iterator<Item = (PointId, bool)> {
+        let told = self.0.iter().filter(move |port| port.lines.iter().all(|line| known(*line)));
+        told.map(|port| (port.point, port.active))
     }
 }
 
@@ -114,7 +115,7 @@ mod tests {
         let mut outages = outages(count);
         let judge = |(second, line, down): &(i64, u32, bool)| {
             outages.polled(LineId(*line), *down, Timestamp::from_millis(second * 1000));
-            outages.states().all(|state| state == (PointId(7), true))
+            outages.states(|_| true).all(|state| state == (PointId(7), true))
         };
         polls.iter().map(judge).collect()
     }

@@ -2,7 +2,6 @@
 //!
 //! In: a site. Out: the numbers of those points. Invariant: none for a site without the device `gateway`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -48,19 +47,19 @@ impl Own {
         })
     }
 
-    /// A reading of each: true is trouble.
+    /// A reading of each: true is trouble. `lines`: for each line that is known whether it is in trouble.
     pub(crate) fn read(
         &self,
         now: Timestamp,
         states: Vec<(Option<PointId>, bool)>,
-        lines: &BTreeMap<LineId, String>,
+        lines: impl Fn(LineId) -> Option<bool>,
     ) -> Batch {
         let reading = |(point, bad): (PointId, bool)| {
             let sample = Sample::Good(if bad { 1.0 } else { 0.0 });
             Reading { point, at: now, sample }
         };
         let states = states.into_iter().filter_map(|(point, bad)| Some((point?, bad)));
-        let lines = self.lines.iter().map(|(line, point)| (*point, lines.contains_key(line)));
+        let lines = self.lines.iter().filter_map(|(line, point)| Some((*point, lines(*line)?)));
         let readings = states.chain(lines).map(reading).collect();
         Batch { device: self.device, start: now, end: now, readings }
     }

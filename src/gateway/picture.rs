@@ -86,6 +86,8 @@ pub struct Shown {
     pub timezone: String,
     /// Sinks by name.
     pub sinks: Vec<(String, Arc<Mutex<forward::Status>>)>,
+    /// The sinks by which no alarm leaves this box.
+    pub mute: Vec<String>,
     /// Where each line leads and where to listen to it, by line number.
     pub taps: Vec<LineTap>,
     /// The documents: name and text.
@@ -172,6 +174,12 @@ impl Shown {
             rules: site.rules.clone(),
             timezone: site.timezone.clone(),
             sinks: site.sinks.iter().map(sink).collect(),
+            mute: site
+                .sinks
+                .iter()
+                .filter(|sink| sink.tells_nobody())
+                .map(|sink| sink.name.clone())
+                .collect(),
             taps: site.lines.iter().map(tap).collect(),
             documents: site.documents.clone(),
         }

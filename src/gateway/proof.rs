@@ -27,12 +27,17 @@ pub struct Proved {
     pub rule: String,
     /// Id of the drill.
     pub id: String,
+    /// All sinks that have confirmed it, in the order in which they did.
+    #[serde(default)]
+    pub sinks: Vec<String>,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Proof {
     pub(crate) last: Option<Proved>,
+    /// The journal's number of the drill that was proved last, in this run.
+    number: Option<u64>,
     /// Drills by the journal's numbers that no sink confirmed yet.
     waiting: BTreeMap<u64, (String, String)>,
 }
@@ -41,7 +46,7 @@ impl Proof {
     /// Takes what an earlier run kept.
     pub(crate) fn restore(memories: &BTreeMap<String, String>) -> Self {
         let last = memories.get(KEY).and_then(|text| serde_json::from_str(text).ok());
-        Self { last, waiting: BTreeMap::new() }
+        Self { last, number: None, waiting: BTreeMap::new() }
     }
 
     /// Takes transitions that were journaled; the last of them has this number.
@@ -62,14 +67,31 @@ impl Proof {
         taken: &BTreeSet<u64>,
         now: Timestamp,
     ) -> Option<(String, String)> {
-        let (number, (rule, id)) = self.waiting.iter().rev().find(|(number, _)| taken.contains(number))?;
+        let Some((number, (rule, id))) = self.waiting.iter().rev().find(|(number, _)| taken.contains(number))
+        else {
+            return self.also(sink, taken);
+        };
         let (number, rule, id) = (*number, rule.clone(), id.clone());
         self.waiting = self.waiting.split_off(&number.saturating_add(1));
-        let proved = Proved { at: now, sink: sink.to_owned(), rule, id };
+        let sinks = vec![sink.to_owned()];
+        let proved = Proved { at: now, sink: sink.to_owned(), rule, id, sinks };
+        self.number = Some(number);
         tracing::info!(sink, rule = %proved.rule, "a notice was proved to get out");
         let text = serde_json::to_string(&proved).ok()?;
         self.last = Some(proved);
         Some((KEY.to_owned(), text))
+    }
+
+    /// Takes another sink that confirmed the drill that was proved last.
+    fn also(&mut self, sink: &str, taken: &BTreeSet<u64>) -> Option<(String, String)> {
+        let last =
+            self.last.as_mut().filter(|_| self.number.is_some_and(|number| taken.contains(&number)))?;
+        if last.sinks.iter().any(|known| known == sink) {
+            return None;
+        }
+        last.sinks.push(sink.to_owned());
+        tracing::info!(sink, rule = %last.rule, "a notice was proved to get out there, too");
+        Some((KEY.to_owned(), serde_json::to_string(last).ok()?))
     }
 }
 
@@ -118,6 +140,15 @@ mod tests {
             Some((7, "a.drill"))
         );
         assert_eq!(proof.confirmed("files", &taken(11), Timestamp::from_millis(9)), None, "once");
+        assert!(text.contains(r#""sinks":["files"]"#), "{text}");
+        assert_eq!(proof.confirmed("broker", &taken(12), Timestamp::from_millis(10)), None, "not that one");
+        let (_, text) = proof.confirmed("broker", &taken(11), Timestamp::from_millis(11)).unwrap();
+        let last = proof.last.as_ref().unwrap();
+        assert_eq!(
+            (last.at.as_millis(), last.sinks.as_slice()),
+            (7, &["files".to_owned(), "broker".to_owned()][..])
+        );
+        assert_eq!(proof.confirmed("broker", &taken(11), Timestamp::from_millis(12)), None, "once each");
         let again = Proof::restore(&BTreeMap::from([(key, text)]));
         assert_eq!(again.last, proof.last);
     }

@@ -179,6 +179,9 @@ impl Supervisor {
         let loaded = tokio::task::spawn_blocking(move || loader()).await;
         let (site, warnings) =
             loaded.map_err(|_| plain("reading the documents failed by a fault of ours"))??;
+        if let Some(emptied) = diff::emptied(&self.site, &site) {
+            return Err(Refused::new(&emptied, &site.documents));
+        }
         let mut found = diff::diff(&self.site, &site);
         self.tell_left(&mut found);
         self.tell_ended(&mut found, &site);

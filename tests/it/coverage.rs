@@ -430,10 +430,10 @@ fn a_sensor_in_maintenance_pages_nobody_and_leaves_the_rungs_from_online_up() {
     let span = std::time::Duration::from_secs(7200);
     let role = "gas company".to_owned();
     assert_eq!(
-        act(&mut world, "nobody", Act::Maintain { span, role: role.clone() }).as_deref(),
+        act(&mut world, "nobody", Act::Maintain { span, role: role.clone(), substitute: None }).as_deref(),
         Some("no sensor of this name")
     );
-    assert_eq!(act(&mut world, "one", Act::Maintain { span, role }), None);
+    assert_eq!(act(&mut world, "one", Act::Maintain { span, role, substitute: None }), None);
     let (rung, why) = rung_of(&mut world, 10);
     assert_eq!(rung, Some(Rung::Installed));
     assert!(why.contains(" +08:00: li (gas company): bump test"), "{why}");
@@ -482,6 +482,35 @@ fn work_opens_and_closes_by_itself() {
 }
 
 #[test]
+fn a_test_of_notices_says_of_each_sink_whether_it_confirmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    recall::documents(folder, "", "", "[[sink]]\nname = \"files\"\nkind = \"file\"\npath = \"out\"\n");
+    // Nobody listens where the second one leads.
+    sinks(folder, &[("store", Store::of("device=d").serve()), ("broker", crate::reload_live::free_port())]);
+    let mut child = recall::start(folder);
+    let test = ["alarms", "test", "--rule", "seen", "--by", "li", "--wait", "3s"];
+    let text = recall::until(folder, &test, |output| output.status.success());
+    assert!(text.contains("the drill of seen reached the sink store after"), "{text}");
+    assert!(text.contains("the sink broker did NOT confirm it within 3 s"), "{text}");
+    let of = |sink: &'static str| [&test[..], &["--sink", sink]].concat();
+    let text = recall::until(folder, &of("store"), |output| output.status.success());
+    assert!(text.contains("reached the sink store"), "{text}");
+    let text = recall::until(folder, &of("broker"), |output| output.status.code() == Some(1));
+    assert!(text.contains("reached the sink store") && text.contains("the sink broker did NOT"), "{text}");
+    let json = [&of("broker")[..], &["--json"]].concat();
+    let text = recall::until(folder, &json, |output| output.status.code() == Some(1));
+    let came: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&came["sinks"], &came["missing"]),
+        (&serde_json::json!(["store"]), &serde_json::json!(["broker"]))
+    );
+    recall::until(folder, &of("stoer"), |output| output.status.code() == Some(2));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn a_drill_that_a_sink_confirms_makes_a_point_effective_and_outlives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -514,6 +543,7 @@ fn a_drill_that_a_sink_confirms_makes_a_point_effective_and_outlives_a_kill() {
         output.status.success()
     });
     assert!(text.contains("the drill of seen reached the sink store after"), "{text}");
+    assert!(!text.contains("NOT confirm"), "{text}");
     rung("effective");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -29,7 +29,7 @@ const RELOADS: u64 = 1000;
 /// Versions of the documents among which they go to and fro.
 const SITES: u64 = 40;
 
-const PROFILE: &str = "[profile]\nname = \"gauge\"\nclass = \"water-level\"\nmaker = \"test\"\nsource = \"test\"\n\
+pub(crate) const PROFILE: &str = "[profile]\nname = \"gauge\"\nclass = \"water-level\"\nmaker = \"test\"\nsource = \"test\"\n\
     [[point]]\nname = \"level\"\nat = \"holding 0\"\ntype = \"u16\"\nunit = \"cm\"\n";
 
 pub(crate) struct Random(pub(crate) u64);
@@ -79,12 +79,17 @@ fn documents(random: &mut Random) -> String {
 
 /// Loads a site of these devices from files, as the gateway does.
 pub(crate) fn load(folder: &Path, devices: &str) -> Site {
+    load_with(folder, devices, PROFILE)
+}
+
+/// The same with another profile.
+pub(crate) fn load_with(folder: &Path, devices: &str, profile: &str) -> Site {
     let path = |name: &str| folder.join(name);
     std::fs::create_dir_all(path("site")).unwrap();
     std::fs::create_dir_all(path("profiles")).unwrap();
     let line = "[[line]]\nname = \"a\"\nserial = { path = \"/dev/ttyUSB0\", speed = \"9600 8N1\" }\n";
     std::fs::write(path("site/site.toml"), format!("{line}{devices}")).unwrap();
-    std::fs::write(path("profiles/gauge.toml"), PROFILE).unwrap();
+    std::fs::write(path("profiles/gauge.toml"), profile).unwrap();
     let options =
         site::Options { site: path("site"), profiles: Some(path("profiles")), ..site::Options::default() };
     let (site, found, _) = site::load(&options);

@@ -213,7 +213,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// A gateway as a process, ended when this goes.
-pub(crate) struct Process<'a>(Child, &'a Path);
+pub(crate) struct Process<'a>(pub(crate) Child, &'a Path);
 
 impl<'a> Process<'a> {
     pub(crate) fn start(folder: &'a Path, more: &[&str]) -> Self {
@@ -264,7 +264,7 @@ impl Drop for Process<'_> {
     }
 }
 
-fn polls(status: &serde_json::Value, device: &str) -> Option<u64> {
+pub(crate) fn polls(status: &serde_json::Value, device: &str) -> Option<u64> {
     let devices = status["devices"].as_array()?;
     devices.iter().find(|one| one["name"] == device)?["polls"].as_u64()
 }
@@ -279,16 +279,16 @@ fn shelved(gateway: &Process) -> String {
 }
 
 /// One gateway's documents: as they are at first, and with a device more and another threshold.
-struct Trial {
-    folder: tempfile::TempDir,
+pub(crate) struct Trial {
+    pub(crate) folder: tempfile::TempDir,
     field: Field,
     console: u16,
-    base: String,
-    more: String,
+    pub(crate) base: String,
+    pub(crate) more: String,
 }
 
 impl Trial {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (folder, field, console) = (tempfile::tempdir().unwrap(), Field::default(), free_port());
         let line = line("kept", field.serve());
         let kept = |yellow| device("kept-1", "kept", 1, yellow);
@@ -298,7 +298,7 @@ impl Trial {
         Self { folder, field, console, base, more }
     }
 
-    fn site(&self, text: &str) {
+    pub(crate) fn site(&self, text: &str) {
         std::fs::write(self.folder.path().join("site/site.toml"), text).unwrap();
     }
 }

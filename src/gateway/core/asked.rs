@@ -1,12 +1,13 @@
 //! What a core is asked: alarms, overlays, risk points, work, and the maintenance of a sensor.
 //!
 //! In: a question. Out: an answer of this moment.
-//! Invariant: only [`Core::maintain`] changes anything.
+//! Invariant: only [`Core::act`] changes anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::alarm::condition::Judged;
 use crate::alarm::condition::measure::Measure;
+use crate::alarm::desk::{Act, Maintenance};
 use crate::alarm::lifecycle::Refusal;
 use crate::alarm::overlay::Overlay;
 use crate::alarm::{Alarm, Condition, RuleState, load};
@@ -61,15 +62,30 @@ impl Core {
         around
     }
 
-    pub(super) fn maintain(
+    /// Does what a person wants; why not, in words.
+    pub(super) fn act(
         &mut self,
-        sensor: &str,
-        to: Option<(Timestamp, &str)>,
-        who: (&str, Option<&str>),
+        target: &str,
+        act: Act,
+        (by, note): (&str, Option<&str>),
         now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let rules = self.looks.get(sensor).cloned().ok_or(Refusal::NoSuchSensor)?;
-        self.engine.maintain((sensor, &rules), to, who, now)
+    ) -> Result<(), String> {
+        let work = match &act {
+            Act::Maintain { span, role, substitute } => {
+                Some(Maintenance { to: now.plus(*span), role, substitute: substitute.as_deref() })
+            }
+            Act::Maintained => None,
+            _ => {
+                let done = self.engine.act(target, act, by, note, now);
+                return done.map_err(|refusal| refusal.to_string());
+            }
+        };
+        let rules = self.looks.get(target).ok_or_else(|| Refusal::NoSuchSensor.to_string())?;
+        let reds = self.engine.reds((target, rules)).join(", ");
+        self.engine.maintain((target, rules), work, (by, note), now).map_err(|refusal| match refusal {
+            Refusal::HidesRed => format!("{reds}: {refusal}"),
+            _ => refusal.to_string(),
+        })
     }
 
     /// How many alarms reach a person.

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use crate::alarm::desk::Act;
 use crate::alarm::engine::Engine;
-use crate::alarm::lifecycle::Refusal;
 use crate::alarm::{RuleState, Severity, Transition};
 use crate::clock::Timestamp;
 use crate::decode::RawBatch;
@@ -168,24 +167,18 @@ impl Core {
                 Ok(())
             }
             Event::Acknowledge { id, seen, by, note } => {
-                self.engine.ack(&id, seen, &by, note.as_deref(), now)
+                self.engine.ack(&id, seen, &by, note.as_deref(), now).map_err(|refusal| refusal.to_string())
             }
             Event::Reloaded(site) => {
                 self.reloaded(&site, now);
                 effects.dense = Some(BTreeSet::new());
                 Ok(())
             }
-            Event::Act { target, act: Act::Maintain { span, role }, by, note } => {
-                self.maintain(&target, Some((now.plus(span), &role)), (&by, note.as_deref()), now)
-            }
-            Event::Act { target, act: Act::Maintained, by, note } => {
-                self.maintain(&target, None, (&by, note.as_deref()), now)
-            }
-            Event::Act { target, act, by, note } => self.engine.act(&target, act, &by, note.as_deref(), now),
+            Event::Act { target, act, by, note } => self.act(&target, act, (&by, note.as_deref()), now),
             Event::ClockStepped(_) | Event::Tick => Ok(()),
         };
         effects.batches.extend(self.flood(heard, now));
-        effects.refused = done.err().map(|refusal: Refusal| refusal.to_string());
+        effects.refused = done.err();
         effects.transitions = self.engine.drain();
         effects.states = self.engine.dirty();
         effects.transitions.iter().for_each(|transition| self.attention.alarm(&transition.alarm));

@@ -19,6 +19,7 @@ use crate::gateway::board::{Board, Command};
 use crate::gateway::core::{Core, Effects, Event};
 use crate::gateway::firmware::Known;
 use crate::gateway::health::Health;
+use crate::gateway::known::KnownLines;
 use crate::gateway::line::{Orders, Polled};
 use crate::gateway::notify::{Alive, watchdog};
 use crate::gateway::outage::Outages;
@@ -86,6 +87,7 @@ pub(crate) struct Keeper {
     losses: Losses,
     own: Option<Own>,
     outages: Outages,
+    known: KnownLines,
     health: Health,
     own_at: Timestamp,
     own_read: Option<Timestamp>,
@@ -133,6 +135,7 @@ impl Keeper {
             losses: Losses::default(),
             own: Own::of(&site),
             outages: Outages::of(&site),
+            known: KnownLines::of(&site, clock.instant()),
             health: Health::of(&site),
             own_at: now,
             own_read: None,
@@ -259,6 +262,7 @@ impl Keeper {
         self.alive.polled = Some(now);
         let Some(polled) = renumbered(polled, &self.site, &mut self.losses) else { return };
         self.board.polled(&polled);
+        let shown = self.known.polled(&polled);
         for (loss, place, count) in polled.losses {
             self.losses.record(loss, &place, count);
         }
@@ -285,7 +289,7 @@ impl Keeper {
         if self.core.vigil().turned() {
             self.look_at.get_or_insert(now.plus(LOOK_AFTER));
         }
-        if changed {
+        if changed || shown {
             self.read_own_soon();
         }
     }
@@ -397,8 +401,10 @@ impl Keeper {
         ];
         let held = |name: &str| self.board.sink(name).is_some_and(|status| status.held);
         states.extend(own.sinks.iter().map(|(name, point)| (Some(*point), held(name))));
-        states.extend(self.outages.states().map(|(point, gone)| (Some(point), gone)));
-        let batch = own.read(now, states, &self.troubles);
+        let instant = self.clock.instant();
+        let known = |line| self.known.holds(line, instant);
+        states.extend(self.outages.states(known).map(|(point, gone)| (Some(point), gone)));
+        let batch = own.read(now, states, |line| known(line).then(|| self.troubles.contains_key(&line)));
         self.apply(Event::Read(batch));
         self.look_at_risk_points(now);
         for batch in self.health.readings(&self.board.look(), |name| self.board.sink(name), now) {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::gateway::core::Event;
 use crate::gateway::keeper::{Keeper, polls};
+use crate::gateway::known::KnownLines;
 use crate::gateway::outage::Outages;
 use crate::gateway::own::Own;
 use crate::gateway::refill;
@@ -95,6 +96,8 @@ impl Keeper {
         self.own = Own::of(&self.site);
         let outages = std::mem::replace(&mut self.outages, Outages::of(&self.site));
         self.outages.succeed(outages, |line| numbers.line(line));
+        let known = std::mem::replace(&mut self.known, KnownLines::of(&self.site, self.clock.instant()));
+        self.known.succeed(&known, |line| numbers.line(line));
         self.health.turn(&self.site);
         let troubles = std::mem::take(&mut self.troubles);
         self.troubles =

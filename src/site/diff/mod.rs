@@ -3,6 +3,7 @@
 //! In: the running site and another one. Out: [`Diff`], and whether a device or a line is as it was.
 //! Invariant: pure; numbers of points, devices and lines don't matter; no difference is found exactly when nothing would run otherwise.
 
+mod emptied;
 pub mod ends;
 mod rules;
 mod written;
@@ -17,6 +18,8 @@ use crate::profile::Profile;
 use crate::site::diff::written::Written;
 use crate::site::health::measures;
 use crate::site::{DeviceSpec, LineSpec, Site};
+
+pub use crate::site::diff::emptied::emptied;
 
 /// What became of a thing. The signs are those of [`Display`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -280,6 +283,9 @@ fn settings(old: &Site, new: &Site, out: &mut Diff) {
     fixed("journal.path", &path(old), &path(new));
     fixed("clock", &format!("{:?}", old.trust), &format!("{:?}", new.trust));
     fixed("console.listen", &old.listen.to_string(), &new.listen.to_string());
+    if emptied(old, new).is_some() {
+        out.restart.push(format!("devices {} -> none", old.devices.len()));
+    }
     let mut setting = |name: &str, what: Vec<String>| {
         if !what.is_empty() {
             out.items.push(Item { kind: "setting", name: name.to_owned(), sign: Sign::Changed, what });

@@ -37,6 +37,25 @@ async fn an_acknowledgement_goes_to_the_core_and_back() {
     );
 }
 
+/// A rule's name stands for its open alarm where it has exactly one, as it does on the command line.
+#[tokio::test]
+async fn an_alarm_is_acknowledged_by_the_name_of_its_rule() {
+    let mut served = served().await;
+    let mut commands = std::mem::replace(&mut served.commands, mpsc::channel(1).1);
+    let mut alarms = served.board.picture.read().unwrap().alarms.clone();
+    alarms.get_mut("0000000000000002").unwrap().rule = "level-high".to_owned();
+    served.board.picture.write().unwrap().alarms = alarms;
+    let path = "/api/v1/alarms/level-high/ack";
+    let (event, (status, body)) =
+        tokio::join!(core_answers(&mut commands, None), post(&served, path, Some(TOKEN), ACK));
+    assert_eq!((status, body["id"].as_str()), (200, Some("0000000000000002")));
+    assert!(matches!(event, Event::Acknowledge { id, .. } if id == "0000000000000002"));
+    // Of several nobody can say which one is meant.
+    let path = "/api/v1/alarms/outlet-pressure-high/ack";
+    let (event, _) = tokio::join!(core_answers(&mut commands, None), post(&served, path, Some(TOKEN), ACK));
+    assert!(matches!(event, Event::Acknowledge { id, .. } if id == "outlet-pressure-high"));
+}
+
 /// What each refusal of the core comes to for the person: what is so now, and what to do.
 #[tokio::test]
 async fn a_refusal_says_what_to_do() {
