@@ -77,7 +77,7 @@ pub(crate) fn derived(
     let Inputs { inputs, every, datum, whole } = inputs(section, points);
     let value = section.need("value", section.text("value"));
     let unit = section.unit("unit");
-    let decimals = section.int("decimals", 0, 9).unwrap_or(if unit.is_some() { 2 } else { 0 });
+    let written = section.int("decimals", 0, 9);
     let states = section.section("states").map(|states| {
         let state = |(code, _, node): &crate::site::tree::Entry| match (&node.value, code.parse()) {
             (Value::Text(name), Ok(code)) => Some((code, name.clone())),
@@ -92,7 +92,13 @@ pub(crate) fn derived(
         inputs.iter().map(|(name, id)| (name.clone(), known(id).and_then(|point| point.unit))).collect();
     let ranges: Vec<_> =
         inputs.iter().map(|(name, id)| (name.clone(), known(id).and_then(|point| point.range))).collect();
-    let factor = derive::factor(&value, &units, unit, &class_of(name.as_deref().unwrap_or_default()));
+    let class = class_of(name.as_deref().unwrap_or_default());
+    let decimals = match (written, unit) {
+        (Some(decimals), Some(unit)) => unit.digits(decimals, unit.canonical_for(&class)),
+        (Some(decimals), None) => decimals,
+        (None, unit) => unit.map_or(0, |_| 2),
+    };
+    let factor = derive::factor(&value, &units, unit, &class);
     let factor = factor.unwrap_or_else(|why| {
         if whole {
             section.error("unit", "wrong-unit", why, None);

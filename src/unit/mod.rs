@@ -99,6 +99,16 @@ impl Unit {
         self.to(to).map(|(factor, offset)| value * factor + offset)
     }
 
+    /// How many digits behind the point a number in `to` is shown with, that has `decimals` of them in this unit: a step of 0.1 m3/h is 0.0000278 m3/s,
+    /// which five digits tell apart. At most 9.
+    pub fn digits(self, decimals: u8, to: Self) -> u8 {
+        let Some((factor, _)) = self.to(to) else { return decimals };
+        let step = 0.1_f64.powi(decimals.into()) * factor;
+        // A step of exactly 0.1 is one digit, whatever arithmetic leaves behind.
+        let wanted = -step.abs().log10() - 1e-9;
+        (0..9).find(|digits| f64::from(*digits) >= wanted).unwrap_or(9)
+    }
+
     /// The unit of a change per minute, `kPa/min` for `kPa`: what `rate(...)` of a derived point gives. `None` when there is no such unit.
     pub fn per_minute(self) -> Option<Self> {
         Self::parse(&format!("{}/min", self.name()))
@@ -185,6 +195,32 @@ mod tests {
         check(-40.0, "degC", "degF", -40.0);
         check(25.0, "degC", "K", 298.15);
         check(0.0, "K", "degF", -459.67);
+    }
+
+    #[test]
+    fn decimals_are_converted_with_the_unit() {
+        for (unit, decimals, kept, want) in [
+            ("m3/h", 1, "m3/s", 5),
+            ("m3/h", 0, "m3/s", 4),
+            ("m", 3, "cm", 1),
+            ("m", 3, "mm", 0),
+            ("m", 1, "cm", 0),
+            ("mm", 0, "cm", 1),
+            ("cm", 1, "cm", 1),
+            ("kPa", 2, "kPa", 2),
+            ("Pa", 1, "kPa", 4),
+            ("bar", 3, "kPa", 1),
+            ("bar", 1, "kPa", 0),
+            ("mA", 3, "A", 6),
+            ("mA", 9, "A", 9),
+            ("A", 2, "mA", 0),
+            ("degF", 1, "degC", 2),
+            ("K", 1, "degC", 1),
+            ("%VOL", 2, "kPa", 2),
+        ] {
+            let (from, to) = (Unit::parse(unit).unwrap(), Unit::parse(kept).unwrap());
+            assert_eq!(from.digits(decimals, to), want, "{decimals} of {unit} in {kept}");
+        }
     }
 
     #[test]

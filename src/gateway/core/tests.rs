@@ -41,7 +41,7 @@ fn field() -> Field {
         valid_when: vec![],
         destructive: false,
         hidden: false,
-        decimals: 1,
+        decimals: Some(1),
     }
 }
 

@@ -33,7 +33,7 @@ impl Build<'_> {
                         &draft.name,
                         &field.name,
                         unit,
-                        field.decimals,
+                        field.digits(unit),
                         field.states.clone(),
                     );
                     let to = field.unit.zip(unit).and_then(|(from, to)| from.to(to)).unwrap_or((1.0, 0.0));

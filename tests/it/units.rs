@@ -1,0 +1,100 @@
+//! Units from documents to a person: digits, inputs, spellings, rounding.
+
+use lifeline_gateway::clock::Timestamp;
+use lifeline_gateway::site::{self, Site};
+use lifeline_gateway::{diagnostic, unit};
+
+const PROFILE: &str = r#"
+[profile]
+name = "probe"
+class = "water-level"
+maker = "a maker"
+source = "a manual"
+[[point]]
+name = "flow"
+at = "holding 0"
+type = "f32"
+unit = "m3/h"
+decimals = 1
+[[point]]
+name = "level"
+at = "holding 2"
+type = "f32"
+unit = "m"
+decimals = 3
+[[point]]
+name = "depth"
+at = "holding 4"
+type = "f32"
+unit = "m"
+[[point]]
+name = "current"
+at = "holding 6"
+type = "f32"
+unit = "A"
+[[point]]
+name = "status"
+at = "holding 8"
+type = "u16"
+[[point]]
+name = "distance"
+at = "holding 9"
+type = "u16"
+unit = "mm"
+[[point]]
+name = "scaled"
+at = "holding 10"
+type = "u16"
+scale = 0.1
+"#;
+
+const LINE: &str = r#"
+[[line]]
+name = "a"
+tcp = "127.0.0.1:22001"
+[[device]]
+name = "probe"
+line = "a"
+slave = 1
+profile = "probe"
+every = "5s"
+"#;
+
+/// The site of these documents beside a line with one probe, and the report on it.
+fn site(documents: &str) -> (Option<Site>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("site")).unwrap();
+    std::fs::create_dir_all(folder.path().join("profiles")).unwrap();
+    std::fs::write(folder.path().join("profiles/probe.toml"), PROFILE).unwrap();
+    std::fs::write(folder.path().join("site/site.toml"), format!("{LINE}{documents}")).unwrap();
+    let options = site::Options {
+        site: folder.path().join("site"),
+        profiles: Some(folder.path().join("profiles")),
+        now: Timestamp::parse("2026-11-24T00:00:00Z").unwrap(),
+        ..site::Options::default()
+    };
+    let (site, found, texts) = site::load(&options);
+    (site, diagnostic::render(&found, &texts))
+}
+
+fn shown(site: &Site, point: &str) -> (Option<&'static str>, u8) {
+    let point = site.catalog.find(point).unwrap_or_else(|| panic!("no {point}"));
+    (point.unit.map(unit::Unit::name), point.decimals)
+}
+
+#[test]
+fn digits_are_those_of_the_profiles_unit_in_the_kept_one() {
+    let derived = |name: &str, keys: &str| {
+        format!(
+            "[[derived]]\nname = \"probe.{name}\"\ninputs = {{ flow = \"probe.flow\" }}\nvalue = \"flow\"\n{keys}\n"
+        )
+    };
+    let documents = derived("q", "unit = \"m3/h\"\ndecimals = 1") + &derived("p", "unit = \"m3/s\"");
+    let (site, report) = site(&documents);
+    let site = site.unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(shown(&site, "probe.flow"), (Some("m3/s"), 5));
+    assert_eq!(shown(&site, "probe.level"), (Some("cm"), 1));
+    assert_eq!(shown(&site, "probe.depth"), (Some("cm"), 2));
+    assert_eq!(shown(&site, "probe.q"), (Some("m3/s"), 5));
+    assert_eq!(shown(&site, "probe.p"), (Some("m3/s"), 2));
+}
