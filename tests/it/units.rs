@@ -83,6 +83,15 @@ fn shown(site: &Site, point: &str) -> (Option<&'static str>, u8) {
 }
 
 #[test]
+fn a_register_without_a_scale_is_a_whole_number() {
+    let (site, report) = site("");
+    let site = site.unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(shown(&site, "probe.status"), (None, 0));
+    assert_eq!(shown(&site, "probe.distance"), (Some("cm"), 1));
+    assert_eq!(shown(&site, "probe.scaled"), (None, 2));
+}
+
+#[test]
 fn digits_are_those_of_the_profiles_unit_in_the_kept_one() {
     let derived = |name: &str, keys: &str| {
         format!(
