@@ -16,6 +16,7 @@ use cel::Program;
 use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
 
 use crate::derive::counter::Counter;
+use crate::derive::scale::Scale;
 use crate::derive::window::Function;
 use crate::point::PointId;
 use crate::unit::Unit;
@@ -71,13 +72,17 @@ enum Type {
     Truth,
 }
 
-/// Parses and checks `value`.
+/// Parses and checks `value`; `scales` are those of inputs that it has in another unit than their points are in.
 ///
 /// # Errors
 /// Text for a person.
-pub fn compile(value: &str, inputs: &[(String, PointId)]) -> Result<Compiled, String> {
+pub fn compile(
+    value: &str,
+    inputs: &[(String, PointId)],
+    scales: &[(String, Scale)],
+) -> Result<Compiled, String> {
     let mut expression = parse(value)?;
-    let mut checker = Checker { inputs, windows: Vec::new() };
+    let mut checker = Checker { inputs, scales, windows: Vec::new() };
     checker.check(&mut expression)?;
     Ok(Compiled { expression, windows: checker.windows })
 }
@@ -113,6 +118,7 @@ pub(crate) fn parse(value: &str) -> Result<IdedExpr, String> {
 
 struct Checker<'a> {
     inputs: &'a [(String, PointId)],
+    scales: &'a [(String, Scale)],
     windows: Vec<Call>,
 }
 
@@ -128,13 +134,18 @@ impl Checker<'_> {
             }
             Expr::Ident(name) => {
                 let point = self.input(name)?;
+                let scale = self.scale(name);
                 *name = Variable::Latest(point).to_string();
+                scale.into_iter().for_each(|scale| scale.wrap(node));
                 Ok(Type::Number)
             }
             Expr::Call(call) if call.target.is_none() => match Function::parse(&call.func_name) {
                 Some(function) => {
                     let index = self.window(function, call)?;
+                    let of = call.args.first().and_then(|of| self.scale(ident(of)?));
+                    let scale = of.map(|scale| scale.of(function)).transpose()?;
                     node.expr = Expr::Ident(Variable::Window(index).to_string());
+                    scale.into_iter().for_each(|scale| scale.wrap(node));
                     Ok(Type::Number)
                 }
                 None => self.operator(call),
@@ -152,6 +163,10 @@ impl Checker<'_> {
             let known: Vec<_> = self.inputs.iter().map(|(known, _)| known.as_str()).collect();
             format!("unknown name {name}; inputs are {}", known.join(", "))
         })
+    }
+
+    fn scale(&self, name: &str) -> Option<Scale> {
+        self.scales.iter().find(|(known, _)| known == name).map(|(_, scale)| *scale)
     }
 
     fn window(&mut self, function: Function, call: &CallExpr) -> Result<usize, String> {
@@ -228,6 +243,11 @@ impl Checker<'_> {
             )),
         }
     }
+}
+
+/// The name that this is.
+pub(crate) fn ident(node: &IdedExpr) -> Option<&str> {
+    if let Expr::Ident(name) = &node.expr { Some(name) } else { None }
 }
 
 /// A whole number that is written out.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 fn settings(point: u32, inputs: &[(&str, u32)], value: &str) -> Settings {
     let inputs = inputs.iter().map(|(name, id)| ((*name).to_owned(), PointId(*id))).collect();
-    Settings { point: PointId(point), inputs, value: value.to_owned(), factor: 1.0 }
+    Settings { point: PointId(point), inputs, scales: Vec::new(), value: value.to_owned(), factor: 1.0 }
 }
 
 fn derived(settings: Vec<Settings>) -> Derived {
@@ -283,6 +283,34 @@ fn mistakes_are_found_when_documents_load() {
     let long = format!("level{}", " + 1".repeat(200));
     assert!(Derived::check(&settings(9, &[("level", 1)], &long)).unwrap_err().contains("longer than"));
     assert_eq!(Derived::check(&settings(9, &[("level", 1)], "!(level > -2) || 7 == level")), Ok(()));
+}
+
+#[test]
+fn an_input_in_another_unit_is_what_converted_readings_would_be() {
+    for (value, plain, factor, offset) in [
+        ("i * 400", "i * 0.001 * 400", 0.001, 0.0),
+        ("rate(i, '3m') + 1", "rate(i, '3m') * 0.001 + 1", 0.001, 0.0),
+        ("rate(i, '3m')", "rate(i, '3m') * 1.8", 1.8, 32.0),
+        ("mean(i, '3m')", "mean(i, '3m') * 1.8 + 32", 1.8, 32.0),
+        ("max(i, '3m') - i", "(max(i, '3m') * 1.8 + 32) - (i * 1.8 + 32)", 1.8, 32.0),
+        ("sum(i, '3m') + total(i, '3m')", "(sum(i, '3m') + total(i, '3m')) * 0.5", 0.5, 0.0),
+        ("tips(i, '3m', 16, 90000)", "tips(i, '3m', 16, 90000)", 0.5, 0.0),
+    ] {
+        let last = |value, scales| {
+            let mut derived = derived(vec![Settings { scales, ..settings(9, &[("i", 1)], value) }]);
+            let mut last = Vec::new();
+            for (at, number) in [(0, 1000.0), (60, 3000.0), (120, 2000.0), (180, 6000.0)] {
+                last = feed(&mut derived, &[(1, at, Good(number))]);
+            }
+            last.pop().and_then(|(.., sample)| sample.value()).unwrap()
+        };
+        let scale = vec![("i".to_owned(), Scale { factor, offset })];
+        let (got, want) = (last(value, scale), last(plain, Vec::new()));
+        assert!((got - want).abs() < 1e-9, "{value}: {got}, not {want}");
+    }
+    let scales = vec![("i".to_owned(), Scale { factor: 1.8, offset: 32.0 })];
+    let error = Derived::check(&Settings { scales, ..settings(9, &[("i", 1)], "sum(i, '3m')") });
+    assert_eq!(error, Err("no sum of an input whose unit has an offset".to_owned()));
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Known {
     pub(crate) id: PointId,
     pub(crate) name: String,
     pub(crate) unit: Option<Unit>,
+    /// The unit of its document.
+    pub(crate) written: Option<Unit>,
     pub(crate) every: Duration,
     pub(crate) range: Option<(f64, f64)>,
     /// The zero that a level is counted from.

@@ -51,7 +51,7 @@ impl<'a> Section<'a> {
         )
     }
 
-    fn under(
+    pub(crate) fn under(
         document: &'a Document,
         report: &'a Report,
         what: &str,

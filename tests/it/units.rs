@@ -107,3 +107,59 @@ fn digits_are_those_of_the_profiles_unit_in_the_kept_one() {
     assert_eq!(shown(&site, "probe.q"), (Some("m3/s"), 5));
     assert_eq!(shown(&site, "probe.p"), (Some("m3/s"), 2));
 }
+
+/// A derived point of these inputs.
+fn computed(name: &str, inputs: &str, value: &str, unit: &str) -> String {
+    let unit = if unit.is_empty() { String::new() } else { format!("unit = \"{unit}\"\n") };
+    format!("[[derived]]\nname = \"probe.{name}\"\ninputs = {{ {inputs} }}\nvalue = \"{value}\"\n{unit}")
+}
+
+const CURRENT: &str = "i = \"probe.current\"";
+
+#[test]
+fn an_input_that_is_kept_in_another_unit_than_its_profile_writes_is_told() {
+    let (_, report) = site(&computed("w", CURRENT, "i * 400 * 1.732", "W"));
+    for part in [
+        "warning[input-unit]: `i` is in mA here (probe.current is written in A)",
+        "i = { point = \"probe.current\", unit = \"A\" } to compute in A",
+        "unit = \"mA\" if mA is meant; i / 1000 is A",
+    ] {
+        assert!(report.contains(part), "{part}\n{report}");
+    }
+    for (inputs, value, unit, warns) in [
+        (CURRENT, "i > 2 ? 1 : 0", "", true),
+        (CURRENT, "rate(i, '5m') * 2", "A", true),
+        ("q = \"probe.flow\"", "q + q", "m3/h", true),
+        (CURRENT, "i > 0 ? 1 : 0", "", false),
+        (CURRENT, "i * 2", "mA", false),
+        (CURRENT, "i", "A", false),
+        (CURRENT, "max(i, '1h')", "A", false),
+        ("i = { point = \"probe.current\", unit = \"A\" }", "i * 400 * 1.732", "W", false),
+        ("i = { point = \"probe.current\", unit = \"mA\" }", "i * 0.4 * 1.732", "W", false),
+        ("s = \"probe.status\"", "s * 2", "", false),
+    ] {
+        let (found, report) = site(&computed("x", inputs, value, unit));
+        assert!(found.is_some(), "{report}");
+        assert_eq!(report.contains("input-unit"), warns, "{inputs} {value} {unit}\n{report}");
+    }
+}
+
+#[test]
+fn the_unit_of_an_input_is_one_that_its_point_can_have() {
+    let of = |point: &str, unit: &str| {
+        site(&computed("x", &format!("i = {{ point = \"probe.{point}\", unit = \"{unit}\" }}"), "i * 2", "W"))
+    };
+    for (point, unit, want) in [
+        ("current", "m3/h", "probe.current is in mA, not in m3/h"),
+        ("status", "A", "probe.status has no unit, so none in A"),
+        ("curent", "A", "there is no point `probe.curent`"),
+    ] {
+        let (found, report) = of(point, unit);
+        assert!(found.is_none() && report.contains(want), "{report}");
+    }
+    let (found, report) = site(&computed("x", "i = { unit = \"A\", of = 1 }", "i * 2", "W"));
+    assert!(
+        found.is_none() && report.contains("needs `point`") && report.contains("has no key `of`"),
+        "{report}"
+    );
+}
