@@ -16,7 +16,9 @@ use cel::Program;
 use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
 
 use crate::derive::counter::Counter;
+use crate::derive::functions;
 use crate::derive::scale::Scale;
+use crate::derive::syntax;
 use crate::derive::window::Function;
 use crate::point::PointId;
 use crate::unit::Unit;
@@ -110,8 +112,9 @@ pub(crate) fn parse(value: &str) -> Result<IdedExpr, String> {
         return Err(format!("longer than {LENGTH_MAX} bytes"));
     }
     let program = Program::compile(value).map_err(|errors| {
-        let first = errors.errors.first();
-        first.map_or_else(|| errors.to_string(), |error| format!("column {}: {}", error.pos.1, error.msg))
+        // What follows from a mistake may stand before it.
+        let first = errors.errors.iter().find(|error| error.msg.starts_with("Syntax error"));
+        syntax::wording(value, first.or(errors.errors.first()).map_or(1, |error| error.pos.1))
     })?;
     Ok(program.expression().clone())
 }
@@ -150,7 +153,7 @@ impl Checker<'_> {
                 }
                 None => self.operator(call),
             },
-            Expr::Call(call) => Err(format!("unknown function {}", call.func_name)),
+            Expr::Call(call) => Err(unknown(&call.func_name)),
             Expr::Select(select) => Err(format!("no fields: .{}", select.field)),
             Expr::Comprehension(_) => Err("no macros (all, exists, map, filter, has)".to_owned()),
             Expr::List(_) | Expr::Map(_) | Expr::Struct(_) => Err("no lists and maps".to_owned()),
@@ -171,10 +174,8 @@ impl Checker<'_> {
 
     fn window(&mut self, function: Function, call: &CallExpr) -> Result<usize, String> {
         let usage = || match function {
-            Function::Tips => {
-                "write tips(input, '1h', 16, 20): bits of the counter, most counts a minute".to_owned()
-            }
-            _ => format!("write {}(input, '5m')", function.name()),
+            Function::Tips => format!("write {}: bits of the counter, most counts a minute", function.call()),
+            _ => format!("write {}", function.call()),
         };
         let (of, span, counter) = match (function, call.args.as_slice()) {
             (Function::Tips, [of, span, bits, most]) => {
@@ -203,6 +204,10 @@ impl Checker<'_> {
 
     fn operator(&mut self, call: &mut CallExpr) -> Result<Type, String> {
         use operators as op;
+        // A name that is none is told before what stands in its brackets.
+        if call.func_name.starts_with(char::is_alphabetic) {
+            return Err(unknown(&call.func_name));
+        }
         let mut types = Vec::with_capacity(call.args.len());
         for arg in &mut call.args {
             types.push(self.check(arg)?);
@@ -236,11 +241,7 @@ impl Checker<'_> {
                 | op::NOT_EQUALS,
                 _,
             ) => Err(format!("{} between a number and a truth value", sign(name))),
-            _ => Err(format!(
-                "unknown function or operator {}; windows are {}",
-                sign(name),
-                Function::ALL.map(Function::name).join(", ")
-            )),
+            _ => Err(format!("no operator {}: only + - * / == != < <= > >= && || ! and ?:", sign(name))),
         }
     }
 }
@@ -248,6 +249,14 @@ impl Checker<'_> {
 /// The name that this is.
 pub(crate) fn ident(node: &IdedExpr) -> Option<&str> {
     if let Expr::Ident(name) = &node.expr { Some(name) } else { None }
+}
+
+/// That there is no such function, and which there are.
+fn unknown(name: &str) -> String {
+    match Function::parse(name) {
+        Some(function) => format!("{name} takes its input in the brackets: {}", function.call()),
+        None => format!("there is no function {name}; functions are {}", functions::calls()),
+    }
 }
 
 /// A whole number that is written out.

@@ -26,8 +26,10 @@
 
 pub mod counter;
 pub mod expression;
+pub mod functions;
 pub mod never;
 pub mod scale;
+mod syntax;
 pub mod terms;
 pub mod window;
 

@@ -253,13 +253,15 @@ proptest! {
 #[test]
 fn mistakes_are_found_when_documents_load() {
     for (value, want) in [
-        ("level +", "column"),
+        ("level +", "ends too early"),
         ("levle > 3", "unknown name levle; inputs are level"),
         ("[1, 2].all(x, x > 0)", "no macros"),
         ("[level]", "no lists"),
         ("level.high", "no fields"),
-        ("sqrt(level)", "unknown function or operator sqrt"),
-        ("level.rate('5m')", "unknown function"),
+        ("sqrt(level)", "there is no function sqrt; functions are rate(input, '5m'), sum("),
+        ("median(level, '30s')", "there is no function median; functions are rate("),
+        ("level.rate('5m')", "rate takes its input in the brackets: rate(input, '5m')"),
+        ("level.median('5m')", "there is no function median; functions are rate("),
         ("rate(level, 5)", "write rate(input, '5m')"),
         ("rate(level + 1, '5m')", "write rate(input, '5m')"),
         ("rate(level, '5 m')", "no span"),
@@ -268,14 +270,14 @@ fn mistakes_are_found_when_documents_load() {
         ("tips(level, '1h')", "bits of the counter"),
         ("tips(level, '1h', 0, 20)", "bits of the counter"),
         ("tips(level, '1h', 16, 0.5)", "bits of the counter"),
-        ("total(level)", "write total(input, '5m')"),
+        ("total(level)", "write total(input, '1d')"),
         ("level && true", "write `input == 1`"),
         ("level + true", "between a number and a truth value"),
         ("level ? 1 : 2", "write `input == 1`"),
         ("level > 1 ? 1 : true", "truth values"),
         ("'text'", "no texts"),
-        ("level % 2", "unknown function or operator %"),
-        ("", "column"),
+        ("level % 2", "no operator %"),
+        ("", "ends too early"),
     ] {
         let error = Derived::check(&settings(9, &[("level", 1)], value)).unwrap_err();
         assert!(error.contains(want), "{value}: {error}");

@@ -88,7 +88,7 @@ pub static CODES: &[Code] = &[
         "Write each = { device = \"meter-*\" }, { template = \"level\" } or { tags = { owner = \"water works\" } }, and `{device}` in the rule's name."),
     code("bad-expression",
         "The expression of a derived point cannot be computed: syntax, an unknown name, or types that don't go together.",
-        "See derived points in the site's reference: numbers, inputs, operators and the window functions."),
+        "Expressions of derived points are told in docs/reference/site.md: numbers, inputs, operators, and `rate`, `sum`, `max`, `min`, `mean`, `total` and `tips` of a span of time."),
     code("bad-fault",
         "A fault does not say by what it is known.",
         "Write { is = \"nan\", means = \"...\" }, { raw = \"0x7FFF\", means = \"...\" } or { text = \"ERR\", means = \"...\" }."),

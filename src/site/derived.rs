@@ -76,7 +76,7 @@ pub(crate) fn derived(
         section.warning("value", "never-true", why, None);
     }
     if let Err(why) = Derived::check(&settings)
-        && (whole || why.contains("Syntax error"))
+        && (whole || derive::expression::parse(&settings.value).is_err())
     {
         section.error("value", "bad-expression", why, None);
     }
