@@ -46,7 +46,7 @@ pub(crate) fn far_apart(section: &Section<'_>, table: &Section<'_>, levels: &[Le
         return;
     }
     let unit = match section.node("unit").map(|node| &node.value) {
-        Some(Value::Text(text)) => Unit::parse(text),
+        Some(Value::Text(text)) => Unit::spelled(text),
         _ => None,
     };
     let quantity = unit.map_or("", Unit::quantity);

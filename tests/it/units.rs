@@ -163,3 +163,22 @@ fn the_unit_of_an_input_is_one_that_its_point_can_have() {
         "{report}"
     );
 }
+
+#[test]
+fn a_unit_is_read_with_signs_of_print_and_a_prefix_is_never_guessed() {
+    let of = |unit: &str| {
+        site(&format!(
+            "[[rule]]\nname = \"r\"\npoint = \"probe.depth\"\nunit = \"{unit}\"\nabove = 1.0\nbasis = \"a plan\"\nadvice = \"look\"\n"
+        ))
+        .1
+    };
+    for unit in ["\u{b5}m", "\u{3bc}m"] {
+        assert!(!of(unit).contains("unknown-unit"), "{}", of(unit));
+    }
+    for unit in ["nS/cm", "mpa", "\u{b5}A", "S/cm", "Mbar"] {
+        let report = of(unit);
+        assert!(report.contains("unknown-unit") && !report.contains("did you mean"), "{report}");
+    }
+    assert!(of("us/cm").contains("did you mean `uS/cm`?"));
+    assert!(of("℃").contains("degC does not convert to cm"), "{}", of("℃"));
+}
