@@ -66,9 +66,9 @@ pub(crate) fn far_apart(section: &Section<'_>, table: &Section<'_>, levels: &[Le
         let text = format!(
             "{} = {} and {} = {} are {:.0}-fold apart: one of them may be in another unit",
             name(one.severity),
-            one.threshold,
+            shown(one.threshold),
             name(other.severity),
-            other.threshold,
+            shown(other.threshold),
             high / low
         );
         let help = unit.map(|unit| {

@@ -130,6 +130,11 @@ impl Unit {
     }
 }
 
+/// `value` for a person, without what arithmetic leaves behind: 12 digits that count. 0.29 m are 29 cm and not 28.999999999999996.
+pub fn rounded(value: f64) -> f64 {
+    format!("{value:.11e}").parse().unwrap_or(value)
+}
+
 impl Serialize for Unit {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(self.name())
@@ -191,6 +196,21 @@ mod tests {
         check(-40.0, "degC", "degF", -40.0);
         check(25.0, "degC", "K", 298.15);
         check(0.0, "K", "degF", -459.67);
+    }
+
+    #[test]
+    fn a_person_sees_no_rest_of_arithmetic() {
+        for (value, want) in [
+            (28.999_999_999_999_996, "29"),
+            (0.1 + 0.2, "0.3"),
+            (1.0 / 36_000.0, "0.0000277777777778"),
+            (-1.5, "-1.5"),
+            (0.0, "0"),
+            (123_456_789_012.0, "123456789012"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(rounded(value).to_string(), want);
+        }
     }
 
     #[test]

@@ -182,3 +182,17 @@ fn a_unit_is_read_with_signs_of_print_and_a_prefix_is_never_guessed() {
     assert!(of("us/cm").contains("did you mean `uS/cm`?"));
     assert!(of("℃").contains("degC does not convert to cm"), "{}", of("℃"));
 }
+
+/// A rule on the level in m, which is kept in cm.
+fn limit(red: &str) -> String {
+    format!(
+        "[[rule]]\nname = \"r\"\npoint = \"probe.depth\"\nunit = \"m\"\nabove = {{ red = {red} }}\nbasis = \"a plan\"\nadvice = \"look\"\n"
+    )
+}
+
+#[test]
+fn a_threshold_after_a_conversion_is_the_number_that_was_meant() {
+    let (old, new) = (site(&limit("0.27")).0.unwrap(), site(&limit("0.29")).0.unwrap());
+    let told = site::diff::diff(&old, &new).items.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(told, ["~ rule r: red 27 -> 29"]);
+}
