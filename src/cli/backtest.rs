@@ -20,6 +20,7 @@ use crate::cli::{duration, replay, spacing};
 use crate::console::window;
 use crate::gateway::replay::Replay;
 use crate::site::{Site, table};
+use crate::unit::rounded;
 
 /// Thresholds of a sweep at most.
 const SWEEP_MAX: usize = 200;
@@ -159,7 +160,7 @@ fn variants(site: &Site, args: &BacktestArgs) -> anyhow::Result<(Vec<Rule>, Vec<
             let level = if args.sweep.is_some() { levels.first() } else { levels.get(index) };
             let Some(level) = level else { continue };
             let mut variant = rule.clone();
-            variant.name = format!("{}@{threshold}", rule.name);
+            variant.name = format!("{}@{}", rule.name, rounded(threshold));
             variant.id = RuleId(u32::try_from(rules.len()).unwrap_or(u32::MAX));
             variant.condition = at(&rule.condition, Level { threshold, ..*level });
             variants.push(Variant { of, name: variant.name.clone(), threshold });

@@ -318,7 +318,10 @@ pub(crate) fn worded(profile: &Profile, field: &Field, sample: &Sample) -> Strin
     let Some(value) = view.value else { return view.reason.unwrap_or_default() };
     let number = match field.state(value) {
         Some(state) => state.to_owned(),
-        None => format!("{value:.*}", usize::from(field.decimals)),
+        None => {
+            let kept = field.unit.map(|unit| unit.canonical_for(&profile.class));
+            format!("{value:.*}", usize::from(field.digits(kept)))
+        }
     };
     let unit = view.unit.map(|unit| format!(" {unit}")).unwrap_or_default();
     let doubt = view.reason.map(|doubt| format!(" ({doubt}?)")).unwrap_or_default();

@@ -16,6 +16,9 @@ use cel::Program;
 use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
 
 use crate::derive::counter::Counter;
+use crate::derive::functions;
+use crate::derive::scale::Scale;
+use crate::derive::syntax;
 use crate::derive::window::Function;
 use crate::point::PointId;
 use crate::unit::Unit;
@@ -71,13 +74,17 @@ enum Type {
     Truth,
 }
 
-/// Parses and checks `value`.
+/// Parses and checks `value`; `scales` are those of inputs that it has in another unit than their points are in.
 ///
 /// # Errors
 /// Text for a person.
-pub fn compile(value: &str, inputs: &[(String, PointId)]) -> Result<Compiled, String> {
+pub fn compile(
+    value: &str,
+    inputs: &[(String, PointId)],
+    scales: &[(String, Scale)],
+) -> Result<Compiled, String> {
     let mut expression = parse(value)?;
-    let mut checker = Checker { inputs, windows: Vec::new() };
+    let mut checker = Checker { inputs, scales, windows: Vec::new() };
     checker.check(&mut expression)?;
     Ok(Compiled { expression, windows: checker.windows })
 }
@@ -105,14 +112,16 @@ pub(crate) fn parse(value: &str) -> Result<IdedExpr, String> {
         return Err(format!("longer than {LENGTH_MAX} bytes"));
     }
     let program = Program::compile(value).map_err(|errors| {
-        let first = errors.errors.first();
-        first.map_or_else(|| errors.to_string(), |error| format!("column {}: {}", error.pos.1, error.msg))
+        // What follows from a mistake may stand before it.
+        let first = errors.errors.iter().find(|error| error.msg.starts_with("Syntax error"));
+        syntax::wording(value, first.or(errors.errors.first()).map_or(1, |error| error.pos.1))
     })?;
     Ok(program.expression().clone())
 }
 
 struct Checker<'a> {
     inputs: &'a [(String, PointId)],
+    scales: &'a [(String, Scale)],
     windows: Vec<Call>,
 }
 
@@ -128,18 +137,23 @@ impl Checker<'_> {
             }
             Expr::Ident(name) => {
                 let point = self.input(name)?;
+                let scale = self.scale(name);
                 *name = Variable::Latest(point).to_string();
+                scale.into_iter().for_each(|scale| scale.wrap(node));
                 Ok(Type::Number)
             }
             Expr::Call(call) if call.target.is_none() => match Function::parse(&call.func_name) {
                 Some(function) => {
                     let index = self.window(function, call)?;
+                    let of = call.args.first().and_then(|of| self.scale(ident(of)?));
+                    let scale = of.map(|scale| scale.of(function)).transpose()?;
                     node.expr = Expr::Ident(Variable::Window(index).to_string());
+                    scale.into_iter().for_each(|scale| scale.wrap(node));
                     Ok(Type::Number)
                 }
                 None => self.operator(call),
             },
-            Expr::Call(call) => Err(format!("unknown function {}", call.func_name)),
+            Expr::Call(call) => Err(unknown(&call.func_name)),
             Expr::Select(select) => Err(format!("no fields: .{}", select.field)),
             Expr::Comprehension(_) => Err("no macros (all, exists, map, filter, has)".to_owned()),
             Expr::List(_) | Expr::Map(_) | Expr::Struct(_) => Err("no lists and maps".to_owned()),
@@ -154,12 +168,14 @@ impl Checker<'_> {
         })
     }
 
+    fn scale(&self, name: &str) -> Option<Scale> {
+        self.scales.iter().find(|(known, _)| known == name).map(|(_, scale)| *scale)
+    }
+
     fn window(&mut self, function: Function, call: &CallExpr) -> Result<usize, String> {
         let usage = || match function {
-            Function::Tips => {
-                "write tips(input, '1h', 16, 20): bits of the counter, most counts a minute".to_owned()
-            }
-            _ => format!("write {}(input, '5m')", function.name()),
+            Function::Tips => format!("write {}: bits of the counter, most counts a minute", function.call()),
+            _ => format!("write {}", function.call()),
         };
         let (of, span, counter) = match (function, call.args.as_slice()) {
             (Function::Tips, [of, span, bits, most]) => {
@@ -188,6 +204,10 @@ impl Checker<'_> {
 
     fn operator(&mut self, call: &mut CallExpr) -> Result<Type, String> {
         use operators as op;
+        // A name that is none is told before what stands in its brackets.
+        if call.func_name.starts_with(char::is_alphabetic) {
+            return Err(unknown(&call.func_name));
+        }
         let mut types = Vec::with_capacity(call.args.len());
         for arg in &mut call.args {
             types.push(self.check(arg)?);
@@ -221,12 +241,21 @@ impl Checker<'_> {
                 | op::NOT_EQUALS,
                 _,
             ) => Err(format!("{} between a number and a truth value", sign(name))),
-            _ => Err(format!(
-                "unknown function or operator {}; windows are {}",
-                sign(name),
-                Function::ALL.map(Function::name).join(", ")
-            )),
+            _ => Err(format!("no operator {}: only + - * / == != < <= > >= && || ! and ?:", sign(name))),
         }
+    }
+}
+
+/// The name that this is.
+pub(crate) fn ident(node: &IdedExpr) -> Option<&str> {
+    if let Expr::Ident(name) = &node.expr { Some(name) } else { None }
+}
+
+/// That there is no such function, and which there are.
+fn unknown(name: &str) -> String {
+    match Function::parse(name) {
+        Some(function) => format!("{name} takes its input in the brackets: {}", function.call()),
+        None => format!("there is no function {name}; functions are {}", functions::calls()),
     }
 }
 

@@ -20,13 +20,17 @@
 //! ```
 //! use lifeline_gateway::{derive::{Derived, Settings}, point::PointId};
 //! let value = "rate(level, '5m') > 0.5 ? 1 : 0".to_owned();
-//! let settings = Settings { point: PointId(1), inputs: vec![("level".into(), PointId(0))], value, factor: 1.0 };
+//! let settings = Settings { point: PointId(1), inputs: vec![("level".into(), PointId(0))], scales: Vec::new(), value, factor: 1.0 };
 //! assert_eq!(Derived::check(&settings), Ok(()));
 //! ```
 
 pub mod counter;
 pub mod expression;
+pub mod functions;
 pub mod never;
+pub mod scale;
+mod syntax;
+pub mod terms;
 pub mod window;
 
 use std::collections::BTreeMap;
@@ -36,6 +40,7 @@ use cel::{Context, Value};
 
 use crate::clock::Timestamp;
 use crate::derive::expression::{Compiled, Variable};
+use crate::derive::scale::Scale;
 use crate::derive::window::{Store, WindowId};
 use crate::point::{Catalog, PointId};
 use crate::reading::{Batch, Doubt, Reading, Reason, Sample};
@@ -48,6 +53,8 @@ pub struct Settings {
     pub point: PointId,
     /// Name in the expression and the point it stands for.
     pub inputs: Vec<(String, PointId)>,
+    /// Inputs that the expression has in another unit than their points are in.
+    pub scales: Vec<(String, Scale)>,
     /// The expression, `presence == 1.0 && moving == 0.0` or `rate(level, '5m')`; a bool result is 0 or 1.
     pub value: String,
     /// Factor from the expression's unit to the point's canonical unit: [`factor`].
@@ -103,7 +110,7 @@ impl Derived {
     /// # Errors
     /// Syntax, unknown names, macros, wrong result type.
     pub fn check(settings: &Settings) -> Result<(), String> {
-        let compiled = expression::compile(&settings.value, &settings.inputs)?;
+        let compiled = expression::compile(&settings.value, &settings.inputs, &settings.scales)?;
         let mut context = Context::default();
         for (_, point) in &settings.inputs {
             context.add_variable_from_value(Variable::Latest(*point).to_string(), 1.0);
@@ -123,7 +130,10 @@ impl Derived {
         let mut windows = Store::default();
         let mut points = Vec::new();
         for settings in in_order(settings) {
-            let Ok(compiled) = expression::compile(&settings.value, &settings.inputs) else { continue };
+            let Ok(compiled) = expression::compile(&settings.value, &settings.inputs, &settings.scales)
+            else {
+                continue;
+            };
             let ids = compiled
                 .windows
                 .iter()

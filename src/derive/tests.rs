@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 fn settings(point: u32, inputs: &[(&str, u32)], value: &str) -> Settings {
     let inputs = inputs.iter().map(|(name, id)| ((*name).to_owned(), PointId(*id))).collect();
-    Settings { point: PointId(point), inputs, value: value.to_owned(), factor: 1.0 }
+    Settings { point: PointId(point), inputs, scales: Vec::new(), value: value.to_owned(), factor: 1.0 }
 }
 
 fn derived(settings: Vec<Settings>) -> Derived {
@@ -253,13 +253,15 @@ proptest! {
 #[test]
 fn mistakes_are_found_when_documents_load() {
     for (value, want) in [
-        ("level +", "column"),
+        ("level +", "ends too early"),
         ("levle > 3", "unknown name levle; inputs are level"),
         ("[1, 2].all(x, x > 0)", "no macros"),
         ("[level]", "no lists"),
         ("level.high", "no fields"),
-        ("sqrt(level)", "unknown function or operator sqrt"),
-        ("level.rate('5m')", "unknown function"),
+        ("sqrt(level)", "there is no function sqrt; functions are rate(input, '5m'), sum("),
+        ("median(level, '30s')", "there is no function median; functions are rate("),
+        ("level.rate('5m')", "rate takes its input in the brackets: rate(input, '5m')"),
+        ("level.median('5m')", "there is no function median; functions are rate("),
         ("rate(level, 5)", "write rate(input, '5m')"),
         ("rate(level + 1, '5m')", "write rate(input, '5m')"),
         ("rate(level, '5 m')", "no span"),
@@ -268,14 +270,14 @@ fn mistakes_are_found_when_documents_load() {
         ("tips(level, '1h')", "bits of the counter"),
         ("tips(level, '1h', 0, 20)", "bits of the counter"),
         ("tips(level, '1h', 16, 0.5)", "bits of the counter"),
-        ("total(level)", "write total(input, '5m')"),
+        ("total(level)", "write total(input, '1d')"),
         ("level && true", "write `input == 1`"),
         ("level + true", "between a number and a truth value"),
         ("level ? 1 : 2", "write `input == 1`"),
         ("level > 1 ? 1 : true", "truth values"),
         ("'text'", "no texts"),
-        ("level % 2", "unknown function or operator %"),
-        ("", "column"),
+        ("level % 2", "no operator %"),
+        ("", "ends too early"),
     ] {
         let error = Derived::check(&settings(9, &[("level", 1)], value)).unwrap_err();
         assert!(error.contains(want), "{value}: {error}");
@@ -283,6 +285,34 @@ fn mistakes_are_found_when_documents_load() {
     let long = format!("level{}", " + 1".repeat(200));
     assert!(Derived::check(&settings(9, &[("level", 1)], &long)).unwrap_err().contains("longer than"));
     assert_eq!(Derived::check(&settings(9, &[("level", 1)], "!(level > -2) || 7 == level")), Ok(()));
+}
+
+#[test]
+fn an_input_in_another_unit_is_what_converted_readings_would_be() {
+    for (value, plain, factor, offset) in [
+        ("i * 400", "i * 0.001 * 400", 0.001, 0.0),
+        ("rate(i, '3m') + 1", "rate(i, '3m') * 0.001 + 1", 0.001, 0.0),
+        ("rate(i, '3m')", "rate(i, '3m') * 1.8", 1.8, 32.0),
+        ("mean(i, '3m')", "mean(i, '3m') * 1.8 + 32", 1.8, 32.0),
+        ("max(i, '3m') - i", "(max(i, '3m') * 1.8 + 32) - (i * 1.8 + 32)", 1.8, 32.0),
+        ("sum(i, '3m') + total(i, '3m')", "(sum(i, '3m') + total(i, '3m')) * 0.5", 0.5, 0.0),
+        ("tips(i, '3m', 16, 90000)", "tips(i, '3m', 16, 90000)", 0.5, 0.0),
+    ] {
+        let last = |value, scales| {
+            let mut derived = derived(vec![Settings { scales, ..settings(9, &[("i", 1)], value) }]);
+            let mut last = Vec::new();
+            for (at, number) in [(0, 1000.0), (60, 3000.0), (120, 2000.0), (180, 6000.0)] {
+                last = feed(&mut derived, &[(1, at, Good(number))]);
+            }
+            last.pop().and_then(|(.., sample)| sample.value()).unwrap()
+        };
+        let scale = vec![("i".to_owned(), Scale { factor, offset })];
+        let (got, want) = (last(value, scale), last(plain, Vec::new()));
+        assert!((got - want).abs() < 1e-9, "{value}: {got}, not {want}");
+    }
+    let scales = vec![("i".to_owned(), Scale { factor: 1.8, offset: 32.0 })];
+    let error = Derived::check(&Settings { scales, ..settings(9, &[("i", 1)], "sum(i, '3m')") });
+    assert_eq!(error, Err("no sum of an input whose unit has an offset".to_owned()));
 }
 
 #[test]

@@ -42,7 +42,7 @@
 //! | `valid_when` | `{ point = "status", is = 3 }`, `is = [1, 2]`, or `min` and `max` (`{ point = "age", max = 60 }`); a list of such when all must hold |
 //! | `wake` | `{ exception = 5, wait = "200ms", tries = 10 }`: a read refused with this code is asked again after the wait, so many times; `{ silence = true, ... }`: the same for a first read of a poll that gets no answer |
 //! | `write` | `{ register = 0x0118, value = 1 }` (FC 6), `{ register = 0x0118, values = [1, 2] }` (FC 16) or `{ coil = 3, on = true }` (FC 5) |
-//! | `decimals` | digits shown after the point, in the canonical unit; left out: 2, or 0 for a state, `bool` or `bits` |
+//! | `decimals` | digits after the point that count, in `unit`; they are shown in the unit that readings are kept in (1 of m3/h are 5 of m3/s). Left out: 0 for a state, `bool`, `bits` and a whole number without scale, else 2 of the kept unit |
 //!
 //! Values of the keys of `[text]`, and what changes for the points of such a profile:
 //!
@@ -67,6 +67,7 @@
 pub mod at;
 pub mod names;
 pub mod depend;
+mod digits;
 pub mod version;
 pub mod trigger;
 pub mod firmware;
@@ -243,8 +244,8 @@ pub struct Field {
     pub destructive: bool,
     /// Read for others (decimals, validity) and not a point of its own.
     pub hidden: bool,
-    /// Digits after the point for display, in the canonical unit.
-    pub decimals: u8,
+    /// Digits after the point that count, in `unit`; what is shown of them: [`Field::digits`].
+    pub decimals: Option<u8>,
 }
 
 /// What the device bears on its line.
@@ -380,7 +381,7 @@ pub struct Profile {
 }
 
 impl Field {
-    /// A plain visible field: natural order, scale 1, no unit, no range, no faults, two digits (none for `bool` and `bits`).
+    /// A plain visible field: natural order, scale 1, no unit, no range, no faults.
     pub fn new(name: &str, table: Table, address: u16, kind: Kind) -> Self {
         Self {
             name: name.to_owned(),
@@ -408,7 +409,7 @@ impl Field {
             valid_when: Vec::new(),
             destructive: false,
             hidden: false,
-            decimals: if matches!(kind, Kind::Bool | Kind::Bits { .. }) { 0 } else { 2 },
+            decimals: None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::risk::coverage::{meets, percent};
 use crate::risk::indicators::{
     Above, Entrapment, Entrapments, below_half_percent, hundredths, median_and_longest,
 };
-use crate::unit::Unit;
+use crate::unit::{Unit, rounded};
 
 /// One figure with its definition, its denominator and what was not measured.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -205,7 +205,7 @@ pub fn ponding<'a>(
         Figure {
             indicator: "ponding-above".to_owned(),
             chinese: format!("积水{chinese}色以上时长"),
-            of: format!("{of}, {} >= {threshold} {}", point.name, unit.name()),
+            of: format!("{of}, {} >= {} {}", point.name, rounded(*threshold), unit.name()),
             value: (above.measured > Duration::ZERO).then(|| minutes(*time)),
             unit: "min".to_owned(),
             part: Some(*times),

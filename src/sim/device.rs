@@ -358,7 +358,7 @@ pub(crate) fn middling(profile: &Profile) -> Vec<Option<FieldSignal>> {
     let middle = |(index, field): (usize, &Field)| {
         let needed = profile.fields.iter().any(|other| helpful(other, index).is_some());
         let (low, high) = field.range.filter(|_| !needed && field.states.is_empty())?;
-        let step = 10_f64.powi(field.decimals.into());
+        let step = 10_f64.powi(field.resolved().unwrap_or(2).into());
         let middle = ((low + (high - low) / 2.0) * step).round() / step;
         Some((Signal::constant(middle.clamp(low, high)), None))
     };

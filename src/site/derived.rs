@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::derive::{self, Derived, never};
 use crate::point::PointId;
+use crate::site::inputs::Inputs;
 use crate::site::rules::Points;
 use crate::site::section::{Section, kebab};
 use crate::site::tree::Value;
@@ -22,38 +23,6 @@ pub(crate) struct DerivedDraft {
     pub(crate) datum: Option<String>,
     pub(crate) decimals: u8,
     pub(crate) states: Vec<(i64, String)>,
-}
-
-/// What a derived point is computed from.
-struct Inputs {
-    inputs: Vec<(String, PointId)>,
-    /// The longest period of an input.
-    every: Duration,
-    /// The zero of the first level among them.
-    datum: Option<String>,
-    /// Without all of its inputs an expression says nothing more about itself.
-    whole: bool,
-}
-
-fn inputs(section: &Section<'_>, points: Points<'_>) -> Inputs {
-    let mut found = Inputs { inputs: Vec::new(), every: Duration::from_secs(1), datum: None, whole: true };
-    let Some(table) = section.need("inputs", section.section("inputs")) else { return found };
-    for (input, span, node) in table.all() {
-        let Value::Text(point) = &node.value else {
-            let place = section.document.place(*span);
-            section.report.error(&place, "wrong-type", "an input is the name of a point", None);
-            continue;
-        };
-        match points.find(section, "inputs", point) {
-            Some(point) => {
-                found.every = found.every.max(point.every);
-                found.datum = found.datum.or_else(|| point.datum.clone());
-                found.inputs.push((input.clone(), point.id));
-            }
-            None => found.whole = false,
-        }
-    }
-    found
 }
 
 /// Reads one derived point.
@@ -74,10 +43,11 @@ pub(crate) fn derived(
             );
         }
     }
-    let Inputs { inputs, every, datum, whole } = inputs(section, points);
+    let inputs = Inputs::read(section, points);
+    let whole = inputs.whole;
     let value = section.need("value", section.text("value"));
     let unit = section.unit("unit");
-    let decimals = section.int("decimals", 0, 9).unwrap_or(if unit.is_some() { 2 } else { 0 });
+    let written = section.int("decimals", 0, 9);
     let states = section.section("states").map(|states| {
         let state = |(code, _, node): &crate::site::tree::Entry| match (&node.value, code.parse()) {
             (Value::Text(name), Ok(code)) => Some((code, name.clone())),
@@ -87,30 +57,34 @@ pub(crate) fn derived(
     });
     section.finish();
     let value = value?;
-    let known = |id: &PointId| points.known.iter().find(|point| point.id == *id);
-    let units: Vec<(String, Option<Unit>)> =
-        inputs.iter().map(|(name, id)| (name.clone(), known(id).and_then(|point| point.unit))).collect();
-    let ranges: Vec<_> =
-        inputs.iter().map(|(name, id)| (name.clone(), known(id).and_then(|point| point.range))).collect();
-    let factor = derive::factor(&value, &units, unit, &class_of(name.as_deref().unwrap_or_default()));
+    let class = class_of(name.as_deref().unwrap_or_default());
+    let decimals = match (written, unit) {
+        (Some(decimals), Some(unit)) => unit.digits(decimals, unit.canonical_for(&class)),
+        (Some(decimals), None) => decimals,
+        (None, unit) => unit.map_or(0, |_| 2),
+    };
+    let factor = derive::factor(&value, &inputs.units(), unit, &class);
     let factor = factor.unwrap_or_else(|why| {
         if whole {
             section.error("unit", "wrong-unit", why, None);
         }
         1.0
     });
-    let settings = derive::Settings { point: PointId(0), inputs, value, factor };
-    if let Some(why) = never::contradiction(&settings.value, &ranges).filter(|_| whole) {
+    let (points, scales) = (inputs.points(), inputs.scales());
+    let settings = derive::Settings { point: PointId(0), inputs: points, scales, value, factor };
+    if let Some(why) = never::contradiction(&settings.value, &inputs.ranges()).filter(|_| whole) {
         section.warning("value", "never-true", why, None);
     }
     if let Err(why) = Derived::check(&settings)
-        && (whole || why.contains("Syntax error"))
+        && (whole || derive::expression::parse(&settings.value).is_err())
     {
         section.error("value", "bad-expression", why, None);
     }
     if !whole {
         return None;
     }
+    inputs.doubt(section, &settings.value, unit);
+    let (every, datum) = (inputs.every(), inputs.datum());
     let states = states.unwrap_or_default();
     Some(DerivedDraft { name: name?, unit, settings, every, datum, decimals, states })
 }

@@ -158,15 +158,17 @@ fn steps(
                 let order = if up { "blue < yellow < orange < red" } else { "blue > yellow > orange > red" };
                 let before = COLOURS.iter().find(|(_, severity)| *severity == last.severity);
                 let text = format!(
-                    "{colour} = {threshold} must be {} {} = {}",
+                    "{colour} = {} must be {} {} = {}",
+                    shown(threshold),
                     if up { "above" } else { "below" },
                     before.map(|(name, _)| *name).unwrap_or_default(),
-                    last.threshold
+                    shown(last.threshold)
                 );
                 table.error(colour, "threshold-order", text, Some(order.to_owned()));
             } else if step <= deadband {
                 let text = format!(
-                    "the deadband {deadband} is not smaller than the step {} to {colour}",
+                    "the deadband {} is not smaller than the step {} to {colour}",
+                    shown(deadband),
                     shown(step)
                 );
                 section.error("deadband", "bad-deadband", text, None);

@@ -205,7 +205,7 @@ fn scale(table: &Section<'_>, key: &str, node: &Node) -> Option<f64> {
 
 fn unit(table: &Section<'_>, key: &str, node: &Node, own: Option<Unit>) -> Option<Conversion> {
     let name = if let Value::Text(name) = &node.value { name.as_str() } else { "" };
-    let Some(unit) = Unit::parse(name) else {
+    let Some(unit) = Unit::spelled(name) else {
         table.error(key, "unknown-unit", format!("there is no unit `{name}`"), unit_help(name));
         return None;
     };

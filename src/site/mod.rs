@@ -19,6 +19,7 @@ pub mod library;
 mod dial_in;
 mod firmware;
 mod guide;
+mod inputs;
 pub mod import;
 mod lines;
 mod links;

@@ -46,7 +46,7 @@ pub(crate) fn far_apart(section: &Section<'_>, table: &Section<'_>, levels: &[Le
         return;
     }
     let unit = match section.node("unit").map(|node| &node.value) {
-        Some(Value::Text(text)) => Unit::parse(text),
+        Some(Value::Text(text)) => Unit::spelled(text),
         _ => None,
     };
     let quantity = unit.map_or("", Unit::quantity);
@@ -66,9 +66,9 @@ pub(crate) fn far_apart(section: &Section<'_>, table: &Section<'_>, levels: &[Le
         let text = format!(
             "{} = {} and {} = {} are {:.0}-fold apart: one of them may be in another unit",
             name(one.severity),
-            one.threshold,
+            shown(one.threshold),
             name(other.severity),
-            other.threshold,
+            shown(other.threshold),
             high / low
         );
         let help = unit.map(|unit| {

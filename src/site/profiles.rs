@@ -354,9 +354,8 @@ fn meaning(section: &Section<'_>, field: &mut Field) {
                 ),
             }
         }
-        field.decimals = 0;
     }
-    field.decimals = section.int("decimals", 0, 9).unwrap_or(field.decimals);
+    field.decimals = section.int("decimals", 0, 9);
 }
 
 fn pair(section: &Section<'_>, key: &'static str) -> Option<[f64; 2]> {

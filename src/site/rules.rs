@@ -13,7 +13,7 @@ use crate::alarm::{Condition, Direction, Kind, Level, Rule, RuleId, Severity};
 use crate::point::PointId;
 use crate::site::section::{Section, nearest};
 use crate::site::{conditions, grades, guide, plausible};
-use crate::unit::Unit;
+use crate::unit::{Unit, rounded};
 
 /// A point that rules and expressions may name.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Known {
     pub(crate) id: PointId,
     pub(crate) name: String,
     pub(crate) unit: Option<Unit>,
+    /// The unit of its document.
+    pub(crate) written: Option<Unit>,
     pub(crate) every: Duration,
     pub(crate) range: Option<(f64, f64)>,
     /// The zero that a level is counted from.
@@ -155,7 +157,7 @@ fn threshold(section: &Section<'_>, points: Points<'_>) -> Option<Question> {
         section.error(
             "deadband",
             "bad-deadband",
-            format!("the deadband must not be negative, and this is {deadband}"),
+            format!("the deadband must not be negative, and this is {}", shown(deadband)),
             Some(help),
         );
     }
@@ -300,8 +302,7 @@ fn short_delays(section: &Section<'_>, point: &Known, level: &Level) {
 
 /// A number without the noise of a conversion.
 pub(crate) fn shown(value: f64) -> String {
-    let text = format!("{value:.6}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    rounded(value).to_string()
 }
 
 fn seconds(span: Duration) -> String {

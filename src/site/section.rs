@@ -51,7 +51,7 @@ impl<'a> Section<'a> {
         )
     }
 
-    fn under(
+    pub(crate) fn under(
         document: &'a Document,
         report: &'a Report,
         what: &str,
@@ -262,7 +262,7 @@ impl<'a> Section<'a> {
     pub(crate) fn unit(&self, key: &'static str) -> Option<Unit> {
         self.takes(key, || Shape::Unit);
         let text = self.text(key)?;
-        let unit = Unit::parse(&text);
+        let unit = Unit::spelled(&text);
         if unit.is_none() {
             self.error(key, "unknown-unit", format!("there is no unit `{text}`"), unit_help(&text));
         }
@@ -427,13 +427,16 @@ pub(crate) fn nearest<'k>(text: &str, known: impl Iterator<Item = &'k str>) -> O
 
 /// What to write instead of a unit that there is not.
 pub(crate) fn unit_help(text: &str) -> Option<String> {
-    if let Some(unit) = Unit::spelled(text) {
-        return Some(format!("write `{}`", unit.name()));
-    }
     // Of standard cubic metres people say 标方 whatever the temperature: the two differ by 7 %.
     if text.contains('标') {
         let text = "write `Sm3/h` or `Sm3` for volumes at 20 °C, `Nm3/h` or `Nm3` for those at 0 °C: the device's manual says which";
         return Some(text.to_owned());
+    }
+    // A prefix is never guessed, nor what else has letters in common with a unit that there is not.
+    let units = || Unit::names().filter_map(Unit::parse);
+    if units().any(|unit| unit.differs_in_prefix(text)) {
+        let same = |unit: &Unit| unit.name().eq_ignore_ascii_case(text) && !unit.differs_in_prefix(text);
+        return units().find(same).map(|unit| format!("did you mean `{}`?", unit.name()));
     }
     nearest(text, Unit::names())
 }

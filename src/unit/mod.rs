@@ -17,6 +17,7 @@
 //! assert_eq!(Unit::parse("mm").unwrap().canonical_for("water-level").name(), "cm");
 //! ```
 
+pub mod spelling;
 pub mod table;
 
 use serde::{Deserialize, Serialize};
@@ -32,11 +33,6 @@ impl Unit {
     pub fn parse(name: &str) -> Option<Self> {
         let index = TABLE.iter().position(|row| row.name == name)?;
         u16::try_from(index).ok().map(Self)
-    }
-
-    /// The same, of a name whose exponents are raised as in print: `Nm³/h`, `kgf/cm²`. Nothing else about the name is guessed.
-    pub fn spelled(name: &str) -> Option<Self> {
-        Self::parse(&name.trim().replace('²', "2").replace('³', "3"))
     }
 
     fn row(self) -> &'static Row {
@@ -99,6 +95,16 @@ impl Unit {
         self.to(to).map(|(factor, offset)| value * factor + offset)
     }
 
+    /// How many digits behind the point a number in `to` is shown with, that has `decimals` of them in this unit: a step of 0.1 m3/h is 0.0000278 m3/s,
+    /// which five digits tell apart. At most 9.
+    pub fn digits(self, decimals: u8, to: Self) -> u8 {
+        let Some((factor, _)) = self.to(to) else { return decimals };
+        let step = 0.1_f64.powi(decimals.into()) * factor;
+        // A step of exactly 0.1 is one digit, whatever arithmetic leaves behind.
+        let wanted = -step.abs().log10() - 1e-9;
+        (0..9).find(|digits| f64::from(*digits) >= wanted).unwrap_or(9)
+    }
+
     /// The unit of a change per minute, `kPa/min` for `kPa`: what `rate(...)` of a derived point gives. `None` when there is no such unit.
     pub fn per_minute(self) -> Option<Self> {
         Self::parse(&format!("{}/min", self.name()))
@@ -122,6 +128,11 @@ impl Unit {
     pub fn names() -> impl Iterator<Item = &'static str> {
         TABLE.iter().map(|row| row.name)
     }
+}
+
+/// `value` for a person, without what arithmetic leaves behind: 12 digits that count. 0.29 m are 29 cm and not 28.999999999999996.
+pub fn rounded(value: f64) -> f64 {
+    format!("{value:.11e}").parse().unwrap_or(value)
 }
 
 impl Serialize for Unit {
@@ -188,13 +199,44 @@ mod tests {
     }
 
     #[test]
-    fn raised_exponents_are_a_spelling() {
-        for (spelled, name) in
-            [("Nm³/h", "Nm3/h"), ("Sm³", "Sm3"), (" m³/h ", "m3/h"), ("kgf/cm²", "kgf/cm2"), ("kPa", "kPa")]
-        {
-            assert_eq!(Unit::spelled(spelled).map(Unit::name), Some(name));
+    fn a_person_sees_no_rest_of_arithmetic() {
+        for (value, want) in [
+            (28.999_999_999_999_996, "29"),
+            (0.1 + 0.2, "0.3"),
+            (1.0 / 36_000.0, "0.0000277777777778"),
+            (-1.5, "-1.5"),
+            (0.0, "0"),
+            (123_456_789_012.0, "123456789012"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(rounded(value).to_string(), want);
         }
-        assert_eq!((Unit::spelled("NM³/H"), Unit::parse("Nm³/h")), (None, None));
+    }
+
+    #[test]
+    fn decimals_are_converted_with_the_unit() {
+        for (unit, decimals, kept, want) in [
+            ("m3/h", 1, "m3/s", 5),
+            ("m3/h", 0, "m3/s", 4),
+            ("m", 3, "cm", 1),
+            ("m", 3, "mm", 0),
+            ("m", 1, "cm", 0),
+            ("mm", 0, "cm", 1),
+            ("cm", 1, "cm", 1),
+            ("kPa", 2, "kPa", 2),
+            ("Pa", 1, "kPa", 4),
+            ("bar", 3, "kPa", 1),
+            ("bar", 1, "kPa", 0),
+            ("mA", 3, "A", 6),
+            ("mA", 9, "A", 9),
+            ("A", 2, "mA", 0),
+            ("degF", 1, "degC", 2),
+            ("K", 1, "degC", 1),
+            ("%VOL", 2, "kPa", 2),
+        ] {
+            let (from, to) = (Unit::parse(unit).unwrap(), Unit::parse(kept).unwrap());
+            assert_eq!(from.digits(decimals, to), want, "{decimals} of {unit} in {kept}");
+        }
     }
 
     #[test]

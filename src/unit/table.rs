@@ -188,7 +188,7 @@ pub fn reference() -> String {
     use std::fmt::Write as _;
     let mut page = "# Units\n\n\
         Units of one quantity convert into each other, and into no other quantity.\n\
-        Readings are kept in the first unit of their quantity, or in the one that the sensor's class has in the second table; documents may use any.\n\
+        Readings are kept in the first unit of their quantity, or in the one that the sensor's class has in the second table; documents may use any, also with signs of print: `m³/h`, `µS/cm`, `°C`, `kΩ`.\n\
         Kept = value x factor (+ offset). Stores and brokers have the unit by its name; `/api/v1/status` tells other systems the UCUM code of each point, too (`ucum`).\n\
         Generated from `src/unit/table.rs`.\n\n\
         | quantity | unit | factor | offset | UCUM |\n| --- | --- | --- | --- | --- |\n"

@@ -111,7 +111,7 @@ fn a_scan_finds_devices_and_what_it_proposes_is_a_document() {
         "slave 3 answers",
         "pressure: 2 of 2 points fit, strong evidence: p 101.00 kPa, t 21.50 degC",
         "slave 5 answers",
-        "level: 1 of 1 points fit, fair evidence: level 42.00 cm",
+        "level: 1 of 1 points fit, fair evidence: level 42.0 cm",
     ] {
         assert!(out.contains(wanted), "{wanted} in {out}");
     }

@@ -66,6 +66,7 @@ mod traffic;
 mod text;
 mod sim;
 mod tcp;
+mod units;
 mod vectors;
 mod vfs;
 mod view;

@@ -532,7 +532,7 @@ fn without_a_story_a_point_stands_in_the_middle_of_its_range() {
             let Some((signal, _)) = signal else { continue };
             let (low, high) = field.range.unwrap();
             let middle = signal.at(Duration::ZERO);
-            let digit = 0.1_f64.powi(field.decimals.into());
+            let digit = 0.1_f64.powi(field.resolved().unwrap_or(2).into());
             assert!(low <= middle && middle <= high, "{}.{}: {middle}", device.name, field.name);
             assert!(
                 (middle - f64::midpoint(low, high)).abs() <= digit,

@@ -41,7 +41,7 @@ fn field() -> Field {
         valid_when: vec![],
         destructive: false,
         hidden: false,
-        decimals: 1,
+        decimals: Some(1),
     }
 }
 
@@ -141,6 +141,7 @@ fn site() -> Site {
     let derived = Settings {
         point: PointId(1),
         inputs: vec![("level".into(), PointId(0))],
+        scales: Vec::new(),
         value: "level * 2.0".into(),
         factor: 1.0,
     };

@@ -63,10 +63,10 @@ impl Build<'_> {
             let id = self.device(name, &profile.class, None, None);
             for field in profile.fields.iter().filter(|field| !field.hidden) {
                 let unit = field.unit.map(|unit| unit.canonical_for(&profile.class));
-                let point = self.point(id, name, &field.name, unit, field.decimals, field.states.clone());
+                let point = self.point(id, name, &field.name, unit, field.digits(unit), field.states.clone());
                 let to = field.unit.zip(unit).and_then(|(from, to)| from.to(to)).unwrap_or((1.0, 0.0));
                 let range = field.range.map(|(low, high)| (low * to.0 + to.1, high * to.0 + to.1));
-                self.know(point, device.every, range, device.datum.clone());
+                self.know(point, (device.every, field.unit), range, device.datum.clone());
             }
         }
         self.dim = dim;

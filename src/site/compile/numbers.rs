@@ -33,12 +33,12 @@ impl Build<'_> {
                         &draft.name,
                         &field.name,
                         unit,
-                        field.decimals,
+                        field.digits(unit),
                         field.states.clone(),
                     );
                     let to = field.unit.zip(unit).and_then(|(from, to)| from.to(to)).unwrap_or((1.0, 0.0));
                     let range = field.range.map(|(low, high)| (low * to.0 + to.1, high * to.0 + to.1));
-                    self.know(id, draft.every, range, draft.datum.clone());
+                    self.know(id, (draft.every, field.unit), range, draft.datum.clone());
                     id
                 }));
             }
@@ -117,7 +117,7 @@ impl Build<'_> {
     pub(crate) fn know(
         &mut self,
         id: PointId,
-        every: Duration,
+        (every, written): (Duration, Option<crate::unit::Unit>),
         range: Option<(f64, f64)>,
         datum: Option<String>,
     ) {
@@ -125,7 +125,7 @@ impl Build<'_> {
         let datum = datum.filter(|_| point.unit.is_some_and(|unit| unit.quantity() == "length"));
         let (name, unit, states) = (point.name.clone(), point.unit, point.states.clone());
         let class = self.catalog.device(point.device).map(|device| device.class.clone()).unwrap_or_default();
-        self.known.push(Known { id, name, unit, every, range, datum, states, class });
+        self.known.push(Known { id, name, unit, written, every, range, datum, states, class });
     }
 
     pub(crate) fn derived(&mut self, section: &Section<'_>, names: &mut Names) {
@@ -155,7 +155,7 @@ impl Build<'_> {
         let unit = draft.unit.map(|unit| unit.canonical_for(&class));
         let id = self.point(device, device_name, short, unit, draft.decimals, draft.states);
         draft.settings.point = id;
-        self.know(id, draft.every, None, draft.datum);
+        self.know(id, (draft.every, draft.unit), None, draft.datum);
         self.derived.push(draft.settings);
     }
 }

@@ -231,7 +231,10 @@ fn formulas(site: &Site) -> BTreeMap<String, String> {
     let name = |id: PointId| site.catalog.point(id).map(|point| point.name.clone()).unwrap_or_default();
     let text = |derived: &crate::derive::Settings| {
         let inputs: Vec<_> = derived.inputs.iter().map(|(key, id)| (key, name(*id))).collect();
-        (name(derived.point), format!("{} of {inputs:?} times {}", derived.value, derived.factor))
+        (
+            name(derived.point),
+            format!("{} of {inputs:?} {:?} times {}", derived.value, derived.scales, derived.factor),
+        )
     };
     site.derived.iter().map(text).collect()
 }

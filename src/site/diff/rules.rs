@@ -11,6 +11,7 @@ use crate::site::Site;
 use crate::site::compile::implicit::IMPLICIT;
 use crate::site::diff::written::Written;
 use crate::site::diff::{Item, Sign, compare, key, name};
+use crate::unit::rounded;
 
 pub(crate) fn rules(old: &Site, new: &Site, out: &mut Vec<Item>) {
     let of = |site: &Site| -> BTreeMap<String, Named> {
@@ -78,7 +79,7 @@ fn rule(was: &Named, is: &Named) -> Option<Vec<String>> {
                 levels.iter().map(level).collect()
             };
             levels_differ(&mut what, &of(levels), &of(new_levels));
-            key(&mut what, "deadband", deadband, new_deadband);
+            key(&mut what, "deadband", &rounded(*deadband), &rounded(*new_deadband));
             key(&mut what, "max_gap", max_gap, new_gap);
         }
         (
@@ -120,7 +121,7 @@ fn levels_differ(
     let zero = Duration::ZERO;
     for colour in ["blue", "yellow", "orange", "red"] {
         let (was, is) = (old.get(colour), new.get(colour));
-        name(what, colour, was.map(|level| level.0), is.map(|level| level.0));
+        name(what, colour, was.map(|level| rounded(level.0)), is.map(|level| rounded(level.0)));
         if let (Some((_, on, off)), Some((_, new_on, new_off))) = (was, is) {
             key(what, &format!("{colour} on_delay"), on, new_on);
             key(what, &format!("{colour} off_delay"), off, new_off);

@@ -84,12 +84,18 @@ pub fn schema(kind: Kind) -> Value {
     let head = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": kind.title(),
-        "$defs": { "unit": { "type": "string", "enum": Unit::names().collect::<Vec<_>>() } },
+        "$defs": { "unit": unit() },
     });
     if let (Some(root), Value::Object(head)) = (root.as_object_mut(), head) {
         root.extend(head);
     }
     root
+}
+
+/// A unit by its name, or spelled with signs of print, which [`Unit::spelled`] reads.
+fn unit() -> Value {
+    let names: Vec<&str> = Unit::names().collect();
+    json!({ "anyOf": [{ "type": "string", "enum": names }, { "type": "string", "pattern": "[²³\u{b5}\u{3bc}°º℃℉Ω\u{2126}]" }] })
 }
 
 /// The reference page of a kind of document.

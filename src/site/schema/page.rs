@@ -2,6 +2,7 @@
 //!
 //! In: what the readers asked for, the specimens. Out: Markdown. Invariant: the same code gives the same page.
 
+use crate::derive::functions;
 use crate::site::schema::Kind;
 use crate::site::schema::shape::{Asked, Key, Shape, Table, path};
 use crate::site::schema::specimen::Specimens;
@@ -22,6 +23,9 @@ pub(crate) fn page(kind: Kind, asked: &Asked, specimens: &Specimens) -> String {
     for (at, list) in paths {
         let Some(table) = asked.table(&at) else { continue };
         page += &section(asked, specimens, &at, list, table);
+        if at == "derived" {
+            page += &functions::reference();
+        }
     }
     page += "\n## A whole document\n";
     for text in specimens.texts() {
