@@ -338,7 +338,7 @@ fn a_process_takes_changed_documents_and_a_shelf_stays() {
 
     trial.site(&trial.base.replace("yellow = 5", "yellow = 500"));
     let (code, text) = gateway.ask(&["check", "--diff"]);
-    let told = "~ rule kept-1-high: yellow 5 -> 500, would clear its open yellow alarm (not acknowledged), at 10.00\n";
+    let told = "~ rule kept-1-high: yellow 5 -> 500, would clear its open yellow alarm (not acknowledged), at 10\n";
     assert!(code == Some(0) && text.contains(told), "{text}");
     trial.site(&trial.more.replace("point = \"kept-1.x\"", "point = \"guest.x\""));
     let (_, text) = gateway.ask(&["check", "--diff"]);
@@ -364,7 +364,7 @@ fn what_a_change_would_end_is_told_from_the_journal_and_of_a_device_that_goes() 
     let asks = Process(Command::new("true").spawn().unwrap(), trial.folder.path());
     trial.site(&trial.base.replace("yellow = 5", "yellow = 500"));
     let (_, text) = asks.ask(&["check", "--diff"]);
-    let told = "would clear its open yellow alarm (not acknowledged), at 10.00\nagainst the journal";
+    let told = "would clear its open yellow alarm (not acknowledged), at 10\nagainst the journal";
     assert!(text.contains(told), "{text}");
     let kept = device("kept-1", "kept", 1, 5);
     trial.site(&trial.base.replace(&kept, &kept.replace("kept-1", "other-1")));
