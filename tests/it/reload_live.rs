@@ -338,7 +338,8 @@ fn a_process_takes_changed_documents_and_a_shelf_stays() {
 
     trial.site(&trial.base.replace("yellow = 5", "yellow = 500"));
     let (code, text) = gateway.ask(&["check", "--diff"]);
-    let told = "~ rule kept-1-high: yellow 5 -> 500, would clear its open yellow alarm (not acknowledged), at 10\n";
+    let told =
+        "~ rule kept-1-high: yellow 5 -> 500, would clear its open yellow alarm (not acknowledged), at 10\n";
     assert!(code == Some(0) && text.contains(told), "{text}");
     trial.site(&trial.more.replace("point = \"kept-1.x\"", "point = \"guest.x\""));
     let (_, text) = gateway.ask(&["check", "--diff"]);
