@@ -191,8 +191,10 @@ pub struct Status {
     pub failures: u64,
     /// The same by kind.
     pub kinds: BTreeMap<Kind, u64>,
-    /// Nothing goes on until a person changes something: of the whole sink, or of one lane.
+    /// Nothing goes on until a person changes something: of the whole sink, or of one lane. What was last seen; `shown` says whether anything was.
     pub held: bool,
+    /// Requests of this run have shown whether it is held.
+    pub shown: bool,
     /// Readings that one request of the backlog holds at most, by the server's answer times.
     pub batch: usize,
 }

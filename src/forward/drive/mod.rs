@@ -230,7 +230,10 @@ fn show(lanes: &Lanes, batch_max: usize, ports: &Ports) {
     if status.kinds != *lanes.kinds() {
         status.kinds.clone_from(lanes.kinds());
     }
-    status.held = lanes.held();
+    // Of a sink that begins anew what was seen before holds until it shows how it is.
+    if lanes.shown() {
+        (status.held, status.shown) = (lanes.held(), true);
+    }
     status.batch = lanes.limit(Lane::Backlog, batch_max);
 }
 

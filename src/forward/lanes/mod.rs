@@ -55,6 +55,8 @@ struct Post {
     halvings: u32,
     /// Quick answers in a row since the last change of that.
     quick: u32,
+    /// One of its requests was taken or refused for good, or found nothing to send.
+    tried: bool,
 }
 
 /// The sink as a whole does not take anything.
@@ -63,7 +65,7 @@ struct Outage {
     until: Instant,
     why: String,
     attempts: u32,
-    /// A person has to change something.
+    /// A person has to change something: a refusal said so, and nothing was taken since.
     held: bool,
     /// The lane that asks next; moves on when the server answers, so that one lane's poison cannot starve the others.
     turn: usize,
@@ -85,6 +87,10 @@ pub struct Lanes {
     /// A live request has been delivered since the last outage.
     fresh: bool,
     moved: bool,
+    /// A record has been taken since the start.
+    took: bool,
+    /// See [`Lanes::shown`].
+    shown: bool,
     kinds: BTreeMap<Kind, u64>,
 }
 
@@ -109,6 +115,8 @@ impl Lanes {
             jump: false,
             fresh: false,
             moved: false,
+            took: false,
+            shown: false,
             kinds: BTreeMap::new(),
         };
         lanes.leave_to_backlog(newest);
@@ -177,13 +185,21 @@ impl Lanes {
 
     /// Takes the end of a job. `true` when progress moved over it: only then are its records delivered or set aside.
     pub fn done(&mut self, job: Job, outcome: Outcome, now: Instant) -> bool {
+        let moved = self.ended(job, outcome, now);
+        self.shown |= self.held() || self.works();
+        moved
+    }
+
+    fn ended(&mut self, job: Job, outcome: Outcome, now: Instant) -> bool {
         let lane = job.lane();
         self.post(lane).flying = None;
         match outcome {
             Outcome::Done { reached, more, records, refused, passed } => {
                 if records > 0 {
                     self.outage = None;
+                    self.took = true;
                 }
+                self.post(lane).tried = true;
                 if self.misfit(lane, records, refused) {
                     let why =
                         format!("{refused} of {records} records refused: a wrong setting, not a bad record");
@@ -252,6 +268,20 @@ impl Lanes {
     pub fn held(&self) -> bool {
         self.outage.as_ref().is_some_and(|outage| outage.held)
             || self.posts.iter().any(|post| post.until.is_some())
+    }
+
+    /// Whether requests have shown since the start that it is held, or that it is not: what an earlier run was told of it holds until then.
+    pub const fn shown(&self) -> bool {
+        self.shown
+    }
+
+    /// Whether it takes records, and every lane that has something to deliver was tried.
+    fn works(&self) -> bool {
+        let [alarms, live, backlog] = &self.posts;
+        self.took
+            && (alarms.tried || self.alarms_seen == self.newest)
+            && (live.tried || self.progress.live == self.newest)
+            && (backlog.tried || self.progress.gaps.is_empty())
     }
 
     /// Failed requests so far, by kind.
@@ -376,7 +406,8 @@ impl Lanes {
             }
         };
         self.count(kind);
-        let (attempts, turn) = self.outage.as_ref().map_or((0, 0), |outage| (outage.attempts, outage.turn));
+        let (attempts, turn, held) =
+            self.outage.as_ref().map_or((0, 0, false), |outage| (outage.attempts, outage.turn, outage.held));
         let cheap = matches!(kind, Kind::Refused | Kind::NoRoute | Kind::Dns);
         let most = if cheap { self.backoff.pace.knock } else { self.backoff.pace.cap };
         let own = self.backoff.pause(attempts, most);
@@ -386,7 +417,8 @@ impl Lanes {
             until: now.checked_add(pause).unwrap_or(now),
             why,
             attempts: attempts.saturating_add(1),
-            held: kind.needs_a_person(),
+            // A server that is not reached any more has not shown that it would take anything now.
+            held: held || kind.needs_a_person(),
             turn: if answered { lane.place().saturating_add(1) } else { turn },
         });
         self.jump = true;

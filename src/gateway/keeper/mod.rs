@@ -399,8 +399,8 @@ impl Keeper {
             (own.journal, std::mem::take(&mut self.set_aside)),
             (own.documents, self.unapplied),
         ];
-        let held = |name: &str| self.board.sink(name).is_some_and(|status| status.held);
-        states.extend(own.sinks.iter().map(|(name, point)| (Some(*point), held(name))));
+        let held = |name: &str| self.board.sink(name).filter(|status| status.shown).map(|status| status.held);
+        states.extend(own.sinks.iter().filter_map(|(name, point)| Some((Some(*point), held(name)?))));
         let instant = self.clock.instant();
         let known = |line| self.known.holds(line, instant);
         states.extend(self.outages.states(known).map(|(point, gone)| (Some(point), gone)));

@@ -1,10 +1,12 @@
-//! The keeper under a wall clock that is stepped.
+//! The keeper under a wall clock that is stepped, and over restarts.
 
 use std::sync::Mutex;
 
 use super::*;
+use crate::alarm::Change;
 use crate::gateway::start;
 use crate::journal;
+use crate::site;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -37,21 +39,72 @@ impl Clock for Set {
 
 /// A keeper of a site without devices, with its journal in `folder`.
 fn keeper(folder: &std::path::Path) -> (Keeper, Arc<Set>) {
+    keeper_of(Site::default(), folder, NOW)
+}
+
+/// A keeper that starts at `now`.
+fn keeper_of(site: Site, folder: &std::path::Path, now: Timestamp) -> (Keeper, Arc<Set>) {
     let journal = journal::Settings {
         path: folder.to_owned(),
         commit_every: Duration::from_secs(1),
         keep: Duration::from_secs(86_400),
-        max_bytes: 1 << 20,
+        max_bytes: 1 << 24,
     };
-    let site = Arc::new(Site { journal, ..Site::default() });
-    let set = Arc::new(Set(Mutex::new(NOW), Mutex::default()));
+    let site = Arc::new(Site { journal, ..site });
+    let set = Arc::new(Set(Mutex::new(now), Mutex::default()));
     let clock: Arc<dyn Clock> = Arc::clone(&set) as _;
     let begun = start::begin(&site, &clock).unwrap();
     let (commands, reloads) = (mpsc::channel(1).0, mpsc::channel(1).0);
-    let board = Arc::new(Board::new(&site, Vec::new(), (commands, reloads), NOW));
+    let board = Arc::new(Board::new(&site, Vec::new(), (commands, reloads), now));
     let outlets =
         Outlets { committed: watch::channel(begun.last).0, orders: watch::channel(Orders::of(&site)).0 };
     (Keeper::new(site, begun, board, clock, outlets), set)
+}
+
+/// The example site with one sink.
+fn with_sink() -> Site {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gateway.toml");
+    let sink =
+        "[[sink]]\nname = \"store\"\nkind = \"influx\"\nurl = \"http://127.0.0.1:9\"\nbucket = \"b\"\n";
+    std::fs::write(&config, sink).unwrap();
+    let options = site::Options {
+        config: Some(config),
+        site: "devices".into(),
+        profiles: Some("firmware-profiles".into()),
+        ..site::Options::default()
+    };
+    site::load(&options).0.unwrap()
+}
+
+/// A run of the gateway from `start` on in which the sink shows `shows`, until a kill: what became of its alarm in all runs so far.
+async fn run(folder: &std::path::Path, start: Timestamp, shows: Option<bool>) -> Vec<Change> {
+    let (mut keeper, clock) = keeper_of(with_sink(), folder, start);
+    keeper.tick();
+    if let Some(held) = shows {
+        let shown = keeper.board.shown();
+        let mut status = shown.sinks[0].1.lock().unwrap();
+        (status.held, status.shown) = (held, true);
+    }
+    for _ in 0..20 {
+        clock.to(clock.now().plus(OWN_EVERY));
+        keeper.tick();
+    }
+    keeper.finish().await;
+    let held = journal::Reader::open(folder).unwrap().transitions(0, 1000).unwrap();
+    let of_sink = held.iter().filter(|(_, one)| one.alarm.rule == "gateway-sink-store");
+    of_sink.map(|(_, one)| one.change).collect()
+}
+
+#[tokio::test]
+async fn the_alarm_of_a_sink_outlives_restarts_until_the_sink_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = |count: u32| NOW.plus(HOUR * count);
+    let raised = [Change::Raised];
+    for (count, shows) in [(0, Some(true)), (1, None), (2, Some(true)), (3, None)] {
+        assert_eq!(run(folder.path(), hour(count), shows).await, raised, "run {count}");
+    }
+    assert_eq!(run(folder.path(), hour(4), Some(false)).await, [Change::Raised, Change::Cleared]);
 }
 
 #[test]
