@@ -14,6 +14,7 @@ pub mod lanes;
 pub mod line_protocol;
 pub mod mqtt;
 pub mod names;
+mod parts;
 pub mod payload;
 pub mod probe;
 pub mod shape;

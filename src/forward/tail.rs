@@ -12,6 +12,8 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
+use crate::forward::parts::Key;
+
 /// So much of the end of a day's files is looked at: minutes of a large site, hours of a small one.
 const TAIL_BYTES: u64 = 8 * 1024 * 1024;
 /// Days and endings of which lines are remembered at once.
@@ -19,9 +21,6 @@ const FILES_MAX: usize = 8;
 
 /// Half of a SHA-256: two lines that differ have two.
 type Mark = [u8; 16];
-
-/// Day, and ending of the file's name.
-pub(crate) type Key = (String, &'static str);
 
 /// Lines that stood in files when this run first wrote to them.
 #[derive(Debug, Default)]
