@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::forward::line_protocol::{Lines, number};
-use crate::forward::parts::{Key, day, part, parts, remove_old};
+use crate::forward::parts::{Key, day, named, parts, remove_old, with_room};
 use crate::forward::sink::{Doubt, Parcel, Receipt, Refusal, Refused, Sink, Told};
 use crate::forward::tail::Tails;
 use crate::forward::trouble::Kind;
@@ -244,14 +244,16 @@ fn append(files: &Files, now: Timestamp, days: Days, tails: &mut Tails) -> io::R
 fn append_days(files: &Files, now: Timestamp, days: Days, tails: &mut Tails) -> io::Result<()> {
     std::fs::create_dir_all(&files.path)?;
     let mut created = false;
-    for ((day, ending), text) in days {
-        let text = tails.fresh(&(day.clone(), ending), || parts(files, &day, ending), text)?;
+    for (key, text) in days {
+        let tail = tails.of(&key, || parts(files, &key), |number| named(files, &key, number))?;
+        let text = tail.fresh(text);
         if text.is_empty() {
             continue;
         }
-        let path = part(files, &day, ending);
+        tail.newest = with_room(files, &key, tail.newest);
+        let path = named(files, &key, tail.newest);
         created |= !path.exists();
-        append_to(&path, head(ending), &text)?;
+        append_to(&path, head(key.1), &text)?;
     }
     if created {
         remove_old(files, now)?;
@@ -338,6 +340,43 @@ mod tests {
             (text("2026-11-24.lp"), text("2026-11-24.1.lp")),
             ("a 1\nb 2\nc 3\n".into(), "d 4\n".into())
         );
+    }
+
+    /// Each run has another `rotate`, and begins with the last record of the one before.
+    #[test]
+    fn the_newest_file_is_gone_on_with_whatever_rotate_was_before() {
+        let at = "2026-11-24T08:00:00Z";
+        let runs: [(Option<u64>, &[&str], &[&str]); 5] = [
+            (Some(8), &["a 1\nb 2\n", "c 3\n"], &["a 1\nb 2\n", "c 3\n"]),
+            // Raised: the first file has room again, and the end is in the second one.
+            (Some(16), &["c 3\nd 4\n"], &["a 1\nb 2\n", "c 3\nd 4\n"]),
+            (None, &["d 4\ne 5\n"], &["a 1\nb 2\n", "c 3\nd 4\ne 5\n"]),
+            // Lowered: both are full.
+            (Some(4), &["e 5\nf 6\n"], &["a 1\nb 2\n", "c 3\nd 4\ne 5\n", "f 6\n"]),
+            (Some(4096), &["f 6\ng 7\n"], &["a 1\nb 2\n", "c 3\nd 4\ne 5\n", "f 6\ng 7\n"]),
+        ];
+        // A person may take the first file away between any two runs.
+        for taken in 0..=runs.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |number: usize| match number {
+                0 => folder.path().join("2026-11-24.lp"),
+                number => folder.path().join(format!("2026-11-24.{number}.lp")),
+            };
+            for (run, (rotate, texts, want)) in runs.iter().enumerate() {
+                if run == taken && run > 0 {
+                    std::fs::remove_file(path(0)).unwrap();
+                }
+                let files = Files { rotate: *rotate, ..Files::at(folder.path()) };
+                for text in *texts {
+                    write(&files, &text.split_inclusive('\n').map(|line| (line, at)).collect::<Vec<_>>())
+                        .unwrap();
+                }
+                for (number, want) in want.iter().enumerate().skip(usize::from((1..=run).contains(&taken))) {
+                    let found = std::fs::read_to_string(path(number)).unwrap();
+                    assert_eq!(found, *want, "file {number} after run {run}, taken before {taken}");
+                }
+            }
+        }
     }
 
     #[test]

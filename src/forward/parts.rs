@@ -1,10 +1,12 @@
 //! The files of a day: their names, which of them is written to, and which are too old.
 //!
 //! In: the folder's settings, a day. Out: paths.
-//! Invariant: only files of our names are ever removed.
+//! Invariant: of a day's files the one of the highest number is written to, so its end is where the day's records end, whatever `rotate` was in an earlier run
+//! and whichever files were taken away. Only files of our names are ever removed.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::clock::Timestamp;
 use crate::forward::file::Files;
@@ -21,24 +23,38 @@ pub(crate) fn day(at: Timestamp) -> String {
 }
 
 /// The day's file of this number.
-fn named(files: &Files, day: &str, ending: &str, number: u32) -> PathBuf {
+pub(crate) fn named(files: &Files, (day, ending): &Key, number: u32) -> PathBuf {
     match number {
         0 => files.path.join(format!("{day}.{ending}")),
         number => files.path.join(format!("{day}.{number}.{ending}")),
     }
 }
 
-/// The day's files that are there.
-pub(crate) fn parts(files: &Files, day: &str, ending: &str) -> Vec<PathBuf> {
-    (0..=PARTS_MAX).map(|number| named(files, day, ending, number)).take_while(|path| path.exists()).collect()
+/// Numbers of the day's files that are there, in order.
+pub(crate) fn parts(files: &Files, key: &Key) -> io::Result<BTreeSet<u32>> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(&files.path)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| number(name, key));
+        found.extend(number.filter(|number| named(files, key, *number).ends_with(&name)));
+    }
+    Ok(found)
 }
 
-/// The day's file that has room.
-pub(crate) fn part(files: &Files, day: &str, ending: &str) -> PathBuf {
-    let named = |number: u32| named(files, day, ending, number);
-    let length = |path: &Path| path.metadata().map_or(0, |found| found.len());
-    let Some(most) = files.rotate else { return named(0) };
-    (0..PARTS_MAX).map(named).find(|path| length(path) < most).unwrap_or_else(|| named(PARTS_MAX))
+/// The number in a name of this day and ending.
+fn number(name: &str, (day, ending): &Key) -> Option<u32> {
+    let between = name.strip_prefix(day.as_str())?.strip_suffix(ending)?.strip_prefix('.')?;
+    if between.is_empty() {
+        return Some(0);
+    }
+    between.strip_suffix('.')?.parse().ok().filter(|number| *number <= PARTS_MAX)
+}
+
+/// The file that is written to, when the newest one has this number: that one, or the next when it is full.
+pub(crate) fn with_room(files: &Files, key: &Key, newest: u32) -> u32 {
+    let length = named(files, key, newest).metadata().map_or(0, |found| found.len());
+    let full = files.rotate.is_some_and(|most| most <= length);
+    if full { newest.saturating_add(1).min(PARTS_MAX) } else { newest }
 }
 
 /// Removes our files of days that are too long ago.
@@ -66,4 +82,40 @@ fn ours(name: &str) -> Option<&str> {
         _ => rest,
     };
     (dated && matches!(rest, "lp" | "csv" | "alarms.csv")).then_some(day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_those_of_the_day_and_ending_also_behind_a_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::at(folder.path());
+        for name in [
+            "2026-11-24.csv",
+            "2026-11-24.2.csv",
+            "2026-11-24.10.csv",
+            "2026-11-24.9999.csv",
+            "2026-11-24.10000.csv",
+            "2026-11-24.007.csv",
+            "2026-11-24.+4.csv",
+            "2026-11-24.0.csv",
+            "2026-11-24.5csv",
+            "2026-11-24.6.alarms.csv",
+            "2026-11-24.7.lp",
+            "2026-11-25.8.csv",
+            "mine.csv",
+        ] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let of = |day: &str, ending| {
+            parts(&files, &(day.to_owned(), ending)).unwrap().into_iter().collect::<Vec<_>>()
+        };
+
+        assert_eq!(of("2026-11-24", "csv"), [0, 2, 10, 9999]);
+        assert_eq!(of("2026-11-24", "alarms.csv"), [6]);
+        assert_eq!(of("2026-11-24", "lp"), [7]);
+        assert_eq!(of("2026-11-26", "lp"), [0_u32; 0]);
+    }
 }
