@@ -6,6 +6,7 @@
 //! Source: DESIGN promises 2, 3, 4 and section 9.
 
 pub mod backoff;
+mod csv;
 pub mod drive;
 pub mod file;
 pub mod gaps;

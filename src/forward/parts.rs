@@ -4,7 +4,7 @@
 //! Invariant: of a day's files the one of the highest number is written to, so its end is where the day's records end, whatever `rotate` was in an earlier run
 //! and whichever files were taken away. Only files of our names are ever removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
@@ -16,6 +16,9 @@ const PARTS_MAX: u32 = 9999;
 
 /// Day, and ending of the file's name.
 pub(crate) type Key = (String, &'static str);
+
+/// Text by day and ending.
+pub(crate) type Days = BTreeMap<Key, String>;
 
 /// The day (UTC) of a time, as it stands in names.
 pub(crate) fn day(at: Timestamp) -> String {
