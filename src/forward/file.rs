@@ -68,10 +68,6 @@ impl Folder {
 }
 
 impl Sink for Folder {
-    fn leaves_the_box(&self) -> bool {
-        false
-    }
-
     async fn deliver(&self, parcel: Parcel, _: Doubt) -> Result<Receipt, Refusal> {
         let (files, site, turn) = (self.files.clone(), self.site.clone(), Arc::clone(&self.turn));
         let now = self.clock.now();

@@ -277,7 +277,7 @@ async fn fly<S: Sink>(
     let whole = parcel.records();
     only.strain(&mut parcel);
     let records = parcel.records();
-    let drills = if sink.leaves_the_box() { drills(&parcel) } else { Vec::new() };
+    let drills = drills(&parcel);
     let sent = now();
     let answer = if records == 0 { Ok(Default::default()) } else { sink.deliver(parcel, doubt).await };
     let took = now().saturating_duration_since(sent);

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::alarm::Change;
+use crate::gateway::proof::tests::transition;
 use crate::gateway::start;
 use crate::journal;
 use crate::site;
@@ -61,13 +62,13 @@ fn keeper_of(site: Site, folder: &std::path::Path, now: Timestamp) -> (Keeper, A
     (Keeper::new(site, begun, board, clock, outlets), set)
 }
 
-/// The example site with one sink.
-fn with_sink() -> Site {
+/// The example site with one sink, a database, with these keys beside its own.
+fn with_sink(keys: &str) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("gateway.toml");
     let sink =
         "[[sink]]\nname = \"store\"\nkind = \"influx\"\nurl = \"http://127.0.0.1:9\"\nbucket = \"b\"\n";
-    std::fs::write(&config, sink).unwrap();
+    std::fs::write(&config, format!("{sink}{keys}")).unwrap();
     let options = site::Options {
         config: Some(config),
         site: "devices".into(),
@@ -79,7 +80,7 @@ fn with_sink() -> Site {
 
 /// A run of the gateway from `start` on in which the sink shows `shows`, until a kill: what became of its alarm in all runs so far.
 async fn run(folder: &std::path::Path, start: Timestamp, shows: Option<bool>) -> Vec<Change> {
-    let (mut keeper, clock) = keeper_of(with_sink(), folder, start);
+    let (mut keeper, clock) = keeper_of(with_sink(""), folder, start);
     keeper.tick();
     if let Some(held) = shows {
         let shown = keeper.board.shown();
@@ -129,4 +130,25 @@ fn a_clock_that_is_set_back_makes_no_disk_slow() {
     clock.to(NOW.minus(HOUR).plus(DISK_PATIENCE));
     keeper.tick();
     assert!(keeper.disk_refuses, "and not taken in time");
+}
+
+/// Whether a drill that the sink took proves anything; by the same documents after a restart, too.
+async fn proves(keys: &str) -> [bool; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut keeper, _) = keeper_of(with_sink(keys), folder.path(), NOW);
+    keeper.proof.journaled(&[transition("high.drill", true)], 1);
+    let (_, status) = keeper.board.shown().sinks[0].clone();
+    status.lock().unwrap().drills.insert(1);
+    keeper.confirmed("store".to_owned(), Progress::default());
+    let first = keeper.proved().is_some();
+    keeper.finish().await;
+    drop(keeper);
+    [first, keeper_of(with_sink(keys), folder.path(), NOW.plus(HOUR)).0.proved().is_some()]
+}
+
+#[tokio::test]
+async fn a_store_proves_nothing_unless_people_are_called_from_it() {
+    assert_eq!(proves("").await, [false; 2]);
+    assert_eq!(proves("calls_people = false\n").await, [false; 2]);
+    assert_eq!(proves("calls_people = true\n").await, [true; 2]);
 }

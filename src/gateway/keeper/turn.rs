@@ -93,6 +93,7 @@ impl Keeper {
             self.pending.remember(registry::entries(risk_points, version, now, &BTreeMap::new()), now);
         }
         self.board.reload(&old, &self.site, now);
+        self.board.proved(self.proved().cloned());
         self.own = Own::of(&self.site);
         let outages = std::mem::replace(&mut self.outages, Outages::of(&self.site));
         self.outages.succeed(outages, |line| numbers.line(line));
