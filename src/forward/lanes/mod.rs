@@ -6,6 +6,7 @@
 //! Source: DESIGN promises 2, 3, 4 and section 9.
 
 mod job;
+mod post;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::forward::backoff::{Backoff, Pace};
 use crate::forward::gaps::{add, remove};
+use crate::forward::lanes::post::{Outage, Post};
 use crate::forward::sink::{Doubt, Refusal};
 use crate::forward::trouble::Kind;
 use crate::journal::{Progress, Seq, Span};
@@ -35,41 +37,6 @@ const GROW_FROM: u32 = 4;
 /// Failures of one lane in a row, and for how long, while another lane's requests are taken, after which a record of its is the cause.
 const SUSPECT_FROM: u32 = 10;
 const SUSPECT_AFTER: Duration = Duration::from_secs(600);
-
-/// State of one lane.
-#[derive(Clone, Debug, Default)]
-struct Post {
-    flying: Option<Job>,
-    /// Not before this; set while the lane waits for a person.
-    until: Option<Instant>,
-    trouble: Option<String>,
-    /// Failures in a row.
-    failures: u32,
-    /// Requests refused as a whole, in a row.
-    refused: u32,
-    /// Since the first of the failures in a row.
-    failing: Option<Instant>,
-    /// Another lane's request was taken since then.
-    alone: bool,
-    /// Requests hold the configured most, halved so often.
-    halvings: u32,
-    /// Quick answers in a row since the last change of that.
-    quick: u32,
-    /// One of its requests was taken or refused for good, or found nothing to send.
-    tried: bool,
-}
-
-/// The sink as a whole does not take anything.
-#[derive(Clone, Debug)]
-struct Outage {
-    until: Instant,
-    why: String,
-    attempts: u32,
-    /// A person has to change something: a refusal said so, and nothing was taken since.
-    held: bool,
-    /// The lane that asks next; moves on when the server answers, so that one lane's poison cannot starve the others.
-    turn: usize,
-}
 
 /// The state machine of one sink.
 #[derive(Clone, Debug)]
@@ -196,8 +163,7 @@ impl Lanes {
         match outcome {
             Outcome::Done { reached, more, records, refused, passed } => {
                 if records > 0 {
-                    self.outage = None;
-                    self.took = true;
+                    (self.outage, self.took) = (None, true);
                 }
                 self.post(lane).tried = true;
                 if self.misfit(lane, records, refused) {
@@ -375,8 +341,7 @@ impl Lanes {
     }
 
     fn count(&mut self, kind: Kind) {
-        let count = self.kinds.entry(kind).or_default();
-        *count = count.saturating_add(1);
+        self.kinds.entry(kind).and_modify(|count| *count = count.saturating_add(1)).or_insert(1);
     }
 
     fn hold(&mut self, lane: Lane, why: String, now: Instant) {
