@@ -71,6 +71,16 @@ impl Watch {
         }
     }
 
+    /// Takes the memory of `ready`, which was given readings from before; levels and delays stay as they are.
+    pub(crate) fn prime(&mut self, ready: Self) {
+        if let (Gauge::Measured(gauge), Gauge::Measured(known)) = (&mut self.gauge, ready.gauge)
+            && self.rule.version == ready.rule.version
+        {
+            gauge.prime(*known);
+            (self.trend, self.judged) = (ready.trend, ready.judged);
+        }
+    }
+
     /// The gateway was off from `last` to `now`, and this watch knows what it knew: as [`Self::restore`] and [`Self::recall`] of all readings before.
     pub(crate) fn restarted(&mut self, last: Timestamp, now: Timestamp) {
         let active = self.alarm.as_ref().filter(|alarm| alarm.state.is_active()).map(Alarm::present);

@@ -5,8 +5,6 @@
 //! stands there whole is not written again; only files of these names are ever removed.
 //! Source: DESIGN section 9; RFC 4180 (CSV).
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -14,17 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::forward::line_protocol::{Lines, number};
-use crate::forward::sink::{Doubt, Parcel, Receipt, Refusal, Refused, Sink, Told};
-use crate::forward::tail::{Key, Tails};
+use crate::forward::csv::{csv, head};
+use crate::forward::line_protocol::Lines;
+use crate::forward::parts::{Days, day, named, parts, remove_old, with_room};
+use crate::forward::sink::{Doubt, Parcel, Receipt, Refusal, Refused, Sink};
+use crate::forward::tail::Tails;
 use crate::forward::trouble::Kind;
-use crate::journal::Stored;
-use crate::reading::{Quality, Sample};
 
 /// Bytes of a line at most.
 const LINE_MAX: u64 = 64 * 1024;
-/// Files of one day at most; the last one grows.
-const PARTS_MAX: u32 = 9999;
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +68,6 @@ impl Folder {
 }
 
 impl Sink for Folder {
-    fn leaves_the_box(&self) -> bool {
-        false
-    }
-
     async fn deliver(&self, parcel: Parcel, _: Doubt) -> Result<Receipt, Refusal> {
         let (files, site, turn) = (self.files.clone(), self.site.clone(), Arc::clone(&self.turn));
         let now = self.clock.now();
@@ -113,129 +105,12 @@ impl Sink for Folder {
     }
 }
 
-/// Text by day and ending of its file's name.
-type Days = BTreeMap<Key, String>;
-
-fn day(at: Timestamp) -> String {
-    at.to_string().split('T').next().unwrap_or_default().to_owned()
-}
-
 fn by_day(lines: &Lines) -> (Days, u64) {
     let mut days = Days::new();
     for (index, (_, at)) in lines.ends.iter().enumerate() {
         days.entry((day(*at), "lp")).or_default().push_str(lines.slice(index, index.saturating_add(1)));
     }
     (days, lines.nameless)
-}
-
-/// Heads of CSV files by ending; a file of lines has none.
-const fn head(ending: &str) -> &'static str {
-    match ending.as_bytes() {
-        b"csv" => "time,device,point,value,unit,quality,reason\n",
-        b"alarms.csv" => "time,rule,point,severity,state,value,threshold,unit,seq,id\n",
-        _ => "",
-    }
-}
-
-fn csv(parcel: &Parcel) -> (Days, u64) {
-    let (mut days, mut nameless) = (Days::new(), 0_u64);
-    let mut alarms = |alarms: &[Told]| {
-        for told in alarms {
-            days.entry((day(told.at), "alarms.csv")).or_default().push_str(&alarm_row(told));
-        }
-    };
-    match parcel {
-        Parcel::Alarms(told) | Parcel::Unjournaled { alarms: told, .. } => alarms(told),
-        Parcel::Readings { .. } => {}
-    }
-    let groups = match parcel {
-        Parcel::Alarms(_) => &[],
-        Parcel::Readings { groups, .. } => groups.as_slice(),
-        Parcel::Unjournaled { group, .. } => std::slice::from_ref(group),
-    };
-    for group in groups {
-        nameless = nameless.saturating_add(rows(group, &mut days));
-    }
-    (days, nameless)
-}
-
-/// Writes the group's rows; how many readings have no name.
-fn rows(group: &Stored, days: &mut Days) -> u64 {
-    let mut nameless = 0_u64;
-    for reading in group.batches.iter().flat_map(|batch| &batch.readings) {
-        let point = group.catalog.point(reading.point);
-        let named = point.and_then(|point| Some((point, group.catalog.device(point.device)?)));
-        let Some((point, device)) = named else {
-            nameless = nameless.saturating_add(1);
-            continue;
-        };
-        let reason = match &reading.sample {
-            Sample::Good(_) => String::new(),
-            Sample::Uncertain(_, doubt) => doubt.name().to_owned(),
-            Sample::Bad(reason) => reason.to_string(),
-        };
-        let quality = match reading.sample.quality() {
-            Quality::Good => "good",
-            Quality::Uncertain => "uncertain",
-            Quality::Bad => "bad",
-        };
-        let unit = point.unit.map_or("", |unit| unit.name());
-        let (value, time) = (value(reading.sample.value()), reading.at.to_string());
-        let cells = [&time, &device.name, &point.short, &value, unit, quality, &reason];
-        days.entry((day(reading.at), "csv")).or_default().push_str(&row(&cells));
-    }
-    nameless
-}
-
-fn alarm_row(told: &Told) -> String {
-    let alarm = &told.transition.alarm;
-    let severity = format!("{:?}", alarm.severity).to_lowercase();
-    let state = alarm.state.name();
-    let seq = if told.number == 0 { String::new() } else { told.number.to_string() };
-    let unit = alarm.unit.as_deref().unwrap_or_default();
-    let (reached, threshold) = (value(alarm.value), value(alarm.threshold));
-    row(&[
-        &told.at.to_string(),
-        &alarm.rule,
-        &alarm.point,
-        &severity,
-        state,
-        &reached,
-        &threshold,
-        unit,
-        &seq,
-        &alarm.id,
-    ])
-}
-
-fn value(value: Option<f64>) -> String {
-    let mut text = String::new();
-    if let Some(value) = value.filter(|value| value.is_finite()) {
-        number(&mut text, value);
-    }
-    text
-}
-
-/// A row; a text that a spreadsheet would take for a formula gets an apostrophe, and no text breaks the line.
-fn row(cells: &[&str]) -> String {
-    let mut text = String::new();
-    for (index, cell) in cells.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        let plain: String =
-            cell.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        let formula = plain.starts_with(['=', '+', '-', '@']) && plain.parse::<f64>().is_err();
-        let mark = if formula { "'" } else { "" };
-        // Writing to a `String` cannot fail.
-        let _ = if plain.contains([',', '"']) {
-            write!(text, "\"{mark}{}\"", plain.replace('"', "\"\""))
-        } else {
-            write!(text, "{mark}{plain}")
-        };
-    }
-    text.push('\n');
-    text
 }
 
 fn append(files: &Files, now: Timestamp, days: Days, tails: &mut Tails) -> io::Result<()> {
@@ -250,68 +125,22 @@ fn append(files: &Files, now: Timestamp, days: Days, tails: &mut Tails) -> io::R
 fn append_days(files: &Files, now: Timestamp, days: Days, tails: &mut Tails) -> io::Result<()> {
     std::fs::create_dir_all(&files.path)?;
     let mut created = false;
-    for ((day, ending), text) in days {
-        let text = tails.fresh(&(day.clone(), ending), || parts(files, &day, ending), text)?;
+    for (key, text) in days {
+        let tail = tails.of(&key, || parts(files, &key), |number| named(files, &key, number))?;
+        let text = tail.fresh(text);
         if text.is_empty() {
             continue;
         }
-        let path = part(files, &day, ending);
+        tail.newest = with_room(files, &key, tail.newest);
+        let path = named(files, &key, tail.newest);
         created |= !path.exists();
-        append_to(&path, head(ending), &text)?;
+        append_to(&path, head(key.1), &text)?;
     }
     if created {
         remove_old(files, now)?;
         File::open(&files.path)?.sync_all()?;
     }
     Ok(())
-}
-
-/// The day's file of this number.
-fn named(files: &Files, day: &str, ending: &str, number: u32) -> PathBuf {
-    match number {
-        0 => files.path.join(format!("{day}.{ending}")),
-        number => files.path.join(format!("{day}.{number}.{ending}")),
-    }
-}
-
-/// The day's files that are there.
-fn parts(files: &Files, day: &str, ending: &str) -> Vec<PathBuf> {
-    (0..=PARTS_MAX).map(|number| named(files, day, ending, number)).take_while(|path| path.exists()).collect()
-}
-
-/// The day's file that has room.
-fn part(files: &Files, day: &str, ending: &str) -> PathBuf {
-    let named = |number: u32| named(files, day, ending, number);
-    let length = |path: &Path| path.metadata().map_or(0, |found| found.len());
-    let Some(most) = files.rotate else { return named(0) };
-    (0..PARTS_MAX).map(named).find(|path| length(path) < most).unwrap_or_else(|| named(PARTS_MAX))
-}
-
-/// Removes our files of days that are too long ago.
-fn remove_old(files: &Files, now: Timestamp) -> io::Result<()> {
-    let Some(keep) = files.keep else { return Ok(()) };
-    let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-    let oldest = day(Timestamp::from_millis(now.as_millis().saturating_sub(keep_ms)));
-    for entry in std::fs::read_dir(&files.path)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if ours(name).is_some_and(|day| day < oldest.as_str()) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// The day of a file of ours.
-fn ours(name: &str) -> Option<&str> {
-    let (day, rest) = name.split_once('.')?;
-    let dated = day.len() == 10 && Timestamp::parse(&format!("{day}T00:00:00Z")).is_ok();
-    let rest = match rest.split_once('.') {
-        Some((number, ending)) if number.parse::<u32>().is_ok() => ending,
-        _ => rest,
-    };
-    (dated && matches!(rest, "lp" | "csv" | "alarms.csv")).then_some(day)
 }
 
 /// Appends `text`, behind `head` in a file that is empty: a new one, or one that a full disk or a crash left so.
@@ -392,6 +221,43 @@ mod tests {
             (text("2026-11-24.lp"), text("2026-11-24.1.lp")),
             ("a 1\nb 2\nc 3\n".into(), "d 4\n".into())
         );
+    }
+
+    /// Each run has another `rotate`, and begins with the last record of the one before.
+    #[test]
+    fn the_newest_file_is_gone_on_with_whatever_rotate_was_before() {
+        let at = "2026-11-24T08:00:00Z";
+        let runs: [(Option<u64>, &[&str], &[&str]); 5] = [
+            (Some(8), &["a 1\nb 2\n", "c 3\n"], &["a 1\nb 2\n", "c 3\n"]),
+            // Raised: the first file has room again, and the end is in the second one.
+            (Some(16), &["c 3\nd 4\n"], &["a 1\nb 2\n", "c 3\nd 4\n"]),
+            (None, &["d 4\ne 5\n"], &["a 1\nb 2\n", "c 3\nd 4\ne 5\n"]),
+            // Lowered: both are full.
+            (Some(4), &["e 5\nf 6\n"], &["a 1\nb 2\n", "c 3\nd 4\ne 5\n", "f 6\n"]),
+            (Some(4096), &["f 6\ng 7\n"], &["a 1\nb 2\n", "c 3\nd 4\ne 5\n", "f 6\ng 7\n"]),
+        ];
+        // A person may take the first file away between any two runs.
+        for taken in 0..=runs.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |number: usize| match number {
+                0 => folder.path().join("2026-11-24.lp"),
+                number => folder.path().join(format!("2026-11-24.{number}.lp")),
+            };
+            for (run, (rotate, texts, want)) in runs.iter().enumerate() {
+                if run == taken && run > 0 {
+                    std::fs::remove_file(path(0)).unwrap();
+                }
+                let files = Files { rotate: *rotate, ..Files::at(folder.path()) };
+                for text in *texts {
+                    write(&files, &text.split_inclusive('\n').map(|line| (line, at)).collect::<Vec<_>>())
+                        .unwrap();
+                }
+                for (number, want) in want.iter().enumerate().skip(usize::from((1..=run).contains(&taken))) {
+                    let found = std::fs::read_to_string(path(number)).unwrap();
+                    assert_eq!(found, *want, "file {number} after run {run}, taken before {taken}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -479,10 +345,5 @@ mod tests {
                 "mine.lp"
             ]
         );
-    }
-
-    #[test]
-    fn a_cell_breaks_no_row_and_is_no_formula() {
-        assert_eq!(row(&["=1+1", "-3.5", "a,\"b\"\nc", "南坪"]), "'=1+1,-3.5,\"a,\"\"b\"\" c\",南坪\n");
     }
 }

@@ -6,6 +6,7 @@
 //! Source: DESIGN promises 2, 3, 4 and section 9.
 
 pub mod backoff;
+mod csv;
 pub mod drive;
 pub mod file;
 pub mod gaps;
@@ -14,6 +15,7 @@ pub mod lanes;
 pub mod line_protocol;
 pub mod mqtt;
 pub mod names;
+mod parts;
 pub mod payload;
 pub mod probe;
 pub mod shape;
@@ -135,17 +137,24 @@ impl Target {
             tags: Vec::new(),
         }
     }
+
+    /// Whether people are called from there when the documents don't say: a broker leads to a platform, a database keeps what it gets.
+    pub const fn calls_people(&self) -> bool {
+        matches!(self, Self::Mqtt(_))
+    }
 }
 
 impl Settings {
-    /// Whether no alarm leaves this box by it, so that it tells nobody: a file, or a sink whose filter lets none through.
-    pub fn tells_nobody(&self) -> bool {
-        self.only.no_alarms || matches!(self.target, Target::File(_))
+    /// Whether no person hears of an alarm by it: a store, a file, or a sink whose filter lets none through.
+    pub const fn tells_nobody(&self) -> bool {
+        self.only.no_alarms || !self.calls_people
     }
 
     /// A sink with everything as it is by default.
     pub fn new(name: &str, target: Target) -> Self {
-        Self { name: name.to_owned(), target, batch_max: 5000, pace: Pace::default(), only: Only::default() }
+        let calls_people = target.calls_people();
+        let (pace, only) = (Pace::default(), Only::default());
+        Self { name: name.to_owned(), target, calls_people, batch_max: 5000, pace, only }
     }
 }
 
@@ -156,6 +165,8 @@ pub struct Settings {
     pub name: String,
     /// Where it leads.
     pub target: Target,
+    /// People are called from where it leads: a drill that it takes proves that a notice gets out.
+    pub calls_people: bool,
     /// Readings in one request at most.
     pub batch_max: usize,
     /// How patient it is, and how fast it tries again.
@@ -191,8 +202,10 @@ pub struct Status {
     pub failures: u64,
     /// The same by kind.
     pub kinds: BTreeMap<Kind, u64>,
-    /// Nothing goes on until a person changes something: of the whole sink, or of one lane.
+    /// Nothing goes on until a person changes something: of the whole sink, or of one lane. What was last seen; `shown` says whether anything was.
     pub held: bool,
+    /// Requests of this run have shown whether it is held.
+    pub shown: bool,
     /// Readings that one request of the backlog holds at most, by the server's answer times.
     pub batch: usize,
 }
@@ -234,7 +247,7 @@ pub struct Ports {
 
 /// Runs one sink until `stop`: alarms first, live next, backlog beside them.
 pub async fn run(settings: Settings, ports: Ports) {
-    let Settings { name, target, batch_max, pace, only } = settings;
+    let Settings { name, target, batch_max, pace, only, calls_people: _ } = settings;
     let (site, clock) = (ports.site.clone(), Arc::clone(&ports.clock));
     let batch_max = batch_max.max(1);
     match target {

@@ -193,11 +193,6 @@ pub trait Sink: Send + Sync {
         std::future::ready(())
     }
 
-    /// What it takes leaves this box, so that a person may hear of it.
-    fn leaves_the_box(&self) -> bool {
-        true
-    }
-
     /// Delivers records that were refused before, as they were sent then.
     ///
     /// # Errors

@@ -1,16 +1,18 @@
 //! What stands in a day's files already: records that come again after a kill are not written twice.
 //!
-//! In: lines that are to be written. Out: those that do not stand in the last part of the day's files.
+//! In: lines that are to be written. Out: those that do not stand in the last part of the day's files; the file that they go to.
 //! Invariant: a line that is left out is on the disk. Only whole lines that are the same to the last byte are left out, so that no record is ever taken for
 //! another one.
 //! Source: progress is journaled after the receipt, so a kill in between brings the last records again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
+
+use crate::forward::parts::Key;
 
 /// So much of the end of a day's files is looked at: minutes of a large site, hours of a small one.
 const TAIL_BYTES: u64 = 8 * 1024 * 1024;
@@ -20,37 +22,55 @@ const FILES_MAX: usize = 8;
 /// Half of a SHA-256: two lines that differ have two.
 type Mark = [u8; 16];
 
-/// Day, and ending of the file's name.
-pub(crate) type Key = (String, &'static str);
-
-/// Lines that stood in files when this run first wrote to them.
+/// The end of one day's files.
 #[derive(Debug, Default)]
-pub(crate) struct Tails(BTreeMap<Key, HashSet<Mark>>);
+pub(crate) struct Tail {
+    /// Number of the file that is written to.
+    pub(crate) newest: u32,
+    /// Lines that stood there when this run first wrote to them.
+    known: HashSet<Mark>,
+}
+
+impl Tail {
+    /// The lines of `text` that do not stand in the day's files.
+    pub(crate) fn fresh(&self, text: String) -> String {
+        if self.known.is_empty() {
+            return text;
+        }
+        text.split_inclusive('\n').filter(|line| !self.known.contains(&mark(line.as_bytes()))).collect()
+    }
+}
+
+/// The ends of the days that this run writes to.
+#[derive(Debug, Default)]
+pub(crate) struct Tails(BTreeMap<Key, Tail>);
 
 impl Tails {
-    /// The lines of `text` that do not stand in `parts`, the day's files in their order, which are looked at once.
-    pub(crate) fn fresh(
+    /// The end of the files of one day. They are looked at once: `parts` gives the numbers of those that are there, `path` leads to each.
+    pub(crate) fn of(
         &mut self,
         key: &Key,
-        parts: impl FnOnce() -> Vec<PathBuf>,
-        text: String,
-    ) -> io::Result<String> {
+        parts: impl FnOnce() -> io::Result<BTreeSet<u32>>,
+        path: impl Fn(u32) -> PathBuf,
+    ) -> io::Result<&mut Tail> {
         if !self.0.contains_key(key) {
             while FILES_MAX <= self.0.len() {
                 // The earliest day: what comes next is later.
                 self.0.pop_first();
             }
-            self.0.insert(key.clone(), known(&parts())?);
+            let parts = parts()?;
+            let newest = parts.last().copied().unwrap_or_default();
+            let known = known(parts.into_iter().rev().map(path))?;
+            self.0.insert(key.clone(), Tail { newest, known });
         }
-        let Some(known) = self.0.get(key).filter(|known| !known.is_empty()) else { return Ok(text) };
-        Ok(text.split_inclusive('\n').filter(|line| !known.contains(&mark(line.as_bytes()))).collect())
+        Ok(self.0.entry(key.clone()).or_default())
     }
 }
 
-/// Marks of the last lines of these files.
-fn known(parts: &[PathBuf]) -> io::Result<HashSet<Mark>> {
+/// Marks of the last lines of these files, the newest file first.
+fn known(parts: impl Iterator<Item = PathBuf>) -> io::Result<HashSet<Mark>> {
     let (mut known, mut left) = (HashSet::new(), TAIL_BYTES);
-    for path in parts.iter().rev() {
+    for path in parts {
         if left == 0 {
             break;
         }
@@ -87,10 +107,14 @@ mod tests {
         std::fs::write(&first, "a 1\nb 2\n").unwrap();
         std::fs::write(&second, "c 3\nd 44").unwrap();
         let mut tails = Tails::default();
-        let mut fresh = |day: &str, parts: &[PathBuf], text: &str| {
-            tails.fresh(&(day.to_owned(), "lp"), || parts.to_vec(), text.to_owned()).unwrap()
-        };
         let parts = [first, second];
+        let path = |number: u32| parts[usize::try_from(number).unwrap()].clone();
+        let mut fresh = |day: &str, there: &[u32], text: &str| {
+            let there = || Ok(there.iter().copied().collect());
+            let tail = tails.of(&(day.to_owned(), "lp"), there, path).unwrap();
+            tail.fresh(text.to_owned())
+        };
+        let parts = [0, 1];
         assert_eq!(fresh("2026-11-24", &parts, "b 2\nc 3\nd 44\nd 4\nb 3\n"), "d 44\nd 4\nb 3\n");
         assert_eq!(fresh("2026-11-25", &[], "b 2\n"), "b 2\n", "another day");
         for day in 1..=9 {
@@ -105,7 +129,7 @@ mod tests {
         let path = folder.path().join("a.lp");
         let line = format!("{}\n", "x".repeat(1023));
         std::fs::write(&path, format!("y{}", line.repeat(8 * 1024))).unwrap();
-        let known = known(&[path]).unwrap();
+        let known = known(std::iter::once(path)).unwrap();
         assert!(known.contains(&mark(line.as_bytes())) && known.len() == 1);
     }
 }

@@ -124,7 +124,7 @@ pub async fn run_with(
     let (reloads_to, mut reloads) = mpsc::channel(4);
     let board = Arc::new(Board::new(&site, begun.core.alarms(), (commands_to, reloads_to), clock.now()));
     board.overlays(begun.core.overlays());
-    board.proved(begun.proof.last.clone());
+    board.proved(begun.proof.standing(|sink| site.calls_people(sink)).cloned());
     let (polled_to, polled) = mpsc::channel(1024);
     let (confirmed_to, confirmed) = mpsc::channel(256);
     let (seq_to, seq) = watch::channel(begun.last);

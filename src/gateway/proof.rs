@@ -1,8 +1,8 @@
 //! The proof that a notice gets out: a drill went through a sink's alarm lane, and the sink confirmed it.
 //!
 //! In: drills with the numbers that the journal gave them, what sinks confirmed. Out: when that was proved last; a memory for the journal.
-//! Invariant: nothing is proved but by a sink's own acknowledgement of a drill that was journaled. Progress alone proves nothing: it also passes what the
-//! sink's filter holds back and what the server refused.
+//! Invariant: nothing is proved but by the own acknowledgement, of a drill that was journaled, of a sink from which people are called. Progress alone proves
+//! nothing: it also passes what the sink's filter holds back and what the server refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +49,15 @@ impl Proof {
         Self { last, number: None, waiting: BTreeMap::new() }
     }
 
+    /// What was proved last, when people are called from a sink that confirmed it. One that is gone, or a store by now, proves nothing of the way that
+    /// notices take.
+    pub(crate) fn standing(&self, calls_people: impl Fn(&str) -> bool) -> Option<&Proved> {
+        // A run of an earlier version named the first one alone.
+        self.last
+            .as_ref()
+            .filter(|last| calls_people(&last.sink) || last.sinks.iter().any(|sink| calls_people(sink)))
+    }
+
     /// Takes transitions that were journaled; the last of them has this number.
     pub(crate) fn journaled(&mut self, transitions: &[Transition], last: u64) {
         let numbers = (1..=last).rev();
@@ -60,7 +69,7 @@ impl Proof {
         }
     }
 
-    /// Takes the numbers of the drills that a sink has taken; the memory to keep when that proves something.
+    /// Takes the numbers of the drills that a sink from which people are called has taken; the memory to keep when that proves something.
     pub(crate) fn confirmed(
         &mut self,
         sink: &str,
@@ -96,11 +105,12 @@ impl Proof {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::alarm::{Alarm, Base, Kind, Marks, Severity};
 
-    fn transition(rule: &str, drill: bool) -> Transition {
+    /// A transition, of a drill when `drill`.
+    pub(crate) fn transition(rule: &str, drill: bool) -> Transition {
         let alarm = Alarm {
             id: format!("id-{rule}"),
             kind: Kind::Process,
@@ -151,5 +161,8 @@ mod tests {
         assert_eq!(proof.confirmed("broker", &taken(11), Timestamp::from_millis(12)), None, "once each");
         let again = Proof::restore(&BTreeMap::from([(key, text)]));
         assert_eq!(again.last, proof.last);
+        let standing = |sinks: &[&str]| again.standing(|sink| sinks.contains(&sink)).is_some();
+        assert!(standing(&["files"]) && standing(&["broker", "other"]));
+        assert!(!standing(&["other"]), "those that confirmed it are gone");
     }
 }

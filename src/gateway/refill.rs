@@ -1,6 +1,7 @@
 //! Windows of rules that a reload brings or changes, filled from the journal: such a rule is judged by what the gateway has seen, as after a restart.
 //!
-//! In: the documents before and after, the journal, what was read while it was looked at. Out: readings under the new numbers, in order of time.
+//! In: the documents before and after, the journal, what was read while it was looked at. Out: changed rules that know the journal's readings, made beside the
+//! core; those since, under the new numbers, in order of time.
 //! Invariant: none is missing in between: the looking begins when all that came before is on disk, and what comes from then on is kept in memory until the
 //! documents turn. A point whose readings mean something else by now gives none, nor any from before an earlier reload of this run that changed it.
 
@@ -8,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::alarm::Condition;
+use crate::alarm::recall::Primed;
+use crate::alarm::{Condition, Rule};
 use crate::clock::Timestamp;
 use crate::gateway::seam::Seam;
 use crate::journal::Reader;
@@ -16,31 +18,33 @@ use crate::point::{Catalog, Point, PointId};
 use crate::reading::{Batch, Reading};
 use crate::site::{Site, diff};
 
-/// Readings of all windows at most, for the core stands still while it takes them; with more of them windows fill up by themselves.
+/// Readings of all windows at most: seconds of one processor, and some ten megabytes. With more of them windows fill up by themselves.
 const READINGS_MAX: usize = 200_000;
 
-/// How far back the readings of which points of `new` are wanted for rules that ask something else than in `old`.
-pub(crate) fn wanted(old: &Site, new: &Site) -> BTreeMap<PointId, Duration> {
+/// The rules of `new` that look back and ask something else than in `old`, of points that mean the same in both.
+pub(crate) fn changed(old: &Site, new: &Site) -> Vec<Rule> {
     let before: BTreeMap<&str, &str> =
         old.rules.iter().map(|rule| (rule.name.as_str(), rule.version.as_str())).collect();
-    let mut wanted: BTreeMap<PointId, Duration> = BTreeMap::new();
     let other =
         new.rules.iter().filter(|rule| before.get(rule.name.as_str()) != Some(&rule.version.as_str()));
-    let measures = other.filter_map(|rule| match &rule.condition {
-        Condition::Measured { measured, inputs } => Some((measured.recalls(), inputs)),
-        Condition::Threshold { .. } | Condition::Stale { .. } => None,
-    });
-    let measures: Vec<_> = measures.collect();
-    if measures.is_empty() {
-        return wanted;
+    let measured: Vec<&Rule> =
+        other.filter(|rule| matches!(rule.condition, Condition::Measured { .. })).collect();
+    if measured.is_empty() {
+        return Vec::new();
     }
     let known: BTreeSet<PointId> = diff::unmoved_points(old, new).into_iter().flatten().collect();
-    for (span, inputs) in
-        measures.into_iter().filter(|(_, inputs)| inputs.iter().all(|one| known.contains(one)))
-    {
+    let knows = |rule: &&Rule| rule.points().iter().all(|point| known.contains(point));
+    measured.into_iter().filter(knows).cloned().collect()
+}
+
+/// How far back the readings of which points are wanted for these rules.
+fn wanted(rules: &[Rule]) -> BTreeMap<PointId, Duration> {
+    let mut wanted: BTreeMap<PointId, Duration> = BTreeMap::new();
+    for rule in rules {
+        let Condition::Measured { measured, inputs } = &rule.condition else { continue };
         for input in inputs {
             let so_far = wanted.entry(*input).or_default();
-            *so_far = span.max(*so_far);
+            *so_far = measured.recalls().max(*so_far);
         }
     }
     wanted
@@ -56,9 +60,22 @@ pub(crate) fn note(since: &mut BTreeMap<String, Timestamp>, (old, new): (&Site, 
     }
 }
 
+/// These rules with what the journal in `folder` has of their points up to `now`; `since` is as of [`note`].
+pub(crate) fn primed(
+    folder: &Path,
+    new: &Site,
+    (rules, since): (Vec<Rule>, &BTreeMap<String, Timestamp>),
+    now: Timestamp,
+) -> Option<Primed> {
+    let mut readings = read(folder, new, (&wanted(&rules), since), now)?;
+    readings.sort_by_key(|reading| (reading.at, reading.point));
+    tracing::debug!(readings = readings.len(), rules = rules.len(), "windows of changed rules");
+    Some(Primed::new(rules, &new.catalog, &readings, now))
+}
+
 /// What the journal in `folder` has of these points up to `now`, and not from before the moment that [`note`] has of them; `None` when that is too
 /// much, or cannot be read.
-pub(crate) fn read(
+fn read(
     folder: &Path,
     new: &Site,
     (wanted, since): (&BTreeMap<PointId, Duration>, &BTreeMap<String, Timestamp>),
@@ -100,12 +117,12 @@ pub(crate) fn read(
     Some(readings)
 }
 
-/// What the journal had, and after it what was read since then, under the numbers that `seam` leads to.
-pub(crate) fn joined(mut journal: Vec<Reading>, heard: Vec<Batch>, seam: &Seam) -> Vec<Reading> {
-    let since = heard.into_iter().flat_map(|batch| batch.readings);
-    journal.extend(since.filter_map(|reading| seam.carry(reading)));
-    journal.sort_by_key(|reading| (reading.at, reading.point));
-    journal
+/// What was read since then, under the numbers that `seam` leads to.
+pub(crate) fn since(heard: Vec<Batch>, seam: &Seam) -> Vec<Reading> {
+    let readings = heard.into_iter().flat_map(|batch| batch.readings);
+    let mut since: Vec<Reading> = readings.filter_map(|reading| seam.carry(reading)).collect();
+    since.sort_by_key(|reading| (reading.at, reading.point));
+    since
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::alarm::recall::Primed;
 use crate::alarm::tell::OverlayView;
 use crate::bus::LineSettings;
 use crate::bus::port::dial_in::door::{Door, Doors};
@@ -24,7 +25,7 @@ use crate::gateway::task::{self, Task};
 use crate::gateway::text_line::TextTask;
 use crate::gateway::{Loader, refill, spawn};
 use crate::journal::{Progress, Seq};
-use crate::reading::{Reading, Sample};
+use crate::reading::Sample;
 use crate::site::diff::ends::{self, Open, OpenAlarm, Voice};
 use crate::site::diff::{self, Diff};
 use crate::site::{LineSpec, Site};
@@ -48,8 +49,8 @@ pub(crate) enum Ask {
         site: Arc<Site>,
         by: String,
         changes: Vec<String>,
-        /// What the journal had of the points of changed rules, when [`Ask::Listen`] was answered.
-        before: Option<Vec<Reading>>,
+        /// Changed rules with what the journal had of their points when [`Ask::Listen`] was answered.
+        before: Option<Box<Primed>>,
         /// Answered when core, board and orders have turned.
         turned: oneshot::Sender<()>,
         /// Answered when the first commit under them is durable, or at once when the disk refuses.
@@ -207,9 +208,9 @@ impl Supervisor {
     }
 
     /// What the journal has for the windows of rules that ask something else in `new`.
-    async fn before(&self, new: &Arc<Site>) -> Option<Vec<Reading>> {
-        let wanted = refill::wanted(&self.site, new);
-        if wanted.is_empty() {
+    async fn before(&self, new: &Arc<Site>) -> Option<Box<Primed>> {
+        let rules = refill::changed(&self.site, new);
+        if rules.is_empty() {
             return None;
         }
         let (durable_to, durable) = oneshot::channel();
@@ -217,12 +218,12 @@ impl Supervisor {
         let None = tokio::time::timeout(DURABLE, durable).await.ok()?.ok()? else { return None };
         let (new, now) = (Arc::clone(new), self.ports.clock.now());
         let (folder, since) = (self.site.journal.path.clone(), self.since.clone());
-        let read = tokio::task::spawn_blocking(move || refill::read(&folder, &new, (&wanted, &since), now));
-        let Ok(read) = tokio::time::timeout(DURABLE, read).await else {
+        let primed = tokio::task::spawn_blocking(move || refill::primed(&folder, &new, (rules, &since), now));
+        let Ok(primed) = tokio::time::timeout(DURABLE, primed).await else {
             tracing::warn!("the journal took too long; windows of changed rules begin anew");
             return None;
         };
-        read.ok()?
+        primed.ok()?.map(Box::new)
     }
 
     /// Says of each sink that goes how much it does not have yet.

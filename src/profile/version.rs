@@ -6,6 +6,9 @@
 
 use std::cmp::Ordering;
 
+/// The last week of a year.
+const WEEK_MAX: u64 = 53;
+
 /// How a maker counts versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -63,10 +66,38 @@ impl Scheme {
                 let (kind, built) = version.split_once('-')?;
                 let ((class, group), (year, week)) = (pair(kind)?, pair(built)?);
                 // Sensors print 10.40, order sheets 2010.40.
-                (week <= 53).then(|| vec![class, group, if year >= 2000 { year - 2000 } else { year }, week])
+                (week <= WEEK_MAX)
+                    .then(|| vec![class, group, if year >= 2000 { year - 2000 } else { year }, week])
             }
             Self::Number => Some(vec![whole(version)?]),
             Self::Text => None,
+        }
+    }
+
+    /// The lowest version; none among names without an order.
+    const fn lowest(self) -> Option<&'static str> {
+        match self {
+            Self::Semantic => Some("0.0.0"),
+            Self::ClassGroupYearWeek => Some("0.0-0.0"),
+            Self::Number => Some("0"),
+            Self::Text => None,
+        }
+    }
+
+    /// The version with none between `version` and it.
+    fn next(self, version: &str) -> Option<String> {
+        let places = self.places(version)?;
+        match (self, places.as_slice()) {
+            (Self::Semantic, [major, minor, patch]) => {
+                Some(format!("{major}.{minor}.{}", patch.checked_add(1)?))
+            }
+            (Self::ClassGroupYearWeek, [class, group, year, week]) => {
+                let (year, week) =
+                    if *week < WEEK_MAX { (*year, week + 1) } else { (year.checked_add(1)?, 0) };
+                Some(format!("{class}.{group}-{year}.{week}"))
+            }
+            (Self::Number, [number]) => Some(number.checked_add(1)?.to_string()),
+            _ => None,
         }
     }
 
@@ -105,21 +136,34 @@ pub fn check(scheme: Scheme, versions: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Versions of which each side of every comparison in `versions` has one, as far as the scheme can spell them: for a maker's `>=2.0, <2.4` the
-/// bounds, and what comes right before and after them.
+/// Versions of which every part of the order that `versions` and other bounds of these cut out has one: for a maker's `>=2.0, <2.4` the bounds, what comes
+/// before and after them as makers count, and last the very next and the lowest version that the scheme knows, for intervals as `>2.0, <2.1`.
 ///
 /// ```
 /// use lifeline_gateway::profile::version::{Scheme, samples};
-/// assert_eq!(samples(Scheme::Semantic, "<2.0"), ["2.0", "1.0", "2.1"]);
+/// assert_eq!(samples(Scheme::Semantic, "<2.0"), ["2.0", "1.0", "2.1", "2.0.1", "0.0.0"]);
 /// assert_eq!(samples(Scheme::Text, "tenths"), ["tenths"]);
 /// ```
 pub fn samples(scheme: Scheme, versions: &str) -> Vec<String> {
+    let parts = versions.split(['|', ',']);
+    let bounds = parts.map(|part| part.trim().trim_start_matches(['<', '>', '=']).trim());
+    let bounds: Vec<&str> = bounds.filter(|bound| scheme.compare(bound, bound).is_some()).collect();
+    let mut near: Vec<String> = Vec::new();
+    for bound in &bounds {
+        near.push((*bound).to_owned());
+        if scheme != Scheme::Text {
+            near.extend(beside(bound, |number| number.checked_sub(1)));
+            near.extend(beside(bound, |number| number.checked_add(1)));
+        }
+    }
+    // What lies between two bounds begins at one of them, right behind one, or at the very beginning.
+    near.extend(bounds.iter().filter_map(|bound| scheme.next(bound)));
+    near.extend(scheme.lowest().filter(|_| !near.is_empty()).map(str::to_owned));
     let mut found: Vec<String> = Vec::new();
-    for part in versions.split(['|', ',']) {
-        let bound = part.trim().trim_start_matches(['<', '>', '=']).trim();
-        let near = [Some(bound.to_owned()), beside(bound, |number| number.checked_sub(1)), after(bound)];
-        let near = near.into_iter().flatten().take(if scheme == Scheme::Text { 1 } else { 3 });
-        found.extend(near.filter(|version| scheme.compare(version, version).is_some()));
+    for version in near.into_iter().filter(|version| scheme.compare(version, version).is_some()) {
+        if !found.iter().any(|known| scheme.compare(known, &version) == Some(Ordering::Equal)) {
+            found.push(version);
+        }
     }
     found
 }
@@ -136,10 +180,6 @@ fn beside(version: &str, step: impl Fn(u64) -> Option<u64>) -> Option<String> {
         end = from;
     }
     None
-}
-
-fn after(version: &str) -> Option<String> {
-    beside(version, |number| number.checked_add(1))
 }
 
 fn holds(scheme: Scheme, part: &str, version: &str) -> Result<bool, String> {
@@ -196,9 +236,51 @@ mod tests {
             let met = |version: &String| matches(Scheme::ClassGroupYearWeek, versions, version) == Ok(true);
             assert!(samples.iter().any(met), "{versions}: {samples:?}");
         }
-        assert_eq!(super::samples(Scheme::Number, ">7, <=9"), ["7", "6", "8", "9", "8", "10"]);
-        assert_eq!(super::samples(Scheme::ClassGroupYearWeek, "1.1-1.53"), ["1.1-1.53", "1.1-1.52"]);
+        assert_eq!(super::samples(Scheme::Number, ">7, <=9"), ["7", "6", "8", "9", "10", "0"]);
+        assert_eq!(
+            super::samples(Scheme::ClassGroupYearWeek, "1.1-1.53"),
+            ["1.1-1.53", "1.1-1.52", "1.1-2.0", "0.0-0.0"]
+        );
+        assert_eq!(
+            super::samples(Scheme::Semantic, "v2.0 | 2.0.0"),
+            ["v2.0", "v1.0", "v2.1", "2.0.1", "0.0.0"]
+        );
         assert_eq!(super::samples(Scheme::Number, "<x"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_interval_that_has_a_version_has_a_sample() {
+        let semantic = |number: u64| format!("{}.{}.{}", number / 9, number / 3 % 3, number % 3);
+        let weeks = |number: u64| {
+            let (year, week) = (number / 3 % 3, [0, 1, WEEK_MAX][usize::try_from(number % 3).unwrap()]);
+            format!("{}.0-{year}.{week}", number / 9)
+        };
+        let spelled: [(Scheme, &dyn Fn(u64) -> String); 3] = [
+            (Scheme::Semantic, &semantic),
+            (Scheme::ClassGroupYearWeek, &weeks),
+            (Scheme::Number, &|number| number.to_string()),
+        ];
+        for (scheme, version) in spelled {
+            let all: Vec<String> = (0..27).map(version).collect();
+            let met = |versions: &str, version: &String| matches(scheme, versions, version) == Ok(true);
+            for (low, high) in all.iter().flat_map(|low| all.iter().map(move |high| (low, high))) {
+                for (from, to) in [(">", "<"), (">=", "<"), (">", "<="), (">=", "<=")] {
+                    let versions = format!("{from}{low}, {to}{high}");
+                    if all.iter().any(|version| met(&versions, version)) {
+                        let samples = super::samples(scheme, &versions);
+                        assert!(
+                            samples.iter().any(|version| met(&versions, version)),
+                            "{versions}: {samples:?}"
+                        );
+                    }
+                }
+            }
+        }
+        let open = super::samples(Scheme::Semantic, ">2.0, <2.1");
+        assert!(
+            open.iter().any(|version| matches(Scheme::Semantic, ">2.0, <2.1", version) == Ok(true)),
+            "{open:?}"
+        );
     }
 
     #[test]

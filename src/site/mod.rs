@@ -149,6 +149,13 @@ pub struct Site {
     pub documents: Vec<(String, String)>,
 }
 
+impl Site {
+    /// Whether people hear of alarms by the sink of this name.
+    pub fn calls_people(&self, sink: &str) -> bool {
+        self.sinks.iter().any(|known| known.name == sink && !known.tells_nobody())
+    }
+}
+
 impl Default for Site {
     /// A site without anything, whose journal stands in the present folder.
     fn default() -> Self {

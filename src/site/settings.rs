@@ -31,7 +31,7 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) profiles: Option<PathBuf>,
     pub(crate) sinks: Vec<forward::Settings>,
-    /// Where a document names no sink that takes alarms away from the box, nor says that somebody watches the page.
+    /// Where a document names no sink from which people are called, nor says that somebody watches the page.
     pub(crate) nobody: Option<Place>,
 }
 
@@ -203,8 +203,25 @@ fn sink(section: &Section<'_>) -> Option<forward::Settings> {
         }
     };
     let only = only(section);
+    let calls_people = section.flag("calls_people");
+    let cannot = match kind {
+        Some("file") => Some("a file reaches nobody"),
+        _ if only.no_alarms => Some("`only` keeps alarms from it"),
+        _ => None,
+    };
+    if let (Some(true), Some(why)) = (calls_people, cannot) {
+        let help = Some("leave `calls_people` out".to_owned());
+        section.error(
+            "calls_people",
+            "calls-nobody",
+            format!("`calls_people` of a sink that can call nobody: {why}"),
+            help,
+        );
+    }
     section.finish();
-    Some(forward::Settings { name: name?, target: target?, batch_max, pace: Pace::default(), only })
+    let target = target?;
+    let calls_people = calls_people.unwrap_or_else(|| target.calls_people());
+    Some(forward::Settings { name: name?, target, calls_people, batch_max, pace: Pace::default(), only })
 }
 
 /// What can be said of a sink whose kind is unknown: its secrets are none of the document's in any kind.

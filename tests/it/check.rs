@@ -278,6 +278,12 @@ fn rules_of_which_nobody_is_told_are_warned_of() {
     assert_eq!(told("[site]\nname = \"own\"\n", false), 0, "nothing to tell");
     let broker = "[[sink]]\nname = \"broker\"\nkind = \"mqtt\"\nurl = \"mqtt://127.0.0.1:1883\"\n";
     assert_eq!(told(sink, true), 1, "a file reaches nobody");
+    let store =
+        "[[sink]]\nname = \"tsdb\"\nkind = \"influx\"\nurl = \"http://127.0.0.1:8086\"\nbucket = \"b\"\n";
+    assert_eq!(told(store, true), 1, "a store calls nobody");
+    assert_eq!(told(&format!("{store}calls_people = true\n"), true), 0, "the alerts of its dashboards do");
+    assert_eq!(told(&format!("{broker}calls_people = false\n"), true), 1, "a broker that feeds a store");
+    assert_eq!(told(&format!("{store}{broker}"), true), 0);
     assert_eq!(told(&format!("[console]\nwatched = true\n{sink}"), true), 0);
     assert_eq!(told(&format!("{sink}{broker}"), true), 0);
     let readings = broker.replace("broker", "store") + "only = { alarms = false }\n";
@@ -294,6 +300,19 @@ fn rules_of_which_nobody_is_told_are_warned_of() {
         "a sink with a mistake may reach people"
     );
     assert_eq!(told("[console]\nwatched = true\n", true), 0);
+    let all = format!("{sink}{store}{readings}");
+    let (_, found) = with_settings(&all, true);
+    let no_sink = found.0.iter().find(|one| one.code == "no-sink").unwrap();
+    assert_eq!(
+        no_sink.message,
+        "1 rules and no sink from which people are called: `only` keeps alarms from store, tsdb stores them (`calls_people` says otherwise), a file reaches nobody (disk); so no risk point can become effective"
+    );
+    for wrong in [sink, &readings] {
+        let (_, found) = with_settings(&format!("{wrong}calls_people = true\n"), true);
+        assert!(found.0.iter().any(|one| one.code == "calls-nobody"), "{found:?}");
+        let (_, found) = with_settings(&format!("{wrong}calls_people = false\n"), true);
+        assert_eq!(found.errors(), 0, "{found:?}");
+    }
     let (folder, _) = with_settings("[site]\nname = \"own\"\n", true);
     let run = |args: &[&str]| {
         let done = std::process::Command::new(env!("CARGO_BIN_EXE_lifeline"))

@@ -80,7 +80,7 @@ pub(crate) fn sinks(folder: &Path, sinks: &[(&str, u16)]) {
     let text = std::fs::read_to_string(&file).unwrap();
     let head = text.split("[[sink]]").next().unwrap();
     let sinks = sinks.iter().map(|(name, port)| {
-        format!("[[sink]]\nname = \"{name}\"\nkind = \"influx\"\nurl = \"http://127.0.0.1:{port}\"\napi = \"v2\"\norg = \"o\"\nbucket = \"b\"\n")
+        format!("[[sink]]\nname = \"{name}\"\nkind = \"influx\"\nurl = \"http://127.0.0.1:{port}\"\napi = \"v2\"\norg = \"o\"\nbucket = \"b\"\ncalls_people = true\n")
     });
     std::fs::write(&file, format!("{head}{}", sinks.collect::<String>())).unwrap();
 }

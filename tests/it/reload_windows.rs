@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lifeline_gateway::alarm::Change;
+use lifeline_gateway::alarm::recall::Primed;
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::gateway::core::{Core, Event};
 use lifeline_gateway::reading::{Batch, Reading, Sample};
@@ -176,4 +177,53 @@ fn a_derived_point_that_is_made_otherwise_and_what_is_made_of_it_are_not_the_sam
     let was = derived("1m");
     assert_eq!(same(&was, &derived("2m")), ["gauge.level", "gauge.half"]);
     assert_eq!(same(&was, &was), ["gauge.level", "gauge.mean", "gauge.twice", "gauge.half"]);
+}
+
+/// A rule that is corrected after 600 readings, of which the journal has the first ones, judges the next as one that always asked so.
+#[test]
+fn a_corrected_rule_is_judged_as_if_it_had_always_asked_so() {
+    let rule = |name: &str, keys: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\npoint = \"gauge.level\"\n{keys}\nmax_gap = \"10s\"\nbasis = \"test\"\nadvice = \"none\"\n"
+        )
+    };
+    let rules = |window: u32| {
+        [
+            ("change", format!("unit = \"cm\"\nchange_over = \"{window}s\"\nabove = {{ red = 1 }}")),
+            ("sum", format!("unit = \"cm\"\nsum_over = \"{window}s\"\nabove = {{ red = 1 }}")),
+            ("slope", format!("unit = \"cm/min\"\nwindow = \"{window}s\"\nrise = {{ red = 1 }}")),
+            (
+                "median",
+                format!(
+                    "unit = \"cm/min\"\nwindow = \"{window}s\"\nrise = {{ red = 1 }}\nmethod = \"theil-sen\""
+                ),
+            ),
+        ]
+        .map(|(name, keys)| rule(name, &keys))
+        .concat()
+    };
+    let [was, is] = [100, 300].map(|window| Arc::new(conditions::load(&rules(window)).unwrap()));
+    let value = |second: i64| (second * second % 5000) as f64 / 10.0 + second as f64;
+    let mut always = Core::new(&is);
+    let mut core = Core::new(&was);
+    let readings = (0..600).map(|second| {
+        let point = is.catalog.find("gauge.level").unwrap().id;
+        Reading { point, at: at(second), sample: Sample::Good(value(second)) }
+    });
+    let readings: Vec<Reading> = readings.collect();
+    for second in 0..600 {
+        always.apply(level(&is, second, value(second)), at(second), true);
+        core.apply(level(&was, second, value(second)), at(second), true);
+    }
+    core.apply(Event::Reloaded(Arc::clone(&is)), at(599), true);
+    // What was heard meanwhile stands in the journal in part.
+    let primed = Primed::new(is.rules.clone(), &is.catalog, &readings[..500], at(499));
+    core.refill(primed, &readings[480..], at(599));
+    for second in 600..620 {
+        always.apply(level(&is, second, value(second)), at(second), true);
+        core.apply(level(&is, second, value(second)), at(second), true);
+        let judged = core.judged();
+        assert_eq!(judged, always.judged(), "after {second}");
+        assert_eq!(judged.len(), 4, "{judged:?}");
+    }
 }

@@ -200,6 +200,13 @@ impl Gauged {
         same
     }
 
+    /// Takes the memory of `ready`, a measure of the same settings.
+    pub(crate) fn prime(&mut self, ready: Self) {
+        (self.meter, self.filter) = (ready.meter, ready.filter);
+        (self.newest, self.now) = (ready.newest, ready.now);
+        self.gauge.prime(&ready.gauge);
+    }
+
     /// Moves the times of delays by a step of the wall clock. Windows begin anew: what was before can't be placed.
     pub(crate) fn shift(&mut self, by_ms: i64, settings: &Measured) {
         let inputs = self.newest.len();

@@ -185,6 +185,13 @@ impl Threshold {
         newer
     }
 
+    /// Takes the times of the readings that `ready` was given, as [`Self::recall`] of each.
+    pub(crate) const fn prime(&mut self, ready: &Self) {
+        if ready.newest.is_some() {
+            (self.last, self.newest, self.assumed) = (ready.last, ready.newest, false);
+        }
+    }
+
     /// The gateway was off: as [`Self::restore`] and [`Self::recall`] of all readings before.
     pub(crate) fn restarted(&mut self, active: Option<Severity>, last: Timestamp, now: Timestamp) {
         let (entered, newest) = (self.last, self.newest);

@@ -230,7 +230,10 @@ fn show(lanes: &Lanes, batch_max: usize, ports: &Ports) {
     if status.kinds != *lanes.kinds() {
         status.kinds.clone_from(lanes.kinds());
     }
-    status.held = lanes.held();
+    // Of a sink that begins anew what was seen before holds until it shows how it is.
+    if lanes.shown() {
+        (status.held, status.shown) = (lanes.held(), true);
+    }
     status.batch = lanes.limit(Lane::Backlog, batch_max);
 }
 
@@ -274,7 +277,7 @@ async fn fly<S: Sink>(
     let whole = parcel.records();
     only.strain(&mut parcel);
     let records = parcel.records();
-    let drills = if sink.leaves_the_box() { drills(&parcel) } else { Vec::new() };
+    let drills = drills(&parcel);
     let sent = now();
     let answer = if records == 0 { Ok(Default::default()) } else { sink.deliver(parcel, doubt).await };
     let took = now().saturating_duration_since(sent);

@@ -199,6 +199,31 @@ async fn a_drill_counts_when_the_sink_took_it() {
     }
 }
 
+/// A sink that begins anew, after a reload or a restart, keeps what was seen of it until it shows how it is.
+#[tokio::test(start_paused = true)]
+async fn a_held_sink_is_not_good_before_it_takes_something() {
+    let (mut desk, ports) = Desk::new(Progress::default());
+    let paper = Paper::new(Duration::from_millis(20));
+    *paper.down.lock().unwrap() = true;
+    desk.status.lock().unwrap().held = true;
+    let of = |status: &Mutex<Status>| {
+        let status = status.lock().unwrap();
+        (status.held, status.shown)
+    };
+    let story = async {
+        for _ in 0..60 {
+            desk.commit(true);
+            pass(1).await;
+            assert_eq!(of(&desk.status), (true, false), "nobody knows");
+        }
+        *paper.down.lock().unwrap() = false;
+        pass(61).await;
+        assert_eq!(of(&desk.status), (false, true));
+        desk.stop.send_replace(true);
+    };
+    tokio::join!(story, drive(&paper, "paper", (100, Only::default()), Pace::default(), ports));
+}
+
 /// A quarter of an hour's outage with a commit each second; virtual time.
 #[tokio::test(start_paused = true)]
 async fn after_an_outage_alarms_come_first_then_the_newest_then_the_rest() {

@@ -6,6 +6,7 @@
 //! Source: DESIGN promises 2, 3, 4 and section 9.
 
 mod job;
+mod post;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::forward::backoff::{Backoff, Pace};
 use crate::forward::gaps::{add, remove};
+use crate::forward::lanes::post::{Outage, Post};
 use crate::forward::sink::{Doubt, Refusal};
 use crate::forward::trouble::Kind;
 use crate::journal::{Progress, Seq, Span};
@@ -36,39 +38,6 @@ const GROW_FROM: u32 = 4;
 const SUSPECT_FROM: u32 = 10;
 const SUSPECT_AFTER: Duration = Duration::from_secs(600);
 
-/// State of one lane.
-#[derive(Clone, Debug, Default)]
-struct Post {
-    flying: Option<Job>,
-    /// Not before this; set while the lane waits for a person.
-    until: Option<Instant>,
-    trouble: Option<String>,
-    /// Failures in a row.
-    failures: u32,
-    /// Requests refused as a whole, in a row.
-    refused: u32,
-    /// Since the first of the failures in a row.
-    failing: Option<Instant>,
-    /// Another lane's request was taken since then.
-    alone: bool,
-    /// Requests hold the configured most, halved so often.
-    halvings: u32,
-    /// Quick answers in a row since the last change of that.
-    quick: u32,
-}
-
-/// The sink as a whole does not take anything.
-#[derive(Clone, Debug)]
-struct Outage {
-    until: Instant,
-    why: String,
-    attempts: u32,
-    /// A person has to change something.
-    held: bool,
-    /// The lane that asks next; moves on when the server answers, so that one lane's poison cannot starve the others.
-    turn: usize,
-}
-
 /// The state machine of one sink.
 #[derive(Clone, Debug)]
 pub struct Lanes {
@@ -85,6 +54,10 @@ pub struct Lanes {
     /// A live request has been delivered since the last outage.
     fresh: bool,
     moved: bool,
+    /// A record has been taken since the start.
+    took: bool,
+    /// See [`Lanes::shown`].
+    shown: bool,
     kinds: BTreeMap<Kind, u64>,
 }
 
@@ -109,6 +82,8 @@ impl Lanes {
             jump: false,
             fresh: false,
             moved: false,
+            took: false,
+            shown: false,
             kinds: BTreeMap::new(),
         };
         lanes.leave_to_backlog(newest);
@@ -177,13 +152,20 @@ impl Lanes {
 
     /// Takes the end of a job. `true` when progress moved over it: only then are its records delivered or set aside.
     pub fn done(&mut self, job: Job, outcome: Outcome, now: Instant) -> bool {
+        let moved = self.ended(job, outcome, now);
+        self.shown |= self.held() || self.works();
+        moved
+    }
+
+    fn ended(&mut self, job: Job, outcome: Outcome, now: Instant) -> bool {
         let lane = job.lane();
         self.post(lane).flying = None;
         match outcome {
             Outcome::Done { reached, more, records, refused, passed } => {
                 if records > 0 {
-                    self.outage = None;
+                    (self.outage, self.took) = (None, true);
                 }
+                self.post(lane).tried = true;
                 if self.misfit(lane, records, refused) {
                     let why =
                         format!("{refused} of {records} records refused: a wrong setting, not a bad record");
@@ -252,6 +234,20 @@ impl Lanes {
     pub fn held(&self) -> bool {
         self.outage.as_ref().is_some_and(|outage| outage.held)
             || self.posts.iter().any(|post| post.until.is_some())
+    }
+
+    /// Whether requests have shown since the start that it is held, or that it is not: what an earlier run was told of it holds until then.
+    pub const fn shown(&self) -> bool {
+        self.shown
+    }
+
+    /// Whether it takes records, and every lane that has something to deliver was tried.
+    fn works(&self) -> bool {
+        let [alarms, live, backlog] = &self.posts;
+        self.took
+            && (alarms.tried || self.alarms_seen == self.newest)
+            && (live.tried || self.progress.live == self.newest)
+            && (backlog.tried || self.progress.gaps.is_empty())
     }
 
     /// Failed requests so far, by kind.
@@ -345,8 +341,7 @@ impl Lanes {
     }
 
     fn count(&mut self, kind: Kind) {
-        let count = self.kinds.entry(kind).or_default();
-        *count = count.saturating_add(1);
+        self.kinds.entry(kind).and_modify(|count| *count = count.saturating_add(1)).or_insert(1);
     }
 
     fn hold(&mut self, lane: Lane, why: String, now: Instant) {
@@ -376,7 +371,8 @@ impl Lanes {
             }
         };
         self.count(kind);
-        let (attempts, turn) = self.outage.as_ref().map_or((0, 0), |outage| (outage.attempts, outage.turn));
+        let (attempts, turn, held) =
+            self.outage.as_ref().map_or((0, 0, false), |outage| (outage.attempts, outage.turn, outage.held));
         let cheap = matches!(kind, Kind::Refused | Kind::NoRoute | Kind::Dns);
         let most = if cheap { self.backoff.pace.knock } else { self.backoff.pace.cap };
         let own = self.backoff.pause(attempts, most);
@@ -386,7 +382,8 @@ impl Lanes {
             until: now.checked_add(pause).unwrap_or(now),
             why,
             attempts: attempts.saturating_add(1),
-            held: kind.needs_a_person(),
+            // A server that is not reached any more has not shown that it would take anything now.
+            held: held || kind.needs_a_person(),
             turn: if answered { lane.place().saturating_add(1) } else { turn },
         });
         self.jump = true;

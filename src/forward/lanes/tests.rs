@@ -176,6 +176,54 @@ fn a_refused_half_holds_its_lane_and_only_that() {
     assert_eq!(lanes.trouble(), None);
 }
 
+fn denied() -> Outcome {
+    Outcome::Failed(Refusal::new(Kind::Credentials, "401"))
+}
+
+/// A restart: whether it is held is known when the server has said so, or has taken something and every lane with work was tried.
+#[test]
+fn it_is_shown_held_or_not_by_an_answer_alone() {
+    let now = start();
+    let empty = Outcome::Done { reached: 0, more: false, records: 0, refused: 0, passed: false };
+    let unfit = Outcome::Failed(Refusal::Unfit { why: "no such field".to_owned() });
+    let misfit = Outcome::Done { reached: 6, more: false, records: 10, refused: 6, passed: false };
+    // What becomes of the alarms, and of the backlog beside them.
+    let rows: [(Option<Outcome>, Option<Outcome>, Option<bool>); 9] = [
+        (None, None, None),
+        (Some(unreachable()), None, None),
+        (Some(denied()), None, Some(true)),
+        (None, Some(denied()), Some(true)),
+        (Some(whole(Job::Alarms { after: 1 })), None, None),
+        (Some(whole(Job::Alarms { after: 1 })), Some(misfit), Some(true)),
+        (Some(whole(Job::Alarms { after: 1 })), Some(unfit), Some(true)),
+        (Some(empty.clone()), Some(empty.clone()), None),
+        (Some(empty), Some(whole(Job::Backlog(span(1, 6)))), Some(false)),
+    ];
+    for (of_alarms, of_backlog, want) in rows {
+        let told = format!("{of_alarms:?} {of_backlog:?}");
+        let mut lanes = Lanes::new(Progress::default(), Seq(5), PACE, 1);
+        let [alarms, backlog] = jobs(&mut lanes, now)[..] else { panic!("two lanes have work") };
+        of_alarms.map(|outcome| lanes.done(alarms, outcome, now));
+        of_backlog.map(|outcome| lanes.done(backlog, outcome, now));
+        assert_eq!(lanes.shown().then(|| lanes.held()), want, "{told}");
+    }
+}
+
+#[test]
+fn a_held_sink_stays_so_until_something_is_taken() {
+    let mut now = start();
+    let mut lanes = Lanes::new(Progress::default(), Seq(5), PACE, 1);
+    for outcome in [denied(), unreachable(), unreachable()] {
+        let job = lanes.take(now).unwrap();
+        lanes.done(job, outcome, now);
+        now += PACE.hold * 2;
+        assert!(lanes.held() && lanes.shown());
+    }
+    let job = lanes.take(now).unwrap();
+    lanes.done(job, whole(job), now);
+    assert!(!lanes.held());
+}
+
 #[test]
 fn a_few_single_poisons_pass_and_a_row_of_them_holds() {
     let now = start();

@@ -3,6 +3,7 @@
 //! In: the new site. Out: the same core under its names.
 //! Invariant: names are the identity; what reads the same goes on, what is gone closes.
 
+use crate::alarm::recall::Primed;
 use crate::clock::Timestamp;
 use crate::derive::Derived;
 use crate::gateway::core::Core;
@@ -12,10 +13,10 @@ use crate::reading::Reading;
 use crate::site::{Site, diff};
 
 impl Core {
-    /// Takes readings from before the documents turned, in order of time and under the present numbers, for rules that ask something else since.
-    /// Nothing follows from it.
-    pub fn refill(&mut self, readings: &[Reading], now: Timestamp) {
-        self.engine.refill(readings, now);
+    /// Gives rules that ask something else since the documents turned what `primed` knows, and the readings `since`, in order of time and under the present
+    /// numbers. Nothing follows from it.
+    pub fn refill(&mut self, primed: Primed, since: &[Reading], now: Timestamp) {
+        self.engine.refill(primed, since, now);
     }
 
     /// Goes on with the documents of `site`.

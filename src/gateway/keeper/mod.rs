@@ -25,7 +25,7 @@ use crate::gateway::notify::{Alive, watchdog};
 use crate::gateway::outage::Outages;
 use crate::gateway::own::{Own, renumbered};
 use crate::gateway::pending::Pending;
-use crate::gateway::proof::Proof;
+use crate::gateway::proof::{Proof, Proved};
 use crate::gateway::start::Begun;
 use crate::gateway::supervise::Ask;
 use crate::gateway::writer::Writer;
@@ -195,14 +195,20 @@ impl Keeper {
     fn confirmed(&mut self, sink: String, progress: Progress) {
         let now = self.clock.now();
         self.progress.insert(sink.clone(), progress.clone());
-        let taken = self.board.sink(&sink).map(|status| status.drills).unwrap_or_default();
+        let status = self.board.sink(&sink).filter(|_| self.site.calls_people(&sink));
+        let taken = status.map(|status| status.drills).unwrap_or_default();
         if let Some(memory) = self.proof.confirmed(&sink, &taken, now) {
             self.pending.remember(vec![memory], now);
             self.pending.urgent = true;
-            self.board.proved(self.proof.last.clone());
+            self.board.proved(self.proved().cloned());
             self.look_at_risk_points(now);
         }
         self.pending.confirm(sink, progress, now);
+    }
+
+    /// What was proved last of the way that notices take by the documents that hold.
+    pub(crate) fn proved(&self) -> Option<&Proved> {
+        self.proof.standing(|sink| self.site.calls_people(sink))
     }
 
     /// Commits everything that waits; a refusal is tried again until the caller's patience ends.
@@ -399,8 +405,8 @@ impl Keeper {
             (own.journal, std::mem::take(&mut self.set_aside)),
             (own.documents, self.unapplied),
         ];
-        let held = |name: &str| self.board.sink(name).is_some_and(|status| status.held);
-        states.extend(own.sinks.iter().map(|(name, point)| (Some(*point), held(name))));
+        let held = |name: &str| self.board.sink(name).filter(|status| status.shown).map(|status| status.held);
+        states.extend(own.sinks.iter().filter_map(|(name, point)| Some((Some(*point), held(name)?))));
         let instant = self.clock.instant();
         let known = |line| self.known.holds(line, instant);
         states.extend(self.outages.states(known).map(|(point, gone)| (Some(point), gone)));
@@ -428,7 +434,7 @@ impl Keeper {
     /// Tells how the risk points stand.
     fn look_at_risk_points(&mut self, now: Timestamp) {
         let begun = self.clock.instant();
-        let around = self.core.surroundings(self.proof.last.as_ref().map(|proved| proved.at));
+        let around = self.core.surroundings(self.proved().map(|proved| proved.at));
         let stands = self.core.stands(&around, now);
         let states = self.core.conditions(&stands);
         for batch in self.core.vigil().readings(&stands, &states, now) {

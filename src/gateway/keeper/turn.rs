@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::alarm::recall::Primed;
 use crate::clock::Timestamp;
 use crate::gateway::core::Event;
 use crate::gateway::keeper::{Keeper, polls};
@@ -18,7 +19,7 @@ use crate::gateway::refill;
 use crate::gateway::seam::Seam;
 use crate::gateway::supervise::Ask;
 use crate::journal::{Audit, Deed, Progress};
-use crate::reading::{Batch, Reading};
+use crate::reading::Batch;
 use crate::risk::registry;
 use crate::site::Site;
 
@@ -82,7 +83,7 @@ impl Keeper {
     }
 
     /// Goes on by other documents: what waits for the disk keeps its own, the core takes the new ones as one event, and the lines are told.
-    fn reload(&mut self, site: Arc<Site>, before: Option<Vec<Reading>>, now: Timestamp) {
+    fn reload(&mut self, site: Arc<Site>, before: Option<Box<Primed>>, now: Timestamp) {
         let undated = (!self.clock.trusted()).then(|| self.clock.boot());
         self.pending.reload(Arc::clone(&site), now, undated);
         let old = std::mem::replace(&mut self.site, site);
@@ -93,6 +94,7 @@ impl Keeper {
             self.pending.remember(registry::entries(risk_points, version, now, &BTreeMap::new()), now);
         }
         self.board.reload(&old, &self.site, now);
+        self.board.proved(self.proved().cloned());
         self.own = Own::of(&self.site);
         let outages = std::mem::replace(&mut self.outages, Outages::of(&self.site));
         self.outages.succeed(outages, |line| numbers.line(line));
@@ -109,9 +111,9 @@ impl Keeper {
         let heard = self.heard.take();
         self.apply(Event::Reloaded(Arc::clone(&self.site)));
         if let (Some(before), Some(heard)) = (before, heard) {
-            let readings = refill::joined(before, heard, &Seam::new(&old, &self.site));
-            tracing::info!(readings = readings.len(), "windows of changed rules are filled from the journal");
-            self.core.refill(&readings, now);
+            let since = refill::since(heard, &Seam::new(&old, &self.site));
+            tracing::info!("windows of changed rules are filled from the journal");
+            self.core.refill(*before, &since, now);
         }
         self.read_own_soon();
     }

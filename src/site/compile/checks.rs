@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::alarm::{Condition, Direction, Kind, Level, Rule};
 use crate::bus::Address;
 use crate::diagnostic::Place;
+use crate::forward::{self, Target};
 use crate::point::{Device, PointId};
 use crate::site::compile::Build;
 use crate::site::compile::implicit::IMPLICIT;
@@ -193,20 +194,27 @@ impl Build<'_> {
         let rules = self.rules.iter().filter(|rule| rule.kind == Kind::Process).count();
         if let Some(place) = self.settings.nobody.as_ref().filter(|_| 0 < rules) {
             let sinks = &self.settings.sinks;
-            let strained: Vec<&str> =
-                sinks.iter().filter(|sink| sink.only.no_alarms).map(|sink| sink.name.as_str()).collect();
-            let because = match strained.as_slice() {
-                [] => "a file reaches nobody".to_owned(),
-                strained => format!("`only` keeps alarms from {}", strained.join(", ")),
+            let named = |why: &dyn Fn(&forward::Settings) -> bool| {
+                let names = sinks.iter().filter(|sink| why(sink)).map(|sink| sink.name.as_str());
+                Some(names.collect::<Vec<_>>().join(", ")).filter(|names| !names.is_empty())
             };
+            let strained = named(&|sink| sink.only.no_alarms);
+            let files = named(&|sink| !sink.only.no_alarms && matches!(sink.target, Target::File(_)));
+            let stores = named(&|sink| !sink.only.no_alarms && !matches!(sink.target, Target::File(_)));
+            let because = [
+                strained.map(|names| format!("`only` keeps alarms from {names}")),
+                stores.map(|names| format!("{names} stores them (`calls_people` says otherwise)")),
+                files.map(|names| format!("a file reaches nobody ({names})")),
+            ];
+            let because = because.into_iter().flatten().collect::<Vec<_>>().join(", ");
             let text = if sinks.is_empty() {
                 format!("{rules} rules and no sink: alarms stand on the page and in `lifeline alarms` alone")
             } else {
                 format!(
-                    "{rules} rules and no sink takes alarms away from this box: {because}, so no risk point can become effective"
+                    "{rules} rules and no sink from which people are called: {because}; so no risk point can become effective"
                 )
             };
-            let help = "write a [[sink]] of kind mqtt or influx that gets alarms; or `watched = true` under [console], if somebody always sits before the page";
+            let help = "write a [[sink]] of kind mqtt that gets alarms; `calls_people = true` in one of kind influx, if its alerts call people; or `watched = true` under [console], if somebody always sits before the page";
             self.report.warning(place, "no-sink", text, Some(help.to_owned()));
         }
     }
