@@ -117,6 +117,7 @@ async function ask(path, options = {}) {
 async function refresh() {
   if (busy) { again = true; return; }
   busy = true;
+  const began = performance.now();
   try {
     const paths = ["status", "points", "alarms", "overlays"].map((name) => ask(`/api/v1/${name}`).then((answer) => answer.json()));
     const [now, readings, alarms, overlays] = await Promise.all(paths);
@@ -135,7 +136,8 @@ async function refresh() {
   }
   busy = false;
   drawAge();
-  if (again) { again = false; setTimeout(refresh, 300); }
+  // Half of a slow link stays free.
+  if (again) { again = false; setTimeout(refresh, Math.max(300, performance.now() - began)); }
 }
 
 // How old what we show is, whether or not the gateway still answers.

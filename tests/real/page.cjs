@@ -74,6 +74,7 @@ async function main() {
   await says("shelved until", "detached");
   await act("Return", {});
   await card.waitFor({ state: "detached" });
+  if (!sizes.some(([path, how]) => path === "/api/v1/points" && how === "gzip")) faults.push("points are not packed");
   await page.setViewportSize({ width: 390, height: 844 });
   const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
   await page.screenshot({ path: `${folder}/phone.png` });
