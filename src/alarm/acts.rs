@@ -135,8 +135,8 @@ impl Watch {
         self.uncover(severity, cause, out);
         self.overlay.hand = Some(Hand { severity, by, reason, until, before });
         if let Some(alarm) = &mut self.alarm {
-            (alarm.state, alarm.acknowledged) = (Base::ActiveUnacknowledged, None);
-            (alarm.severity, alarm.present) = (severity, None);
+            alarm.asks_again(cause.now);
+            (alarm.state, alarm.severity, alarm.present) = (Base::ActiveUnacknowledged, severity, None);
         }
         self.note(Change::Lifted, cause, out);
         Ok(())
@@ -333,7 +333,8 @@ impl Watch {
             && alarm.state.is_active()
             && self.overlay.hides(alarm.severity).is_none()
         {
-            (alarm.state, alarm.acknowledged) = (Base::ActiveUnacknowledged, None);
+            (alarm.state, alarm.acknowledged, alarm.marks.again) =
+                (Base::ActiveUnacknowledged, None, Some(cause.now));
         }
         self.note(change, cause, out);
     }

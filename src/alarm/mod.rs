@@ -256,6 +256,9 @@ pub struct Marks {
     /// What its rule judges is the reading of its point as it is.
     #[serde(skip_serializing_if = "is_false")]
     pub of_readings: bool,
+    /// When it asked for a person again, after an acknowledgement that is void or from below an overlay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again: Option<Timestamp>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -284,6 +287,18 @@ impl Alarm {
         let keeps = unseen || self.marks.latching;
         self.severity = if keeps { self.severity.max(present) } else { present };
         self.present = (present < self.severity).then_some(present);
+    }
+
+    /// Since when it waits for an acknowledgement; nothing when somebody has seen it.
+    pub fn waits_since(&self) -> Option<Timestamp> {
+        self.state.is_unseen().then(|| self.marks.again.unwrap_or(self.since))
+    }
+
+    /// Takes away the acknowledgement; of one that waits already the wait goes on.
+    pub(crate) fn asks_again(&mut self, at: Timestamp) {
+        if self.acknowledged.take().is_some() {
+            self.marks.again = Some(at);
+        }
     }
 
     /// What hides it from the list of those that need a person.

@@ -304,7 +304,7 @@ impl Watch {
                 alarm.marks.of_readings = self.rule.is_of_readings();
                 alarm.guide.clone_from(&self.rule.guide);
                 if change != Change::Fell {
-                    alarm.acknowledged = None;
+                    alarm.asks_again(cause.at);
                 }
                 if change == Change::Reraised {
                     alarm.marks.fleeting = false;

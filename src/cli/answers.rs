@@ -103,7 +103,8 @@ pub(crate) fn status(view: &StatusView, out: &mut dyn Write) -> anyhow::Result<(
     if let Some(hours) = journal.hours_left.filter(|_| journal.trouble.is_none()) {
         writeln!(out, "room for {} of readings that a sink does not take", span(hours))?;
     }
-    if journal.syncs_per_hour > 0.0 {
+    // What a start writes says nothing of an hour.
+    if journal.syncs_per_hour > 0.0 && view.uptime_s >= 600 {
         let written = bytes(whole(journal.written_per_hour));
         writeln!(out, "to the disk in an hour: {written}, {} syncs", count(whole(journal.syncs_per_hour)))?;
     }
@@ -291,7 +292,10 @@ fn whole(rate: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::gateway::board::Picture;
 
     #[test]
     fn times_stand_in_the_zone_of_the_site() {
@@ -302,6 +306,20 @@ mod tests {
             "2026-11-23 08:00:00.000 +00:00"
         );
         assert_eq!(zone.show("soon\u{1b}"), "soon\u{fffd}");
+    }
+
+    #[test]
+    fn what_a_start_writes_is_no_rate() {
+        let told = |seconds| {
+            let mut picture = Picture::default();
+            picture.now = picture.started.plus(Duration::from_secs(seconds));
+            (picture.journal.written, picture.journal.syncs) = (1_000_000, 60);
+            let (view, mut text) = (StatusView::new(&picture, Duration::ZERO, Vec::new()), Vec::new());
+            status(&view, &mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        assert!(!told(599).contains("to the disk"));
+        assert!(told(600).contains("to the disk in an hour: 6.0 MB, 360 syncs"), "{}", told(600));
     }
 
     #[test]

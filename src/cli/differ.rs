@@ -86,7 +86,7 @@ fn open(alarms: Vec<AlarmView>, overlays: Vec<RuleView>) -> BTreeMap<String, Ope
         let now = alarm.now.filter(|now| now.quality == "good").and_then(|now| now.value);
         let (unseen, active) = (view::is_unseen(alarm.state), view::is_active(alarm.state));
         open.entry(alarm.rule).or_default().alarm =
-            Some(OpenAlarm { severity: alarm.severity, unseen, active, now });
+            Some(OpenAlarm { severity: alarm.severity, unseen, active, now, judged: now });
     }
     open
 }

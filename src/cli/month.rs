@@ -93,14 +93,13 @@ async fn answer(args: &Ask, wanted: &Wanted, options: &Options, out: &mut dyn Wr
         }
         None => out.write_all(&text)?,
     }
-    let effective = |row: &MonthRow| row.reached.get(Rung::Effective.name()) == Some(&row.hours);
+    let effective = |row: &MonthRow| row.is_whole(Rung::Effective);
     Ok(if view.rows.first().is_some_and(effective) { GOOD } else { NO })
 }
 
 fn share(row: &MonthRow, rung: Rung) -> String {
-    let reached = row.reached.get(rung.name()).copied().unwrap_or_default();
     let percent = row.percent.get(rung.name()).map_or("n/a", String::as_str);
-    format!("{reached} h {percent} %")
+    format!("{} h {percent} %", row.on(rung))
 }
 
 fn table(view: &MonthView, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -145,7 +144,7 @@ fn csv(view: &MonthView) -> String {
             row.hours.to_string(),
         ];
         for rung in Rung::ALL {
-            cells.push(row.reached.get(rung.name()).copied().unwrap_or_default().to_string());
+            cells.push(row.on(rung).to_string());
             cells.push(row.percent.get(rung.name()).cloned().unwrap_or_default());
         }
         let cells: Vec<String> = cells.iter().map(|one| cell(one)).collect();

@@ -34,7 +34,7 @@ pub(crate) fn page(view: &MonthView) -> String {
         "<!doctype html><html lang=\"zh-CN\"><head><meta charset=\"utf-8\"><title>感知设备覆盖月报 {month} {site}</title><style>{STYLE}</style></head><body>\
 <h1>高风险点感知设备覆盖月报 <small>Monthly coverage of risk points</small></h1>\
 <p>{site}　{month}　（{days}）　<span class=\"en\">{from} – {to}</span></p>\
-<p>已过 {hours} 小时，网关有记录 {observed} 小时；无记录的小时计为未达到。<br><span class=\"en\">{hours} hours are over, {observed} were observed; nothing was reached in the others.</span></p>",
+<p>已过 {hours} 小时，网关有记录 {observed} 小时；无记录的时间计为未达到。<br><span class=\"en\">{hours} hours are over, {observed} were observed; nothing was reached in the rest.</span></p>",
         days = escape(&view.timezone),
         from = escape(&zone.show(&view.from)),
         to = escape(&zone.show(&view.to)),
@@ -60,8 +60,8 @@ pub(crate) fn page(view: &MonthView) -> String {
     points(&mut text, view);
     let _ = writeln!(
         text,
-        "<p><small>百分比为小时之和的比值，向下取整；每小时取该小时内最后一次记录的阶梯。颜色为监测等级，不是公共预警。<br>\
-Percentages are ratios of sums of hours, rounded down; an hour's rung is the one told last in it. Colours are monitoring grades and no public warning. Made {}.</small></p>\
+        "<p><small>百分比为小时之和的比值，向下取整；不足一小时的按实际时长计。颜色为监测等级，不是公共预警。<br>\
+Percentages are ratios of sums of hours, rounded down; parts of hours count as parts. Colours are monitoring grades and no public warning. Made {}.</small></p>\
 <div class=\"sign\"><div>制表 <span class=\"en\">made by</span></div><div>审核 <span class=\"en\">checked by</span></div><div>日期 <span class=\"en\">date</span></div></div></body></html>",
         escape(&zone.show(&view.made))
     );
@@ -95,13 +95,13 @@ fn table(text: &mut String, view: &MonthView, rows: &[MonthRow], heads: &[&str])
             let _ = write!(text, "<td class=\"n\">{}</td>", row.points);
         }
         for rung in Rung::ALL {
-            let reached = row.reached.get(rung.name()).copied().unwrap_or_default();
             let share = row.percent.get(rung.name()).map_or("n/a", String::as_str);
-            let full = if reached == row.hours { " full" } else { "" };
+            let full = if row.is_whole(rung) { " full" } else { "" };
             let _ = write!(
                 text,
-                "<td class=\"n{full}\">{}<small>{reached}/{}</small></td>",
+                "<td class=\"n{full}\">{}<small>{}/{}</small></td>",
                 escape(&signed(share)),
+                row.on(rung),
                 row.hours
             );
         }
@@ -172,15 +172,12 @@ fn note(english: &str) -> String {
 }
 
 fn points(text: &mut String, view: &MonthView) {
-    let reached = |row: &MonthRow| row.reached.get(Rung::Effective.name()).copied().unwrap_or_default();
     let mut short: Vec<MonthRow> =
-        view.points.iter().filter(|row| reached(row) < row.hours).cloned().collect();
+        view.points.iter().filter(|row| !row.is_whole(Rung::Effective)).cloned().collect();
     // Fewest effective hours first, by cross-multiplied shares; then those that are lost on lower rungs.
     short.sort_by(|a, b| {
-        let each = Rung::ALL.into_iter().rev().map(|rung| {
-            let of = |row: &MonthRow| u64::from(row.reached.get(rung.name()).copied().unwrap_or_default());
-            (of(a) * u64::from(b.hours)).cmp(&(of(b) * u64::from(a.hours)))
-        });
+        let each = Rung::ALL.into_iter().rev();
+        let each = each.map(|rung| (a.on(rung) * b.hours).total_cmp(&(b.on(rung) * a.hours)));
         each.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then).then_with(|| a.name.cmp(&b.name))
     });
     let all = short.len();

@@ -5,7 +5,7 @@
 //! the gateway nothing but one of a fixed number of places.
 //!
 //! ```text
-//! connection ─▶ doors (places, idle time) ─▶ guard (host, token, time, headers) ─▶ api, history, events, metrics, page
+//! connection ─▶ doors (places, idle time) ─▶ guard (host, token, time, headers) ─▶ pack (gzip) ─▶ api, history, events, metrics, page
 //! ```
 
 mod act;
@@ -21,6 +21,7 @@ pub mod map;
 mod metrics;
 pub mod month;
 pub mod now;
+mod pack;
 mod page;
 mod query;
 pub mod rates;
@@ -136,6 +137,7 @@ fn router(console: Arc<Console>) -> Router {
         .fallback(api::unknown)
         .method_not_allowed_fallback(api::wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(pack::pack))
         .layer(from_fn_with_state(Arc::clone(&console), guard::admit))
         .layer(axum::middleware::from_fn(guard::protect))
         .with_state(console)

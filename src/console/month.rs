@@ -1,7 +1,8 @@
 //! The coverage of a month over HTTP: hours on each rung for the site, its towns and classes, each point, and the plan's indicators of the same time.
 //!
 //! In: rungs, alarms and readings in the journal. Out: [`MonthView`].
-//! Invariant: each hour's points are those of the documents that held in it, unless another time of knowing is asked for; a month that is not over ends now.
+//! Invariant: each moment's points are those of the documents that held then, unless another time of knowing is asked for; a month that is not over ends
+//! with the last full hour. Hours are those that were watched, by the part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::console::query::{Asked, of_journal};
 use crate::console::state::Console;
 use crate::console::window::{moment, placed_some};
 use crate::journal::Reader;
-use crate::risk::coverage::{CLASS, Rung, percent};
-use crate::risk::month::{Group, Month};
+use crate::risk::coverage::{CLASS, Rung};
+use crate::risk::month::{Group, HOLDS, Month};
 use crate::risk::{PlateState, RiskPoint, registry};
 use crate::site::carrier;
 
@@ -59,9 +60,9 @@ pub struct MonthView {
     /// When this was made.
     pub made: String,
     /// Hours that are over.
-    pub hours: u32,
-    /// Those in which the gateway told of any point; in the others nothing was reached.
-    pub observed: u32,
+    pub hours: f64,
+    /// Those in which the gateway knew of any point, by the part; in the rest nothing was reached.
+    pub observed: f64,
     /// Landslide points with two plates in order, of all of them.
     pub plates: (u32, u32),
     /// The site, the plan's target, towns, classes.
@@ -84,12 +85,24 @@ pub struct MonthRow {
     pub about: String,
     /// Points, each code once.
     pub points: u32,
-    /// Hours of points.
-    pub hours: u32,
-    /// Hours on each rung or above.
-    pub reached: BTreeMap<String, u32>,
+    /// Hours of points, to the hundredth.
+    pub hours: f64,
+    /// Hours on each rung or above, rounded down.
+    pub reached: BTreeMap<String, f64>,
     /// In percent, rounded down.
     pub percent: BTreeMap<String, String>,
+}
+
+impl MonthRow {
+    /// Hours on a rung or above.
+    pub fn on(&self, rung: Rung) -> f64 {
+        self.reached.get(rung.name()).copied().unwrap_or_default()
+    }
+
+    /// Whether it was there for all of its hours: the percentage is 100.0 of nothing less.
+    pub fn is_whole(&self, rung: Rung) -> bool {
+        self.percent.get(rung.name()).is_some_and(|percent| percent == "100.0")
+    }
 }
 
 pub(crate) async fn month(State(console): State<Arc<Console>>, Asked(question): Asked<Question>) -> Response {
@@ -123,10 +136,10 @@ pub fn of(
     }
     let mut month = Month::new(from, to);
     let memories = reader.memories().map_err(|error| error.to_string())?;
-    take(reader, sources, &memories, &mut month)?;
     let known_at = question.known_at.as_deref();
     let known_at = known_at.map(|text| moment("known_at", text, now)).transpose();
-    let versions = versions(&month, &memories, known_at.map_err(|error| error.to_string())?)?;
+    let versions = versions((from, to), &memories, known_at.map_err(|error| error.to_string())?)?;
+    take(reader, sources, &memories, &mut month)?;
     let groups = month.groups(&versions);
     let newest: BTreeMap<&str, &RiskPoint> =
         versions.iter().flat_map(|(_, points)| points).map(|point| (point.code.as_str(), point)).collect();
@@ -145,8 +158,8 @@ pub fn of(
         from: from.to_string(),
         to: to.to_string(),
         made: now.to_string(),
-        hours: u32::try_from(month.hours().count()).unwrap_or(u32::MAX),
-        observed: month.observed(),
+        hours: hours(u64::try_from(to.as_millis() - from.as_millis()).unwrap_or_default()),
+        observed: hours(month.observed_ms()),
         plates: plates(last, to),
         rows: rows.into_iter().map(|group| row(group, String::new())).collect(),
         points: points.into_iter().map(|group| row(group, about(group))).collect(),
@@ -179,19 +192,18 @@ fn take(
 ) -> Result<(), String> {
     let carriers = sources.catalog.devices.iter().filter(|device| device.class == CLASS);
     let mut names: BTreeSet<String> = carriers.map(|device| format!("{}.rung", device.name)).collect();
-    let versions: BTreeSet<&str> =
-        month.hours().filter_map(|hour| registry::held(memories, Some(ends(hour)))).collect();
-    for version in versions {
+    let (from, to) = month.span();
+    for (_, version) in held((from, to), memories) {
         let points = registry::points(memories, version).unwrap_or_default();
         let carriers = points.iter().enumerate().map(|(number, point)| carrier(point, number));
         names.extend(carriers.map(|name| format!("{name}.rung")));
     }
     let names: Vec<String> = names.into_iter().collect();
-    let (from, to) = month.span();
     if names.is_empty() {
         return Ok(());
     }
-    let read = reader.history(&names, from, to, &mut |catalog, reading| {
+    // What was told just before the month holds into it.
+    let read = reader.history(&names, from.minus(HOLDS), to, &mut |catalog, reading| {
         let code = catalog
             .point(reading.point)
             .and_then(|point| catalog.device(point.device))
@@ -205,41 +217,32 @@ fn take(
     read.map_err(|error| error.to_string())
 }
 
-/// Documents that were taken within an hour hold for it: its rung is the one told last in it.
-fn ends(hour: Timestamp) -> Timestamp {
-    hour.plus(std::time::Duration::from_millis(3_599_999))
+/// The versions of the documents that held within a time, each from its moment on.
+fn held(
+    (from, to): (Timestamp, Timestamp),
+    memories: &BTreeMap<String, String>,
+) -> impl Iterator<Item = (Timestamp, &str)> {
+    let first = registry::held(memories, Some(from)).map(|version| (from, version));
+    let later = registry::changes(memories).filter(move |(at, _)| from < *at && *at < to);
+    first.into_iter().chain(later)
 }
 
-/// The risk points of each stretch of hours under the same documents. Hours before the first documents go with those.
+/// The risk points of each stretch under the same documents. What came before the first documents goes with those.
 fn versions(
-    month: &Month,
+    (from, to): (Timestamp, Timestamp),
     memories: &BTreeMap<String, String>,
     known_at: Option<Timestamp>,
-) -> Result<Vec<(usize, Vec<RiskPoint>)>, String> {
+) -> Result<Vec<(Timestamp, Vec<RiskPoint>)>, String> {
     if known_at.is_some() {
-        return Ok(vec![(month.hours().count(), registry::known(memories, known_at)?.1)]);
+        return Ok(vec![(from, registry::known(memories, known_at)?.1)]);
     }
-    let mut found: Vec<(usize, String, Vec<RiskPoint>)> = Vec::new();
-    let mut before = 0;
-    for hour in month.hours() {
-        let ends = ends(hour);
-        let Some(version) = registry::held(memories, Some(ends)) else {
-            before += 1;
-            continue;
-        };
-        match found.last_mut().filter(|(_, last, _)| last == version) {
-            Some((hours, ..)) => *hours += 1,
-            None => {
-                let (version, points) = registry::known(memories, Some(ends))?;
-                found.push((1, version, points));
-            }
-        }
-    }
+    let stretch = |(at, _): (Timestamp, &str)| Ok((at, registry::known(memories, Some(at))?.1));
+    let mut found: Vec<_> = held((from, to), memories).map(stretch).collect::<Result<_, &str>>()?;
     match found.first_mut() {
-        Some((hours, ..)) => *hours += before,
-        None => found.push((before, String::new(), registry::known(memories, None)?.1)),
+        Some((first, _)) => *first = from,
+        None => found.push((from, registry::known(memories, None)?.1)),
     }
-    Ok(found.into_iter().map(|(hours, _, points)| (hours, points)).collect())
+    Ok(found)
 }
 
 /// Landslide points with two plates in order.
@@ -258,8 +261,13 @@ fn row(group: &Group, about: String) -> MonthRow {
         name: group.name.clone(),
         about,
         points: u32::try_from(group.codes.len()).unwrap_or(u32::MAX),
-        hours: group.hours,
-        reached: each.clone().map(|rung| (rung.name().to_owned(), group.on(rung))).collect(),
-        percent: each.map(|rung| (rung.name().to_owned(), percent(group.on(rung), group.hours))).collect(),
+        hours: hours(group.ms),
+        reached: each.clone().map(|rung| (rung.name().to_owned(), hours(group.on(rung)))).collect(),
+        percent: each.map(|rung| (rung.name().to_owned(), group.percent(rung))).collect(),
     }
+}
+
+/// Hours to the hundredth, rounded down.
+fn hours(ms: u64) -> f64 {
+    f64::from(u32::try_from(ms / 36_000).unwrap_or(u32::MAX)) / 100.0
 }

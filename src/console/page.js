@@ -49,6 +49,19 @@ function span(seconds) {
   if (s < 6000) return `${Math.round(s / 60)} min`;
   return s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} d`;
 }
+// How long ago, never more than it is: 45 s, 12 min, 3 h 05 min, 2 d.
+function age(seconds) {
+  const s = Math.max(0, Math.floor(seconds)), minutes = Math.floor(s / 60);
+  if (s < 60) return `${s} s`;
+  if (minutes < 60) return `${minutes} min`;
+  return s < 172800 ? `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min` : `${Math.floor(s / 86400)} d`;
+}
+// A number that goes on by itself (drawAges).
+function ago(time) {
+  const node = make("span", "");
+  node.dataset.since = Date.parse(time);
+  return node;
+}
 function clock(time) {
   const how = { month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false };
   try {
@@ -86,7 +99,7 @@ function numberOf(point, alarm, value) {
 function judgedOf({ now, point }) {
   if (!now) return "";
   const known = cells.get(point)?.point, doubt = now.quality === "good" ? "" : words(now.reason || now.quality);
-  const age = (Date.parse(status.now) - Date.parse(now.time)) / 1000, old = age > 60 ? `, ${span(age)}` : "";
+  const seconds = (Date.parse(status.now) - Date.parse(now.time)) / 1000, old = seconds > 60 ? `, ${span(seconds)}` : "";
   if (now.value === undefined) return `现 now ${doubt}${old}`;
   const number = now.state ?? `${numberOf(known, now, now.value)} ${now.unit || ""}`.trim();
   return `现 now ${number}${doubt && ` (${doubt})`}${old}`;
@@ -104,36 +117,42 @@ async function ask(path, options = {}) {
 async function refresh() {
   if (busy) { again = true; return; }
   busy = true;
+  const began = performance.now();
   try {
-    const paths = ["status", "points", "alarms", "overlays"].map((name) => ask(`/api/v1/${name}`).then((answer) => answer.json()));
-    const [now, readings, alarms, overlays] = await Promise.all(paths);
-    status = now;
-    fetched = performance.now();
-    $("gate").hidden = true;
-    drawShape();
-    drawReadings(readings);
+    // Alarms come at each change; readings and status, 65 kB of 2,000 points, the less often the more there are: after 5 s at most.
+    const whole = fetched === null || performance.now() - fetched >= Math.min(5000, cells.size * 2.5);
+    const names = ["alarms", "overlays", ...(whole ? ["status", "points"] : [])];
+    const [alarms, overlays, now, readings] = await Promise.all(names.map((name) => ask(`/api/v1/${name}`).then((answer) => answer.json())));
+    if (whole) {
+      status = now;
+      fetched = performance.now();
+      $("gate").hidden = true;
+      drawShape();
+      drawReadings(readings);
+      drawRates();
+      drawTraffic();
+      drawInner();
+    }
     drawAlarms(alarms);
     drawCovered(overlays, alarms);
-    drawRates();
-    drawTraffic();
-    drawInner();
   } catch (error) {
     console.warn(error);
   }
   busy = false;
   drawAge();
-  if (again) { again = false; setTimeout(refresh, 300); }
+  // Half of a slow link stays free.
+  if (again) { again = false; setTimeout(refresh, Math.max(300, performance.now() - began)); }
 }
 
 // How old what we show is, whether or not the gateway still answers.
 function drawAge() {
   const silent = fetched === null ? performance.now() / 1000 : (performance.now() - fetched) / 1000;
-  const age = fetched === null ? silent : silent + status.still_ms / 1000;
+  const old = fetched === null ? silent : silent + status.still_ms / 1000;
   const gone = silent > LATE_S;
   const well = status && !gone && status.troubles.length === 0;
   document.body.classList.toggle("gone", gone);
   $("gone").hidden = !gone;
-  if (gone) put($("gone"), `网关无应答，以下是 ${span(age)} 前的数据 · The gateway does not answer; what you see is ${span(age)} old`);
+  if (gone) put($("gone"), `网关无应答，以下是 ${span(old)} 前的数据 · The gateway does not answer; what you see is ${span(old)} old`);
   if (!status && !gone) return;
   $("health").className = well ? "pill well" : "pill ill";
   const [zh, en] = gone ? ["✕ 无应答", "no answer"] : well ? ["✓ 运行正常", "running"] : ["! 有异常", "trouble"];
@@ -141,8 +160,15 @@ function drawAge() {
     $("health").dataset.is = en;
     $("health").replaceChildren(`${zh} `, english(en));
   }
-  put($("age"), fetched === null ? "" : `${span(age)} 前更新 · updated ${span(age)} ago`);
-  $("age").className = age > LATE_S ? "sub late" : "sub";
+  put($("age"), fetched === null ? "" : `${span(old)} 前更新 · updated ${span(old)} ago`);
+  $("age").className = old > LATE_S ? "sub late" : "sub";
+  drawAges();
+}
+// By the gateway's clock, as it goes on since it told it: that of a phone may be hours wrong.
+function drawAges() {
+  if (!status) return;
+  const now = Date.parse(status.now) + status.still_ms + performance.now() - fetched;
+  for (const node of document.querySelectorAll("[data-since]")) put(node, age((now - node.dataset.since) / 1000));
 }
 
 // Towns, risk points, devices and their points: built anew only when the documents change.
@@ -265,11 +291,13 @@ function alarmCard(alarm, children, unfolded) {
   const over = [...hidingOf(alarm).map(([text]) => make("span", "", ` · ${text}`)),
     alarm.suppressed ? make("span", "", " · 已抑制 suppressed") : "", alarm.drill ? make("span", "new", " · 演练 drill") : ""];
   const line = make("p", "state", make("span", unseen ? "new" : "", `${state} ${words}`), by, doubt, ...over, ` · 始于 since ${clock(alarm.since)}`);
-  const body = make("div", "body", what, make("p", "judged", judgedOf(alarm)), make("p", "advice", alarm.advice), ...(plan ? [make("p", "where", plan)] : []), line, make("p", "where", where));
+  const ages = make("p", "ages", active ? "持续 lasting " : "触发于 raised ", ago(alarm.since), active ? "" : " 前 ago");
+  if (alarm.unanswered_since) ages.append(" · ", make("span", "new", "无人确认 unanswered ", ago(alarm.unanswered_since)));
+  const body = make("div", "body", what, make("p", "judged", judgedOf(alarm)), ages, make("p", "advice", alarm.advice), ...(plan ? [make("p", "where", plan)] : []), line, make("p", "where", where));
   const node = make("li", `alarm ${alarm.severity}${active ? "" : " over"}`, make("div", "grade", `${sign} ${zh} `, english(en), now), body);
   if (children.length) {
-    const says = (child) => `${child.point} · ${child.rule} · ${(STATES[child.state] || [child.state])[0]} · ${clock(child.since)}`;
-    const list = make("details", "below", make("summary", "", `由此引起 ${children.length} 条 `, english("alarms that it explains")), make("ul", "", ...children.map((child) => make("li", "", says(child)))));
+    const says = (child) => make("li", "", `${child.point} · ${child.rule} · ${(STATES[child.state] || [child.state])[0]} · ${clock(child.since)} · `, ago(child.since));
+    const list = make("details", "below", make("summary", "", `由此引起 ${children.length} 条 `, english("alarms that it explains")), make("ul", "", ...children.map(says)));
     list.open = Boolean(unfolded);
     body.append(list);
   }

@@ -113,6 +113,9 @@ pub struct AlarmView {
     /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<String>,
+    /// Since when nobody has answered it: later than `since` where it came back after an acknowledgement, or from below what hid it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered_since: Option<String>,
     /// What it tells a person.
     #[serde(flatten)]
     pub tell: Tell,
@@ -144,6 +147,7 @@ impl AlarmView {
             advice: alarm.advice.clone(),
             acknowledged_by: by,
             acknowledged_at: at.map(|at| at.to_string()),
+            unanswered_since: alarm.waits_since().map(|since| since.to_string()),
             tell: Tell::new(alarm),
             now: None,
         }

@@ -259,6 +259,7 @@ impl Supervisor {
                             _ => None,
                         }
                     }),
+                    judged: picture.judged.get(rule).filter(|one| one.whole).map(|one| one.value),
                 }),
                 overlay: OverlayView::new(&overlay, false),
             }

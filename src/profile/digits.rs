@@ -14,12 +14,13 @@ impl Field {
         self.decimals.or(whole.then_some(0))
     }
 
-    /// Digits behind the point that are shown of readings kept in `kept`: two when nobody knows.
+    /// Digits behind the point that are shown of readings kept in `kept`. When nobody knows, two of the field's own unit, and two at least.
     pub fn digits(&self, kept: Option<Unit>) -> u8 {
         match (self.resolved(), self.unit.zip(kept)) {
             (Some(decimals), Some((unit, kept))) => unit.digits(decimals, kept),
             (Some(decimals), None) => decimals,
-            (None, _) => 2,
+            (None, Some((unit, kept))) => unit.usual_digits(kept),
+            (None, None) => 2,
         }
     }
 
@@ -79,7 +80,10 @@ mod tests {
     }
 
     #[test]
-    fn two_where_nobody_knows() {
+    fn two_of_the_fields_own_unit_and_two_at_least_where_nobody_knows() {
+        for (unit, kept, want) in [("m3/h", "m3/s", 6), ("mm", "m", 5), ("kPa", "kPa", 2), ("m", "cm", 2)] {
+            check(&field(Kind::F32, Some(unit)), kept, want);
+        }
         let raw = || field(Kind::U16, None);
         let current_loop = Some(Loop { lo: 4.0, hi: 20.0, out_lo: 0.0, out_hi: 10.0 });
         for field in [

@@ -42,7 +42,7 @@
 //! | `valid_when` | `{ point = "status", is = 3 }`, `is = [1, 2]`, or `min` and `max` (`{ point = "age", max = 60 }`); a list of such when all must hold |
 //! | `wake` | `{ exception = 5, wait = "200ms", tries = 10 }`: a read refused with this code is asked again after the wait, so many times; `{ silence = true, ... }`: the same for a first read of a poll that gets no answer |
 //! | `write` | `{ register = 0x0118, value = 1 }` (FC 6), `{ register = 0x0118, values = [1, 2] }` (FC 16) or `{ coil = 3, on = true }` (FC 5) |
-//! | `decimals` | digits after the point that count, in `unit`; they are shown in the unit that readings are kept in (1 of m3/h are 5 of m3/s). Left out: 0 for a state, `bool`, `bits` and a whole number without scale, else 2 of the kept unit |
+//! | `decimals` | digits after the point that count, in `unit`; they are shown in the unit that readings are kept in (1 of m3/h are 5 of m3/s). Left out: 0 for a state, `bool`, `bits` and a whole number without scale, else 2, and 2 of the kept unit at least |
 //!
 //! Values of the keys of `[text]`, and what changes for the points of such a profile:
 //!

@@ -91,7 +91,7 @@ impl<'a> Lifts<'a> {
 
     /// 困人率 in both readings. `year`: a whole one is known. More time only adds entrapments, so a target may be failed before, and never met.
     pub fn rates(&self, (from, to): (Timestamp, Timestamp), year: bool) -> [Figure; 2] {
-        let (days, events) = (to.since(from).as_secs() / 86_400, self.events((from, to)));
+        let (asked, events) = (stretch(to.since(from)), self.events((from, to)));
         let missing = self.registered.saturating_sub(self.measured as usize);
         let not_measured = match (self.registered, missing) {
             (0, _) => Some("no lift is registered".to_owned()),
@@ -113,14 +113,18 @@ impl<'a> Lifts<'a> {
             not_measured: not_measured.clone(),
             definition,
         };
-        let all = events.len();
+        let all = if events.len() == 1 {
+            "1 entrapment".to_owned()
+        } else {
+            format!("{} entrapments", events.len())
+        };
         let faults = events.iter().filter(|(_, one)| one.cause.is_fault()).count();
         let hit = events.iter().map(|(lift, _)| *lift).collect::<BTreeSet<_>>().len();
         let a = format!(
-            "entrapments by faults (cause equipment, or not said) in {days} d / lifts in use with a rule that sees them; the target is of a year; {all} entrapments of any cause"
+            "entrapments by faults (cause equipment, or not said) in {asked} / lifts in use with a rule that sees them; the target is of a year; {all} of any cause"
         );
         let b = format!(
-            "lifts with an entrapment of any cause in {days} d / lifts in use with a rule that sees them"
+            "lifts with an entrapment of any cause in {asked} / lifts in use with a rule that sees them"
         );
         [rate("entrapment-rate-a", count(faults), a), rate("entrapment-rate-b", count(hit), b)]
     }
@@ -304,4 +308,26 @@ fn minutes(time: Duration) -> String {
 
 fn count(of: usize) -> u32 {
     u32::try_from(of).unwrap_or(u32::MAX)
+}
+
+/// A time that was asked for: days from two on, else hours or minutes.
+fn stretch(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    match minutes {
+        2880.. => format!("{} d", minutes / 1440),
+        120.. => format!("{} h", minutes / 60),
+        _ => format!("{minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_never_no_time() {
+        let told =
+            [3600, 86_400, 2 * 86_400, 365 * 86_400].map(|seconds| stretch(Duration::from_secs(seconds)));
+        assert_eq!(told, ["60 min", "24 h", "2 d", "365 d"]);
+    }
 }

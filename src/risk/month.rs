@@ -1,18 +1,19 @@
-//! Coverage of a month: on how many of its hours the risk points were on each rung.
+//! Coverage of a month: for how much of it the risk points were on each rung.
 //!
-//! In: rungs as they were told, risk points as the documents had them in each hour. Out: a [`Group`] for the site and each town, class, and high-risk gas.
-//! Invariant: a ratio of sums, `sum of n_h / sum of d_h`, never a mean of percentages; an hour of which nothing was told counts, and nothing was reached in it.
-//! Source: time-averaged coverage; an hour's rung is the one told last in it.
+//! In: rungs as they were told, risk points as the documents had them at each moment. Out: a [`Group`] for the site and each town, class, and high-risk gas.
+//! Invariant: a ratio of sums, `sum of n / sum of d`, never a mean of percentages; time of which nothing was told counts, and nothing was reached in it.
+//! Source: time-averaged coverage; a rung holds until another one is told, and no longer than [`HOLDS`] after it was told last.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::risk::RiskPoint;
-use crate::risk::coverage::{Rung, meets, percent};
+use crate::risk::coverage::{Rung, share};
 
-const HOUR_MS: i64 = 3_600_000;
-/// Nothing was told in this hour.
-const SILENT: u8 = u8::MAX;
+/// A rung is told each minute at least: so long after the last time nobody knows it any more.
+pub const HOLDS: Duration = Duration::from_secs(150);
+const HOLDS_MS: i64 = 150_000;
 /// From this grade on a gas point is 高风险点 here, until the district says another.
 const HIGH: u8 = 3;
 
@@ -20,134 +21,146 @@ const HIGH: u8 = 3;
 #[derive(Clone, Debug)]
 pub struct Month {
     from: Timestamp,
-    hours: usize,
-    /// By code, the number of the rung of each hour.
-    told: BTreeMap<String, Vec<u8>>,
+    to: Timestamp,
+    /// By code, in order of time.
+    told: BTreeMap<String, Vec<Run>>,
 }
 
-/// A group's hours.
+/// The same number again and again, without a gap.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    from_ms: i64,
+    last_ms: i64,
+    number: u8,
+}
+
+/// A group's month.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
     /// `site`, `town`, `class`, `target`, or `point`.
     pub scope: &'static str,
     /// Its name.
     pub name: String,
-    /// Codes that were counted in it at any hour.
+    /// Codes that were counted in it at any time.
     pub codes: BTreeSet<String>,
-    /// Hours of its points: the sum of `d_h`.
-    pub hours: u32,
-    /// Those on each rung or above: the sums of `n_h`.
-    pub reached: [u32; 6],
+    /// Time of its points, in ms: the sum of `d`.
+    pub ms: u64,
+    /// That on each rung or above: the sums of `n`.
+    pub reached_ms: [u64; 6],
 }
 
 impl Group {
-    /// The percentage of hours on a rung, rounded down.
+    /// The percentage of the time on a rung, rounded down.
     pub fn percent(&self, rung: Rung) -> String {
-        percent(self.on(rung), self.hours)
+        share(self.on(rung), self.ms)
     }
 
-    /// Hours on a rung or above.
-    pub fn on(&self, rung: Rung) -> u32 {
-        self.reached.get(rung as usize).copied().unwrap_or_default()
-    }
-
-    /// Whether every hour of every point was on `rung`.
-    pub fn whole(&self, rung: Rung) -> Option<bool> {
-        meets(self.on(rung), self.hours, 100)
+    /// Time on a rung or above, in ms.
+    pub fn on(&self, rung: Rung) -> u64 {
+        self.reached_ms.get(rung as usize).copied().unwrap_or_default()
     }
 }
 
 impl Month {
-    /// Nothing was told yet of the whole hours `from..to`.
+    /// Nothing was told yet of `from..to`.
     pub fn new(from: Timestamp, to: Timestamp) -> Self {
-        let hours = (to.as_millis() - from.as_millis()).max(0) / HOUR_MS;
-        Self { from, hours: usize::try_from(hours).unwrap_or_default(), told: BTreeMap::new() }
+        Self { from, to: to.max(from), told: BTreeMap::new() }
     }
 
     /// Takes a rung's number as it was told, later ones later.
     pub fn take(&mut self, code: &str, at: Timestamp, number: u8) {
-        let hour = (at.as_millis() - self.from.as_millis()).div_euclid(HOUR_MS);
-        let Some(hour) = usize::try_from(hour).ok().filter(|hour| *hour < self.hours) else { return };
+        let at_ms = at.as_millis();
         if !self.told.contains_key(code) {
-            self.told.insert(code.to_owned(), vec![SILENT; self.hours]);
+            self.told.insert(code.to_owned(), Vec::new());
         }
-        if let Some(slot) = self.told.get_mut(code).and_then(|hours| hours.get_mut(hour)) {
-            *slot = number;
+        let Some(runs) = self.told.get_mut(code) else { return };
+        match runs.last_mut() {
+            Some(run) if run.number == number && at_ms <= run.last_ms + HOLDS_MS => {
+                run.last_ms = run.last_ms.max(at_ms);
+            }
+            _ => runs.push(Run { from_ms: at_ms, last_ms: at_ms, number }),
         }
     }
 
     /// The first moment, and one past the last.
     pub fn span(&self) -> (Timestamp, Timestamp) {
-        let hours = i64::try_from(self.hours).unwrap_or_default();
-        (self.from, Timestamp::from_millis(self.from.as_millis() + hours * HOUR_MS))
+        (self.from, self.to)
     }
 
-    /// When each hour begins.
-    pub fn hours(&self) -> impl Iterator<Item = Timestamp> + use<> {
-        let from = self.from.as_millis();
-        (0..i64::try_from(self.hours).unwrap_or_default())
-            .map(move |hour| Timestamp::from_millis(from + hour * HOUR_MS))
+    /// Time in which anything is known of any point, in ms: in the rest the gateway was not there.
+    pub fn observed_ms(&self) -> u64 {
+        let (from, to) = (self.from.as_millis(), self.to.as_millis());
+        let mut spans: Vec<(i64, i64)> = self
+            .told
+            .values()
+            .flat_map(|runs| spans(runs, from, to))
+            .map(|(from, to, _)| (from, to))
+            .collect();
+        spans.sort_unstable();
+        let (mut sum, mut end) = (0, i64::MIN);
+        for (from, to) in spans {
+            sum += length(from.max(end), to);
+            end = end.max(to);
+        }
+        sum
     }
 
-    /// Hours in which anything was told of any point: the others the gateway was not there.
-    pub fn observed(&self) -> u32 {
-        let told = |hour: usize| {
-            self.told.values().any(|hours| hours.get(hour).is_some_and(|number| *number != SILENT))
-        };
-        u32::try_from((0..self.hours).filter(|hour| told(*hour)).count()).unwrap_or(u32::MAX)
-    }
-
-    /// The groups, then each point. `versions`: the documents' risk points, each with the number of hours that they held for, in order.
-    pub fn groups(&self, versions: &[(usize, Vec<RiskPoint>)]) -> Vec<Group> {
+    /// The groups, then each point. `versions`: the documents' risk points, each from its moment on until the next, in order.
+    pub fn groups(&self, versions: &[(Timestamp, Vec<RiskPoint>)]) -> Vec<Group> {
         let mut numbers: BTreeMap<(&'static str, String), usize> = BTreeMap::new();
         let mut groups: Vec<Group> = Vec::new();
-        let mut first = 0;
-        for (hours, points) in versions {
+        let ends = versions.iter().skip(1).map(|(from, _)| *from).chain([self.to]);
+        for ((from, points), end) in versions.iter().zip(ends) {
             for point in points {
-                let own: Vec<usize> = keys(point)
-                    .into_iter()
-                    .map(|(scope, name)| {
-                        *numbers.entry((scope, name.clone())).or_insert_with(|| {
-                            groups.push(Group { scope, name, ..Group::default() });
-                            groups.len() - 1
-                        })
-                    })
-                    .collect();
-                let (counted, reached) = self.count(point, first..first + hours);
-                for number in own.into_iter().filter(|_| counted > 0) {
+                let (counted, reached) = self.count(point, *from, end);
+                if counted == 0 {
+                    continue;
+                }
+                for (scope, name) in keys(point) {
+                    let number = *numbers.entry((scope, name.clone())).or_insert_with(|| {
+                        groups.push(Group { scope, name, ..Group::default() });
+                        groups.len() - 1
+                    });
                     if let Some(group) = groups.get_mut(number) {
                         group.codes.insert(point.code.clone());
-                        group.hours += counted;
-                        group.reached.iter_mut().zip(reached).for_each(|(sum, more)| *sum += more);
+                        group.ms += counted;
+                        group.reached_ms.iter_mut().zip(reached).for_each(|(sum, more)| *sum += more);
                     }
                 }
             }
-            first += hours;
         }
-        groups.retain(|group| group.hours > 0);
         let order =
             |scope: &str| ["site", "target", "town", "class", "point"].iter().position(|one| *one == scope);
         groups.sort_by(|a, b| (order(a.scope), &a.name).cmp(&(order(b.scope), &b.name)));
         groups
     }
 
-    /// Hours that a point is counted in, and those on each rung.
-    fn count(&self, point: &RiskPoint, hours: std::ops::Range<usize>) -> (u32, [u32; 6]) {
-        let told = self.told.get(&point.code);
-        let (mut counted, mut reached) = (0, [0; 6]);
-        for hour in hours {
-            let begins = self.from.as_millis() + i64::try_from(hour).unwrap_or_default() * HOUR_MS;
-            if !point.span.holds(Timestamp::from_millis(begins)) {
-                continue;
-            }
-            counted += 1;
-            let number = told.and_then(|told| told.get(hour)).filter(|number| **number != SILENT);
-            for sum in reached.iter_mut().take(number.copied().map_or(0, usize::from)) {
-                *sum += 1;
+    /// Time that a point is counted in between two moments, and that on each rung, in ms.
+    fn count(&self, point: &RiskPoint, from: Timestamp, to: Timestamp) -> (u64, [u64; 6]) {
+        let from = from.max(self.from).max(point.span.from.unwrap_or(self.from)).as_millis();
+        let to = to.min(self.to).min(point.span.until.unwrap_or(self.to)).as_millis();
+        let mut reached = [0; 6];
+        let runs = self.told.get(&point.code).map_or(&[][..], Vec::as_slice);
+        for (from, to, number) in spans(runs, from, to) {
+            for sum in reached.iter_mut().take(number.into()) {
+                *sum += length(from, to);
             }
         }
-        (counted, reached)
+        (length(from, to), reached)
     }
+}
+
+/// From when to when each number held, within `from..to`.
+fn spans(runs: &[Run], from: i64, to: i64) -> impl Iterator<Item = (i64, i64, u8)> {
+    let next = runs.iter().skip(1).map(|run| run.from_ms).chain([i64::MAX]);
+    let whole = runs.iter().zip(next).map(|(run, next)| (run, (run.last_ms + HOLDS_MS).min(next)));
+    whole
+        .map(move |(run, end)| (run.from_ms.max(from), end.min(to), run.number))
+        .filter(|(from, to, _)| from < to)
+}
+
+fn length(from: i64, to: i64) -> u64 {
+    u64::try_from(to - from.min(to)).unwrap_or_default()
 }
 
 fn keys(point: &RiskPoint) -> Vec<(&'static str, String)> {
@@ -189,56 +202,79 @@ mod tests {
         }
     }
 
-    fn at(hour: i64) -> Timestamp {
-        Timestamp::from_millis(1_700_000_000_000 + hour * HOUR_MS)
+    /// Minutes after an arbitrary moment.
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + minute * 60_000)
+    }
+
+    /// Tells a number each minute.
+    fn tell(month: &mut Month, code: &str, minutes: std::ops::Range<i64>, number: u8) {
+        minutes.for_each(|minute| month.take(code, at(minute), number));
     }
 
     fn row<'a>(groups: &'a [Group], scope: &str, name: &str) -> &'a Group {
         groups.iter().find(|group| group.scope == scope && group.name == name).unwrap()
     }
 
+    fn minutes(ms: u64) -> u64 {
+        assert_eq!(ms % 60_000, 0, "{ms}");
+        ms / 60_000
+    }
+
     /// One point is there for all ten hours, another for two: the mean of their percentages would be 75 %.
     #[test]
     fn a_ratio_of_sums_and_no_mean_of_ratios() {
         let mut late = point("B", "east");
-        late.span.from = Some(at(8));
-        let mut month = Month::new(at(0), at(10));
-        for hour in 0..10 {
-            month.take("A", at(hour).plus(std::time::Duration::from_secs(60)), 6);
-            month.take("A", at(hour).plus(std::time::Duration::from_secs(90)), if hour < 5 { 6 } else { 3 });
-        }
-        month.take("B", at(8), 6);
-        month.take("B", at(9), 6);
-        let groups = month.groups(&[(10, vec![point("A", "west"), late])]);
+        late.span.from = Some(at(480));
+        let mut month = Month::new(at(0), at(600));
+        tell(&mut month, "A", 0..300, 6);
+        tell(&mut month, "A", 300..600, 3);
+        tell(&mut month, "B", 400..600, 6);
+        let groups = month.groups(&[(at(0), vec![point("A", "west"), late])]);
         let site = row(&groups, "site", "");
-        assert_eq!((site.hours, site.on(Rung::Effective), site.codes.len()), (12, 7, 2));
+        assert_eq!((minutes(site.ms), minutes(site.on(Rung::Effective)), site.codes.len()), (720, 420, 2));
         assert_eq!(
             (site.percent(Rung::Effective), site.percent(Rung::Fresh)),
             ("58.3".into(), "100.0".into())
         );
-        assert_eq!((site.whole(Rung::Effective), site.whole(Rung::Fresh)), (Some(false), Some(true)));
         assert_eq!(row(&groups, "town", "east").percent(Rung::Effective), "100.0");
         assert_eq!(row(&groups, "point", "A").percent(Rung::Effective), "50.0");
     }
 
     #[test]
-    fn hours_without_the_gateway_count_as_not_reached() {
-        let mut month = Month::new(at(0), at(4));
-        month.take("A", at(0), 6);
-        month.take("A", at(3), 6);
-        month.take("A", at(4), 6);
-        assert_eq!(month.observed(), 2);
-        let groups = month.groups(&[(4, vec![point("A", "west")])]);
-        assert_eq!(row(&groups, "target", "gas-high-risk").percent(Rung::Installed), "50.0");
-        assert_eq!(Month::new(at(0), at(4)).groups(&[(4, vec![])]), []);
+    fn an_hour_counts_by_the_part_that_the_gateway_saw() {
+        let mut month = Month::new(at(0), at(240));
+        // It comes for the last quarter of an hour, and is off for another; what is told after the end is of the next month.
+        tell(&mut month, "A", 45..90, 6);
+        tell(&mut month, "A", 105..300, 6);
+        assert_eq!(
+            minutes(month.observed_ms() - 90_000),
+            45 + 135,
+            "what was told last holds for two minutes and a half"
+        );
+        let groups = month.groups(&[(at(0), vec![point("A", "west")])]);
+        let target = row(&groups, "target", "gas-high-risk");
+        assert_eq!((minutes(target.ms), target.percent(Rung::Installed)), (240, "75.6".into()));
+        assert_eq!(Month::new(at(0), at(4)).groups(&[(at(0), vec![])]), []);
     }
 
     #[test]
-    fn a_point_that_moves_counts_in_each_town_for_its_hours_there() {
-        let mut month = Month::new(at(0), at(4));
-        (0..4).for_each(|hour| month.take("A", at(hour), 6));
-        let groups = month.groups(&[(1, vec![point("A", "west")]), (3, vec![point("A", "east")])]);
-        assert_eq!((row(&groups, "town", "west").hours, row(&groups, "town", "east").hours), (1, 3));
-        assert_eq!((row(&groups, "site", "").hours, row(&groups, "site", "").codes.len()), (4, 1));
+    fn what_was_told_before_the_month_holds_into_it() {
+        let mut month = Month::new(at(0), at(60));
+        month.take("A", at(0).shifted(-59_000), 6);
+        (0..60).for_each(|minute| month.take("A", at(minute).shifted(1_000), 6));
+        let groups = month.groups(&[(at(0), vec![point("A", "west")])]);
+        assert_eq!(row(&groups, "site", "").percent(Rung::Effective), "100.0");
+        assert_eq!(minutes(month.observed_ms()), 60);
+    }
+
+    #[test]
+    fn a_point_that_moves_counts_in_each_town_for_its_time_there() {
+        let mut month = Month::new(at(0), at(240));
+        tell(&mut month, "A", 0..240, 6);
+        let groups = month.groups(&[(at(0), vec![point("A", "west")]), (at(80), vec![point("A", "east")])]);
+        let town = |name| minutes(row(&groups, "town", name).ms);
+        assert_eq!((town("west"), town("east")), (80, 160));
+        assert_eq!((minutes(row(&groups, "site", "").ms), row(&groups, "site", "").codes.len()), (240, 1));
     }
 }

@@ -51,6 +51,14 @@ pub fn held(memories: &BTreeMap<String, String>, at: Option<Timestamp>) -> Optio
     memories.range("held/".to_owned()..last).next_back().map(|(_, version)| version.as_str())
 }
 
+/// The versions that held, each from its moment on, in order of time.
+pub fn changes(memories: &BTreeMap<String, String>) -> impl Iterator<Item = (Timestamp, &str)> {
+    memories.range("held/".to_owned().."held0".to_owned()).filter_map(|(key, version)| {
+        let from = key.strip_prefix("held/")?.parse().ok()?;
+        Some((Timestamp::from_millis(from), version.as_str()))
+    })
+}
+
 /// The order of these keys is that of time.
 fn key(from: Timestamp) -> String {
     format!("held/{:020}", from.as_millis().max(0))
@@ -73,6 +81,7 @@ mod tests {
         let want = [None, Some("a"), Some("a"), Some("b"), Some("b"), Some("a"), Some("a")];
         assert_eq!(versions, want.map(|version| version.map(str::to_owned)));
         assert_eq!(memories.len(), 5, "a start with the same documents adds nothing");
+        assert_eq!(changes(&memories).collect::<Vec<_>>(), [(at(10), "a"), (at(20), "b"), (at(30), "a")]);
         assert_eq!(entries(&[], "a", at(40), &memories), []);
     }
 }

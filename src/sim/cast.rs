@@ -65,16 +65,18 @@ fn move_point(
     scripted: &Scripted,
     number: usize,
 ) -> Result<(), Wrong> {
-    let full = |device: &SimDevice, field: &str| format!("{}.{field}", device.name);
-    let names =
-        devices.iter().flat_map(|device| device.profile.fields.iter().map(|field| full(device, &field.name)));
-    let unknown = unknown("point", "point", &scripted.point, names.collect());
-    let found = devices.iter_mut().find_map(|device| {
-        let place =
-            device.profile.fields.iter().position(|field| full(device, &field.name) == scripted.point)?;
-        Some((device, place))
-    });
-    let Some((device, place)) = found else { return Err(unknown) };
+    let place = |device: &SimDevice| {
+        let wanted = scripted.point.strip_prefix(&device.name)?.strip_prefix('.')?;
+        device.profile.fields.iter().position(|field| field.name == wanted)
+    };
+    let found = devices.iter_mut().find_map(|device| place(device).map(|place| (device, place)));
+    let Some((device, place)) = found else {
+        let full = |device: &SimDevice| -> Vec<String> {
+            device.profile.fields.iter().map(|field| format!("{}.{}", device.name, field.name)).collect()
+        };
+        let names = devices.iter().flat_map(full).collect();
+        return Err(unknown("point", "point", &scripted.point, names));
+    };
     if let (Some(unit), Some(field)) = (scripted.unit, device.profile.fields.get(place))
         && field.unit_from.is_none()
         && field.unit.is_none_or(|own| unit.to(own).is_none())

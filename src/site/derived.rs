@@ -61,7 +61,8 @@ pub(crate) fn derived(
     let decimals = match (written, unit) {
         (Some(decimals), Some(unit)) => unit.digits(decimals, unit.canonical_for(&class)),
         (Some(decimals), None) => decimals,
-        (None, unit) => unit.map_or(0, |_| 2),
+        (None, Some(unit)) => unit.usual_digits(unit.canonical_for(&class)),
+        (None, None) => 0,
     };
     let factor = derive::factor(&value, &inputs.units(), unit, &class);
     let factor = factor.unwrap_or_else(|why| {

@@ -105,6 +105,11 @@ impl Unit {
         (0..9).find(|digits| f64::from(*digits) >= wanted).unwrap_or(9)
     }
 
+    /// The same of a number whose digits nobody says: two of this unit, and two of `to` at least.
+    pub fn usual_digits(self, to: Self) -> u8 {
+        self.digits(2, to).max(2)
+    }
+
     /// The unit of a change per minute, `kPa/min` for `kPa`: what `rate(...)` of a derived point gives. `None` when there is no such unit.
     pub fn per_minute(self) -> Option<Self> {
         Self::parse(&format!("{}/min", self.name()))

@@ -236,6 +236,24 @@ fn a_fall_keeps_the_acknowledgement() {
 }
 
 #[test]
+fn an_alarm_waits_since_it_last_asked_for_a_person() {
+    let mut engine = engine(&[Rule { latched: true, ..colours() }]);
+    feed(&mut engine, 0, Sample::Good(1.0));
+    feed(&mut engine, 10, Sample::Good(2.0));
+    assert_eq!(only(&engine).waits_since(), Some(at(0)), "it rose, and nobody had answered");
+    engine.ack(&only(&engine).id, Severity::Yellow, "duty", None, at(20)).unwrap();
+    assert_eq!(only(&engine).waits_since(), None);
+    feed(&mut engine, 30, Sample::Good(3.0));
+    assert_eq!((only(&engine).waits_since(), only(&engine).since), (Some(at(30)), at(0)));
+    feed(&mut engine, 40, Sample::Good(4.0));
+    feed(&mut engine, 50, Sample::Good(0.0));
+    assert_eq!(only(&engine).waits_since(), Some(at(30)), "gone, and still nobody");
+    engine.ack(&only(&engine).id, Severity::Red, "duty", None, at(60)).unwrap();
+    feed(&mut engine, 70, Sample::Good(1.0));
+    assert_eq!(only(&engine).waits_since(), Some(at(70)));
+}
+
+#[test]
 fn a_higher_level_holds_the_lower_one() {
     let levels = [(Severity::Yellow, 2.0, 60, 0), (Severity::Red, 4.0, 0, 20)];
     let mut engine = engine(&[rule("high", 0, threshold(Direction::Above, &levels, 0.0))]);

@@ -373,7 +373,7 @@ fn a_device_that_goes_says_which_alarms_of_it_end() {
     let (both, one) = (format!("{}{}", kept(0), device("other", 100, "5s", 15)), kept(0));
     let (was, is) = (load(folder.path(), &both), load(folder.path(), &one));
     let mut found = diff::diff(&was, &is);
-    let alarm = OpenAlarm { severity: Severity::Yellow, unseen: true, active: true, now: None };
+    let alarm = OpenAlarm { severity: Severity::Yellow, unseen: true, active: true, now: None, judged: None };
     let open = |rule: &str| Open { alarm: (rule == "other-stale").then_some(alarm), ..Open::default() };
     ends::tell(&mut found, (&was, &is), open, Voice::Asked);
     let gone = found.items.iter().find(|item| item.kind == "device").unwrap().to_string();

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lifeline_gateway::alarm::Change;
 use lifeline_gateway::alarm::recall::Primed;
+use lifeline_gateway::alarm::{Change, Severity};
 use lifeline_gateway::clock::Timestamp;
 use lifeline_gateway::gateway::core::{Core, Event};
 use lifeline_gateway::reading::{Batch, Reading, Sample};
+use lifeline_gateway::site::diff::ends::{self, Open, OpenAlarm, Voice};
 use lifeline_gateway::site::{Site, diff};
 
 use crate::conditions;
@@ -226,4 +227,51 @@ fn a_corrected_rule_is_judged_as_if_it_had_always_asked_so() {
         assert_eq!(judged, always.judged(), "after {second}");
         assert_eq!(judged.len(), 4, "{judged:?}");
     }
+}
+
+/// What becoming of the rule `rise` is told when `was` turns into `is`, with an orange alarm of it open that judges `judged` cm.
+fn told_of(was: &str, is: &str, judged: Option<f64>) -> Vec<String> {
+    let rule = |asks: &str| {
+        let text = format!(
+            "[[rule]]\nname = \"rise\"\npoint = \"gauge.level\"\nunit = \"cm\"\n{asks}\nmax_gap = \"10s\"\nbasis = \"test\"\n"
+        );
+        conditions::load(&text).unwrap_or_else(|report| panic!("{report}"))
+    };
+    let (was, is) = (rule(was), rule(is));
+    let mut found = diff::diff(&was, &is);
+    let alarm = OpenAlarm { severity: Severity::Orange, unseen: true, active: true, now: Some(1.0), judged };
+    ends::tell(&mut found, (&was, &is), |_| Open { alarm: Some(alarm), ..Open::default() }, Voice::Asked);
+    found.items.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_changed_window_is_told_with_what_it_ends_and_fills() {
+    let base = "change_over = \"10m\"\nabove = { orange = 20 }\nadvice = \"look\"";
+    let fills = |span: &str| format!("would fill its window of {span} from the journal");
+    assert_eq!(told_of(base, base, Some(25.0)), [""; 0]);
+    assert_eq!(
+        told_of(base, &base.replace("10m", "1h"), Some(25.0)),
+        [format!("~ rule rise: change_over 10m -> 1h, {}", fills("3600s"))]
+    );
+    assert_eq!(
+        told_of(base, &base.replace("10m", "1h").replace("look", "go"), None),
+        [format!("~ rule rise: change_over 10m -> 1h, advice, {}", fills("3600s"))],
+        "another text hides no other window"
+    );
+    let raised = base.replace("20", "30");
+    let clears = "would clear its open orange alarm (not acknowledged), at 25.25 cm";
+    assert_eq!(
+        told_of(base, &raised, Some(25.251_234)),
+        [format!("~ rule rise: above.orange 20 -> 30, {clears}, {}", fills("600s"))]
+    );
+    assert_eq!(
+        told_of(base, &raised, Some(31.0)),
+        [format!("~ rule rise: above.orange 20 -> 30, {}", fills("600s"))]
+    );
+    let plain = "above = { orange = 20 }\nadvice = \"look\"";
+    assert_eq!(
+        told_of(plain, base, None),
+        [format!("~ rule rise: condition, {}", fills("600s"))],
+        "of a rule that gets a window"
+    );
 }

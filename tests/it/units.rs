@@ -98,7 +98,9 @@ fn digits_are_those_of_the_profiles_unit_in_the_kept_one() {
             "[[derived]]\nname = \"probe.{name}\"\ninputs = {{ flow = \"probe.flow\" }}\nvalue = \"flow\"\n{keys}\n"
         )
     };
-    let documents = derived("q", "unit = \"m3/h\"\ndecimals = 1") + &derived("p", "unit = \"m3/s\"");
+    let documents = derived("q", "unit = \"m3/h\"\ndecimals = 1")
+        + &derived("p", "unit = \"m3/s\"")
+        + &derived("r", "unit = \"m3/h\"");
     let (site, report) = site(&documents);
     let site = site.unwrap_or_else(|| panic!("{report}"));
     assert_eq!(shown(&site, "probe.flow"), (Some("m3/s"), 5));
@@ -106,6 +108,7 @@ fn digits_are_those_of_the_profiles_unit_in_the_kept_one() {
     assert_eq!(shown(&site, "probe.depth"), (Some("cm"), 2));
     assert_eq!(shown(&site, "probe.q"), (Some("m3/s"), 5));
     assert_eq!(shown(&site, "probe.p"), (Some("m3/s"), 2));
+    assert_eq!(shown(&site, "probe.r"), (Some("m3/s"), 6), "two of m3/h");
 }
 
 /// A derived point of these inputs.

@@ -11,6 +11,10 @@ async function main() {
   page.setDefaultTimeout(30000);
   const faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
+  // The clock of this phone is seven hours ahead: no age may come of it.
+  await page.addInitScript(() => { const real = Date.now; Date.now = () => real() + 7 * 3600000; });
+  const sizes = [];
+  page.on("response", (answer) => sizes.push([new URL(answer.url()).pathname, answer.headers()["content-encoding"]]));
   await page.goto(address);
   const card = page.locator(".alarm", { hasText: rule });
   const act = async (name, fields) => {
@@ -44,6 +48,14 @@ async function main() {
   if (unlike.length) faults.push(`an alarm's numbers are not as its readings: ${unlike.join("; ")}`);
   // Beside what raised it stands what is measured now.
   await page.locator(".alarm .judged", { hasText: /^现 now -?[\d.]+ \S+/ }).first().waitFor();
+  const written = await page.evaluate(() => [-3, 0, 59.9, 60, 12 * 60 + 59, 3 * 3600 + 5 * 60, 47 * 3600 + 59 * 60, 172800, 260000].map(age).join("|"));
+  if (written !== "0 s|0 s|59 s|1 min|12 min|3 h 05 min|47 h 59 min|2 d|3 d") faults.push(`ages are written ${written}`);
+  // How long it lasts and nobody answers, which goes on by itself.
+  const ages = card.locator(".ages").first(), seconds = async () => Number((await ages.textContent()).match(/^(?:持续 lasting|触发于 raised) (\d+) s.* · 无人确认 unanswered \1 s$/)?.[1] ?? NaN);
+  const before = await seconds();
+  await page.waitForTimeout(2100);
+  const later = await seconds();
+  if (!(before >= 0 && later > before && later < 60)) faults.push(`an age went from ${before} to ${later}: ${await ages.textContent()}`);
   const says = (text, state = "attached") => card.locator(".state", { hasText: text }).first().waitFor({ state });
   await act("Shelve", { note: "pump test", hours: "1" });
   await says("shelved until");
@@ -62,6 +74,7 @@ async function main() {
   await says("shelved until", "detached");
   await act("Return", {});
   await card.waitFor({ state: "detached" });
+  if (!sizes.some(([path, how]) => path === "/api/v1/points" && how === "gzip")) faults.push("points are not packed");
   await page.setViewportSize({ width: 390, height: 844 });
   const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
   await page.screenshot({ path: `${folder}/phone.png` });

@@ -129,7 +129,12 @@ impl Coverage {
 
 /// `part` of `whole` in percent with one decimal, rounded down; `n/a` of nothing.
 pub fn percent(part: u32, whole: u32) -> String {
-    match (u64::from(part) * 1000).checked_div(u64::from(whole)) {
+    share(part.into(), whole.into())
+}
+
+/// The same of larger numbers, such as times in ms.
+pub fn share(part: u64, whole: u64) -> String {
+    match part.saturating_mul(1000).checked_div(whole) {
         Some(tenths) => format!("{}.{}", tenths / 10, tenths % 10),
         None => "n/a".to_owned(),
     }

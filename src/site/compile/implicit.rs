@@ -90,7 +90,7 @@ impl Build<'_> {
             (
                 "documents".to_owned(),
                 Severity::Yellow,
-                "配置未生效，运行 lifeline check 查看原因 changed documents were refused: lifeline check says why",
+                "配置未生效，运行 lifeline status 查看原因 changed documents were refused: lifeline status says why",
             ),
             ("clock".to_owned(), Severity::Yellow, "校时 set the box's clock (NTP)"),
             (

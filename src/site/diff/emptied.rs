@@ -17,7 +17,11 @@ pub fn emptied(old: &Site, new: &Site) -> Option<Diagnostics> {
         return None;
     }
     let count = old.devices.len();
-    let devices = if count == 1 { "the only device".to_owned() } else { format!("all {count} devices") };
+    let devices = match count {
+        1 => "the only device".to_owned(),
+        2 => "both devices".to_owned(),
+        _ => format!("all {count} devices"),
+    };
     let message = format!("{devices} of the running gateway would go, and with them every alarm");
     let mut found = Diagnostics::default();
     found.error(&place(old), "no-device", message, Some(REMEDY.to_owned()));

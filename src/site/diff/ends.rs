@@ -1,16 +1,19 @@
-//! What documents end that are taken now: open alarms of rules that are gone or that ask something else, and what persons laid over rules.
+//! What documents end that are taken now: open alarms of rules that are gone or that ask something else, and what persons laid over rules; and what
+//! becomes of windows.
 //!
 //! In: the difference between two sites, and what is open. Out: the same difference, in which the items of those rules and devices say it.
-//! Invariant: of a changed rule only what the next readings do for certain is told: a plain threshold that the present value is back over.
+//! Invariant: of a changed rule only what the next readings do for certain is told: the present value is back over all levels of a plain threshold, or of
+//! a measure that is made as before.
 
 use std::collections::BTreeMap;
 
 use crate::alarm::condition::level::Threshold;
+use crate::alarm::condition::measure::{Measure, Measured};
 use crate::alarm::overlay::maintained;
 use crate::alarm::tell::OverlayView;
 use crate::alarm::{Condition, Rule, Severity};
 use crate::site::Site;
-use crate::site::diff::{Diff, Item, Sign};
+use crate::site::diff::{Diff, Item, Sign, windows};
 
 /// What is open of a rule.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,8 @@ pub struct OpenAlarm {
     pub active: bool,
     /// The good reading of its point, in the canonical unit.
     pub now: Option<f64>,
+    /// What the rule itself made last of its readings, in the unit of the alarm, where that may clear.
+    pub judged: Option<f64>,
 }
 
 /// How it is said.
@@ -44,6 +49,14 @@ pub enum Voice {
 }
 
 impl Voice {
+    pub(crate) const fn fills(self) -> &'static str {
+        if matches!(self, Self::Taken) { "fills" } else { "would fill" }
+    }
+
+    pub(crate) const fn begins(self) -> &'static str {
+        if matches!(self, Self::Taken) { "begins" } else { "would begin" }
+    }
+
     const fn ends(self) -> &'static str {
         if matches!(self, Self::Taken) { "ends" } else { "would end" }
     }
@@ -70,6 +83,7 @@ pub fn tell(found: &mut Diff, (old, new): (&Site, &Site), open: impl Fn(&str) ->
             item.what.extend(changed((old, was), (new, is), alarm, voice));
         }
     }
+    windows::tell(found, (old, new), voice);
 }
 
 /// A rule that is gone has an item of its own, or goes with its device.
@@ -110,15 +124,44 @@ fn changed(
     if name(old, was) != name(new, is) {
         return Some(format!("{} its {alarm_is}, for it looks at another point", voice.ends()));
     }
-    let Condition::Threshold { direction, levels, deadband, max_gap } = &is.condition else { return None };
-    let gauge = Threshold::new(*direction, levels, *deadband, *max_gap);
-    let value = alarm.now.filter(|value| alarm.active && was.is_of_readings() && gauge.is_over(*value))?;
-    let point = new.catalog.point(is.point)?;
-    let (unit, digits) = (point.unit.map(|unit| unit.name()), usize::from(point.decimals));
+    let (gauge, levels) = match &is.condition {
+        Condition::Threshold { direction, levels, deadband, max_gap } => {
+            (Threshold::new(*direction, levels, *deadband, *max_gap), levels)
+        }
+        Condition::Measured { measured: Measured { direction, levels, deadband, max_gap, .. }, .. } => {
+            (Threshold::new(*direction, levels, *deadband, *max_gap), levels)
+        }
+        Condition::Stale { .. } => return None,
+    };
+    let (value, at) = present((old, was), (new, is), alarm)?;
+    if !alarm.active || !gauge.is_over(value) {
+        return None;
+    }
     let delay =
         if levels.iter().any(|level| !level.off_delay.is_zero()) { " after its off_delay" } else { "" };
-    let at = format!("{value:.digits$} {}", unit.unwrap_or_default());
     Some(format!("{} its {alarm_is}{delay}, at {}", voice.clears(), at.trim_end()))
+}
+
+/// The number that the levels of the changed rule meet next, and how it is written: what the reading is, or what the same measure made of its readings.
+fn present((old, was): (&Site, &Rule), (new, is): (&Site, &Rule), alarm: OpenAlarm) -> Option<(f64, String)> {
+    match (&was.condition, &is.condition) {
+        (_, Condition::Threshold { .. }) => {
+            let value = alarm.now.filter(|_| was.is_of_readings())?;
+            let point = new.catalog.point(is.point)?;
+            let (unit, digits) = (point.unit.map(|unit| unit.name()), usize::from(point.decimals));
+            Some((value, format!("{value:.digits$} {}", unit.unwrap_or_default())))
+        }
+        (Condition::Measured { measured: one, .. }, Condition::Measured { measured: other, .. }) => {
+            let measure = &one.measure;
+            // An answer is no number, and the levels of votes are those of each sensor.
+            let compares =
+                !measure.is_reading() && !measure.is_yes_or_no() && !matches!(measure, Measure::Votes { .. });
+            let value = alarm.judged.filter(|_| compares && windows::same((old, was), (new, is)))?;
+            let brief: f64 = format!("{value:.3e}").parse().unwrap_or(value);
+            Some((value, format!("{brief} {}", other.unit.as_deref().unwrap_or_default())))
+        }
+        _ => None,
+    }
 }
 
 /// `open red alarm (not acknowledged)`.

@@ -6,6 +6,7 @@
 mod emptied;
 pub mod ends;
 mod rules;
+mod windows;
 mod written;
 
 use std::collections::BTreeMap;

@@ -21,8 +21,20 @@ pub(crate) fn rules(old: &Site, new: &Site, out: &mut Vec<Item>) {
     let mut found = Vec::new();
     let (text_was, text_is) = (Written::of(old, "rule"), Written::of(new, "rule"));
     let rule = |old: &Named, new: &Named| {
-        rule(old, new)
-            .map(|what| if what.is_empty() { text_was.differ(&text_is, &new.rule.name) } else { what })
+        let mut what = rule(old, new)?;
+        let written = text_was.differ(&text_is, &new.rule.name);
+        if what.is_empty() {
+            what = written;
+        } else if asks_otherwise(&old.rule, &new.rule) {
+            // A measure has too many keys to be told but in the words of the documents.
+            let told = |key: &str| what.iter().any(|what| what.split(' ').next() == Some(key));
+            let more = written
+                .into_iter()
+                .filter(|line| line != "settings" && line.split(' ').next().is_some_and(|key| !told(key)));
+            let more: Vec<String> = more.collect();
+            what.splice(0..0, more);
+        }
+        Some(what)
     };
     compare("rule", &was, &is, rule, &mut found);
     // The gateway's own rules come and go with devices and lines, which tell it.
@@ -31,6 +43,14 @@ pub(crate) fn rules(old: &Site, new: &Site, out: &mut Vec<Item>) {
         item.sign != Sign::Changed && rules.get(&item.name).is_some_and(|named| named.rule.basis == IMPLICIT)
     };
     out.extend(found.into_iter().filter(|item| !own(item)));
+}
+
+/// Whether both compare what they make of readings, and not in the same way; the numbers of inputs don't matter.
+fn asks_otherwise(old: &Rule, new: &Rule) -> bool {
+    match (&old.condition, &new.condition) {
+        (Condition::Measured { measured: was, .. }, Condition::Measured { measured: is, .. }) => was != is,
+        _ => false,
+    }
 }
 
 /// A rule with the names of what it refers to.
@@ -89,7 +109,7 @@ fn rule(was: &Named, is: &Named) -> Option<Vec<String>> {
             key(&mut what, "stale_after", after, new_after);
             key(&mut what, "severity", severity, new_severity);
         }
-        // A measure and its inputs are told by the rule's version.
+        // A measure and its inputs are told by the rule's version, and in the words of the documents.
         (Condition::Measured { .. }, Condition::Measured { .. }) => {}
         _ => what.push("condition".to_owned()),
     }

@@ -1,19 +1,22 @@
 //! What the console tells, in the shapes that it promised: JSON, the text of metrics, rows of an export.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_gateway::alarm::condition::Judged;
 use lifeline_gateway::alarm::condition::measure::{Measure, Measured};
-use lifeline_gateway::alarm::{Condition, Direction, Kind, Rule, RuleId};
+use lifeline_gateway::alarm::{Base, Condition, Direction, Kind, Rule, RuleId};
 use lifeline_gateway::console::now;
 use lifeline_gateway::console::rates::RatesView;
 use lifeline_gateway::console::rows::Format;
 use lifeline_gateway::gateway::board::Shown;
-use lifeline_gateway::point::PointId;
+use lifeline_gateway::point::{Point, PointId};
 use lifeline_gateway::reading::{Reading, Reason, Sample};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::console::{NOW, at, catalog, get, json, picture, served};
+use crate::console::{NOW, Served, at, catalog, get, json, picture, served};
 
 #[tokio::test]
 async fn health_says_ok_and_then_what_is_wrong() {
@@ -254,4 +257,71 @@ fn the_page_of_the_addresses_is_whole() {
             assert!(page.contains(&format!("`{key}`")), "{key} is not in docs/reference/api.md");
         }
     }
+}
+
+/// Head and body of an answer to a client that takes gzip.
+async fn packed(served: &Served, path: &str, more: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    (String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase(), bytes[end + 4..].to_vec())
+}
+
+#[tokio::test]
+async fn what_a_page_of_two_thousand_points_fetches_is_packed() {
+    let served = served().await;
+    let mut many = catalog();
+    let one = many.points[0].clone();
+    many.points = (0..2000)
+        .map(|id| {
+            let short = format!("point-{}", id % 20);
+            Point { id: PointId(id), name: format!("house-{}.{short}", id / 20), short, ..one.clone() }
+        })
+        .collect();
+    {
+        let mut picture = served.board.picture.write().unwrap();
+        picture.shown = Arc::new(Shown { catalog: Arc::new(many), ..Shown::default() });
+        let reading = |id: u32| Reading {
+            point: PointId(id),
+            at: at(NOW).shifted(-i64::from(id / 20 * 37)),
+            sample: Sample::Good(f64::from(id).sin() * 40.0),
+        };
+        picture.latest = (0..2000).map(|id| Some(reading(id))).collect();
+    }
+    for path in ["/api/v1/points", "/page.js"] {
+        let (head, plain) = packed(&served, path, "").await;
+        assert!(!head.contains("content-encoding") && head.contains("vary: accept-encoding"), "{head}");
+        let (head, small) = packed(&served, path, "Accept-Encoding: gzip, deflate\r\n").await;
+        assert!(head.contains("content-encoding: gzip"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", small.len())), "{head}");
+        let mut whole = Vec::new();
+        flate2::read::GzDecoder::new(&small[..]).read_to_end(&mut whole).unwrap();
+        assert!(whole == plain, "{path}");
+        assert!(small.len() * 2 < plain.len(), "{path}: {} of {}", small.len(), plain.len());
+    }
+    let (head, _) = packed(&served, "/healthz", "Accept-Encoding: gzip\r\n").await;
+    assert!(!head.contains("content-encoding"), "{head}");
+}
+
+#[tokio::test]
+async fn an_alarm_says_since_when_nobody_has_answered() {
+    let served = served().await;
+    {
+        let mut picture = served.board.picture.write().unwrap();
+        let mut alarms = picture.alarms.values_mut();
+        alarms.next().unwrap().state = Base::ActiveAcknowledged;
+        alarms.next().unwrap().marks.again = Some(at(NOW));
+    }
+    let alarms = json(&get(&served, "/api/v1/alarms").await.2);
+    let told = alarms.as_array().unwrap().iter().map(|alarm| (&alarm["id"], &alarm["unanswered_since"]));
+    let told: Vec<_> = told.map(|(id, since)| (id.as_str().unwrap(), since.as_str())).collect();
+    let want = [
+        ("0000000000000002", Some(NOW)),
+        ("0000000000000001", None),
+        ("0000000000000003", Some("2026-11-23T08:00:00.000Z")),
+    ];
+    assert_eq!(told, want);
 }
