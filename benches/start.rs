@@ -73,7 +73,7 @@ fn large(server: SocketAddr, gigabytes: f64) -> Duration {
     drop(gateway);
     let path = folder.path().join("journal");
     fill(&path, gigabytes);
-    let bytes = std::fs::metadata(path.join("journal.db")).unwrap().len() as f64 / 1e9;
+    let bytes = Reader::open(&path).unwrap().bytes() as f64 / 1e9;
     let gateway = common::Gateway::start(folder.path());
     let took = gateway.first_reading();
     let (now, most) = gateway.memory_mb();

@@ -97,7 +97,9 @@ fn sinks(status: &StatusView, asked: Option<&str>) -> Result<Vec<String>, Refusa
     if let Some(asked) = asked {
         match status.sinks.iter().find(|sink| sink.name == asked) {
             Some(sink) if sink.tells_nobody => {
-                let text = format!("the sink {asked} tells nobody: no alarm leaves this box by it");
+                let text = format!(
+                    "from the sink {asked} nobody is called: it is a file, gets no alarms, or is a store (`calls_people = true` if its alerts call people)"
+                );
                 return Err(Refusal::new(NO, text));
             }
             Some(_) => {}
@@ -135,7 +137,7 @@ fn tell(
         let all = status.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>().join(", ");
         writeln!(
             out,
-            "no sink that leaves this box confirmed the drill of {rule} within {within} s: look at {all} in lifeline status; a file here reaches nobody"
+            "no sink from which people are called confirmed the drill of {rule} within {within} s: look at {all} in lifeline status; a file or a store reaches nobody"
         )?;
         return Ok(());
     }

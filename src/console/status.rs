@@ -243,7 +243,7 @@ pub struct SinkView {
     /// Nothing goes on until a person changes something.
     #[serde(default)]
     pub held: bool,
-    /// No alarm leaves this box by it: a file, or a sink that gets none.
+    /// Nobody is called from it: a file, a store, or a sink that gets no alarms.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tells_nobody: bool,
     /// Commits not delivered yet.

@@ -7,7 +7,7 @@ use rusqlite::params;
 
 use crate::alarm::Transition;
 use crate::clock::Timestamp;
-use crate::journal::read::text_row;
+use crate::journal::rows::text_row;
 use crate::journal::{Journal, Reader, Seq, StoreError};
 
 impl Journal {
@@ -27,12 +27,19 @@ impl Reader {
     /// # Errors
     /// The disk refuses.
     pub fn since(&self, from: Timestamp, max: usize) -> Result<Option<(Seq, Option<Timestamp>)>, StoreError> {
-        let inner = self.inner();
-        let mut query = inner.db.prepare_cached("SELECT seq, now FROM commits ORDER BY seq DESC LIMIT ?1")?;
-        let mut rows = query.query([i64::try_from(max).unwrap_or(i64::MAX).saturating_add(1)])?;
+        let mut inner = self.inner();
+        inner.refresh()?;
+        let mut query = inner
+            .db
+            .prepare_cached("SELECT seq, now FROM commits WHERE seq < ?2 ORDER BY seq DESC LIMIT ?1")?;
+        let tail: Vec<(i64, i64)> =
+            inner.tail.records().iter().rev().map(|record| (record.key.seq, record.key.now)).collect();
+        let before = tail.last().map_or(i64::MAX, |(seq, _)| *seq);
+        let limit = i64::try_from(max).unwrap_or(i64::MAX).saturating_add(1);
+        let rows = query.query_map([limit, before], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let (mut first, mut looked) = (None, 0);
-        while let Some(row) = rows.next()? {
-            let (seq, now): (i64, i64) = (row.get(0)?, row.get(1)?);
+        for row in tail.into_iter().map(Ok).chain(rows) {
+            let (seq, now): (i64, i64) = row?;
             if let Some(first) = first.filter(|_| now < from.as_millis() || looked == max) {
                 return Ok(Some((first, Some(Timestamp::from_millis(now)))));
             }

@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, params};
 
 use crate::clock::{Boot, Timestamp};
+use crate::journal::aside::root;
 use crate::journal::date::store_undated;
 use crate::journal::mend::set_aside;
+use crate::journal::record::Record;
+use crate::journal::rows::{Commit, Inner};
 use crate::journal::store::{FILE, bytes, last, open_read, text_sum};
 use crate::journal::write::{BLOCK, count, store_commit, write};
 use crate::journal::{Journal, OpenError, Reader, Seq, Settings, Span, StoreError, Stored, blob, chunks};
@@ -20,6 +23,8 @@ use crate::journal::{Journal, OpenError, Reader, Seq, Settings, Span, StoreError
 const PAGE: usize = 50_000;
 /// Rows of one page of texts.
 const TEXTS: usize = 1000;
+/// Commits of one page while they are copied.
+const PLACED: i64 = 1000;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +93,9 @@ pub fn check(path: &Path, each: &mut dyn FnMut(Seq, Seq)) -> Result<Health, Care
     health.audits = texts(|after| reader.audits(after, TEXTS))?;
     reader.states()?;
     reader.progress()?;
-    health.damaged = health.damaged.saturating_add(reader.damaged().saturating_sub(before));
+    let in_tail = reader.inner().tail.damaged;
+    let in_texts = reader.damaged().saturating_sub(before);
+    health.damaged = health.damaged.saturating_add(in_tail).saturating_add(in_texts);
     Ok(health)
 }
 
@@ -133,12 +140,14 @@ pub fn backup(path: &Path, to: &Path) -> Result<u64, CareError> {
     if to.exists() {
         return Err(CareError::Exists { path: to.to_owned() });
     }
-    let db = open_read(path)?;
+    let reader = Reader::open(path)?;
+    reader.last()?;
     let at = |source| CareError::Write { path: to.to_owned(), source };
     fs::create_dir_all(to).map_err(at)?;
     let file = to.join(FILE);
     // The journal first: what it no longer has by then is in the history.
-    let copied = db.execute("VACUUM INTO ?1", [file.to_string_lossy()]).and_then(|_| {
+    let copied = reader.inner().db.execute("VACUUM INTO ?1", [file.to_string_lossy()]);
+    let copied = copied.and_then(|_| reader.inner().gather(&mut Connection::open(&file)?)).and_then(|()| {
         let history = path.join(chunks::FILE);
         if history.exists() {
             let history = Connection::open_with_flags(history, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -154,6 +163,44 @@ pub fn backup(path: &Path, to: &Path) -> Result<u64, CareError> {
     }
     fs::File::open(&file).and_then(|file| file.sync_all()).map_err(at)?;
     Ok(bytes(to))
+}
+
+impl Inner {
+    /// Puts the readings that stand in segments into the rows of `copy`, a copy of the database made after this reader last looked for new commits.
+    fn gather(&mut self, copy: &mut Connection) -> rusqlite::Result<()> {
+        let tx = copy.transaction()?;
+        let last: Option<i64> = tx.query_row("SELECT max(seq) FROM commits", [], |row| row.get(0))?;
+        let behind = |record: &&Record| record.key.seq > last.unwrap_or(0);
+        let tail: Vec<Record> = self.tail.records().iter().filter(behind).cloned().collect();
+        root(&tx, &tail)?;
+        // A name of its own: segments that it is put beside one day say nothing to it.
+        tx.execute("UPDATE meta SET value = lower(hex(randomblob(8))) WHERE key = 'segments'", [])?;
+        let mut after = 0;
+        loop {
+            let rows: Vec<Commit> = tx
+                .prepare_cached(&format!(
+                    "SELECT {} FROM commits WHERE seq > ?1 AND place IS NOT NULL ORDER BY seq LIMIT ?2",
+                    self.columns()
+                ))?
+                .query_map([after, PLACED], Commit::from_row)?
+                .collect::<rusqlite::Result<_>>()?;
+            let Some(row) = rows.last() else { break };
+            after = row.key.seq;
+            for commit in rows {
+                let (seq, readings) = (commit.key.seq, commit.key.readings);
+                let bytes = self.bytes(commit)?;
+                let row = "UPDATE commits SET blob = ?2, place = NULL, bytes = NULL WHERE seq = ?1";
+                if bytes.is_empty() && readings > 0 && self.is_gone(seq)? {
+                    // What the journal let go of meanwhile is in the history.
+                    tx.prepare_cached("DELETE FROM commits WHERE seq = ?1")?.execute([seq])?;
+                } else {
+                    let blob = (readings > 0).then_some(bytes);
+                    tx.prepare_cached(row)?.execute(params![seq, blob])?;
+                }
+            }
+        }
+        tx.commit()
+    }
 }
 
 /// Moves a damaged journal aside and makes a new one of everything whole in it, with the same numbers. Where the old one stands now, and what
@@ -293,7 +340,8 @@ impl Journal {
                 [BLOCK, end.0.cast_signed()],
             )
         })?;
-        self.last = last(&self.db)?.map_or(0, |(seq, _)| seq.cast_unsigned()).max(end.0);
+        self.rooted = last(&self.db)?.map_or(0, |(seq, _)| seq.cast_unsigned());
+        self.last = self.rooted.max(end.0);
         Ok(())
     }
 }

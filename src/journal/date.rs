@@ -11,6 +11,7 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::clock::{Boot, Timestamp};
+use crate::journal::aside::root;
 use crate::journal::write::{count, store_commit, write};
 use crate::journal::{Journal, Seq, StoreError, blob};
 use crate::reading::{Batch, Doubt, Sample};
@@ -55,8 +56,8 @@ impl Journal {
         }
         let before = self.last;
         let (mut seq, mut damaged) = (before, 0_u64);
-        let bytes = &mut self.blob;
-        let all = write(&mut self.db, |tx| {
+        let Self { db, blob: bytes, tail, .. } = self;
+        let all = write(db, |tx| {
             for _ in 0..SLICE {
                 let Some(row) = oldest(tx, boot.is_none())? else { return Ok(true) };
                 tx.prepare_cached("DELETE FROM undated WHERE id = ?1")?.execute([row.id])?;
@@ -64,6 +65,9 @@ impl Journal {
                     damaged = damaged.saturating_add(1);
                     continue;
                 };
+                if seq == before {
+                    root(tx, tail)?;
+                }
                 seq = seq.saturating_add(1);
                 let (batches, now) = dated(batches, row.key.now, boot, &row);
                 let key = blob::Key { seq: seq.cast_signed(), now, readings: count(&batches), ..row.key };
@@ -74,6 +78,9 @@ impl Journal {
         // While the clock is not trusted there may be more of them with each commit.
         self.undated = !all || boot.is_none();
         self.last = seq;
+        if before < seq {
+            self.rooted(seq);
+        }
         self.damaged = self.damaged.saturating_add(damaged);
         Ok((before < seq).then_some(Seq(seq)))
     }

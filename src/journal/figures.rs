@@ -3,7 +3,6 @@
 //! In: the file and the progress of the sinks. Out: [`Figures`], [`Wear`].
 //! Invariant: figures only; nothing decides by them.
 
-use crate::journal::read::progress_rows;
 use crate::journal::store::bytes;
 use crate::journal::write::ROW_BYTES;
 use crate::journal::{Figures, Journal, Progress, StoreError, Wear};
@@ -15,8 +14,8 @@ const HOUR_MS: f64 = 3_600_000.0;
 
 impl Journal {
     /// What was written since the journal was opened.
-    pub const fn wear(&self) -> Wear {
-        self.wear
+    pub fn wear(&self) -> Wear {
+        Wear { syncs: self.wear.syncs.saturating_add(self.segments.syncs), ..self.wear }
     }
 
     /// Whether enough was committed since the last `trim` to matter for the size: a hundredth of it.
@@ -32,7 +31,7 @@ impl Journal {
         let (count, sum, from, to) = self
             .db
             .prepare_cached(
-                "SELECT count(*), total(coalesce(length(blob), 0) + ?2), min(now), max(now) FROM commits WHERE seq > ?1",
+                "SELECT count(*), total(coalesce(bytes, length(blob), 0) + ?2), min(now), max(now) FROM commits WHERE seq > ?1",
             )?
             .query_row([self.last.cast_signed().saturating_sub(RECENT), ROW_BYTES.cast_signed()], |row| {
                 let time = |at: Option<i64>| at.unwrap_or(0);
@@ -41,8 +40,8 @@ impl Journal {
         let span_ms = wide(to.saturating_sub(from));
         let known = count > 1.0 && span_ms > 0.0;
         let bytes_per_hour = if known { sum / span_ms * HOUR_MS } else { 0.0 };
-        let rows = progress_rows(&self.db, true)?.into_iter();
-        let late = rows.map(|(_, progress)| self.late(&progress.unwrap_or_default())).fold(0.0, f64::max);
+        let sinks = self.waiting()?.into_values();
+        let late = sinks.map(|progress| self.late(&progress)).fold(0.0, f64::max);
         let room = wide(i64::try_from(self.settings.max_bytes).unwrap_or(i64::MAX));
         let left = if known { room - late * (sum / count) } else { 0.0 };
         let hours_left = (known && bytes_per_hour > 0.0).then(|| left.max(0.0) / bytes_per_hour);

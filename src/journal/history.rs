@@ -15,7 +15,7 @@ use rusqlite::params;
 use crate::clock::Timestamp;
 use crate::journal::chunks::History;
 use crate::journal::extremes::Extremes;
-use crate::journal::read::{Commit, Inner};
+use crate::journal::rows::{Commit, Inner};
 use crate::journal::write::BLOCK;
 use crate::journal::{Reader, Seq, StoreError, Stored};
 use crate::point::{Catalog, PointId};
@@ -223,37 +223,52 @@ impl Wanted<'_> {
 
 impl Inner {
     /// Blocks that may hold readings of `from..to`, by their earliest reading; the last one may be unfinished.
-    fn blocks(&self, from: Timestamp, to: Timestamp, after: Seq) -> rusqlite::Result<Vec<Block>> {
-        let mut query = self.db.prepare_cached(
-            "SELECT earliest, block * ?3, (block + 1) * ?3 FROM blocks
+    fn blocks(&mut self, from: Timestamp, to: Timestamp, after: Seq) -> rusqlite::Result<Vec<Block>> {
+        let query = "SELECT earliest, block * ?3, (block + 1) * ?3 FROM blocks
              WHERE latest >= ?1 AND earliest < ?2 AND block >= ?4 / ?3
              UNION ALL
              SELECT min(earliest), min(seq), max(seq) + 1 FROM commits
              WHERE seq >= (SELECT coalesce(max(block) + 1, 0) * ?3 FROM blocks)
              HAVING max(latest) >= ?1 AND min(earliest) < ?2
-             ORDER BY 1, 2",
-        )?;
-        let after = after.0.cast_signed();
-        let rows = query.query_map(params![from.as_millis(), to.as_millis(), BLOCK, after], |row| {
-            Ok(Block { earliest: row.get(0)?, from: row.get(1)?, to: row.get(2)? })
+             ORDER BY 1, 2";
+        let wanted = params![from.as_millis(), to.as_millis(), BLOCK, after.0.cast_signed()];
+        // At one moment: a commit that gets its row meanwhile would be in a block and in the tail's.
+        let mut blocks: Vec<Block> = self.at_once(|db| {
+            let mut query = db.prepare_cached(query)?;
+            let rows = query.query_map(wanted, |row| {
+                Ok(Block { earliest: row.get(0)?, from: row.get(1)?, to: row.get(2)? })
+            })?;
+            rows.collect()
         })?;
-        rows.collect()
+        let tail = self.tail.records();
+        let earliest = tail.iter().filter_map(|record| record.earliest).min();
+        if let (Some(earliest), Some(first)) = (earliest, tail.first()) {
+            blocks.push(Block { earliest, from: first.key.seq, to: i64::MAX });
+            blocks.sort_by_key(|block| (block.earliest, block.from));
+        }
+        Ok(blocks)
     }
 
     fn commits(
-        &self,
+        &mut self,
         block: &Block,
         from: Timestamp,
         to: Timestamp,
         after: Seq,
     ) -> rusqlite::Result<Vec<Commit>> {
         let first = block.from.max(after.0.cast_signed().saturating_add(1));
-        let mut query = self.db.prepare_cached(
-            "SELECT seq, now, site, readings, blob FROM commits
-             WHERE seq >= ?1 AND seq < ?2 AND latest >= ?3 AND earliest < ?4 ORDER BY seq",
-        )?;
-        let rows = query.query_map([first, block.to, from.as_millis(), to.as_millis()], Commit::from_row)?;
-        rows.collect()
+        let known = self.refresh()?;
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT {} FROM commits WHERE seq >= ?1 AND seq < ?2 AND latest >= ?3 AND earliest < ?4 ORDER BY seq",
+            self.columns()
+        ))?;
+        let end = block.to.min(known.saturating_add(1));
+        let rows = query.query_map([first, end, from.as_millis(), to.as_millis()], Commit::from_row)?;
+        let tail = self.tail.of(first, block.to).filter(|record| {
+            record.latest.is_some_and(|latest| latest >= from.as_millis())
+                && record.earliest.is_some_and(|earliest| earliest < to.as_millis())
+        });
+        rows.chain(tail.map(|record| Ok(Commit::of(record)))).collect()
     }
 }
 

@@ -14,8 +14,8 @@ use rusqlite::ErrorCode;
 use crate::alarm::{RuleState, Transition};
 use crate::clock::Timestamp;
 use crate::journal::store::{FILE, lock};
-use crate::journal::wal;
 use crate::journal::{OpenError, Progress, Reader, Seq, StoreError};
+use crate::journal::{segments, wal};
 
 /// Folders of damaged journals begin so.
 const ASIDE: &str = "damaged-";
@@ -48,7 +48,8 @@ pub fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, OpenError> {
     let stamp: String = now.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
     let aside = path.join(format!("{ASIDE}{stamp}"));
     fs::create_dir(&aside).map_err(at)?;
-    for name in ["", "-wal", "-shm", "-journal"].map(|suffix| format!("{FILE}{suffix}")) {
+    let names = ["", "-wal", "-shm", "-journal"].map(|suffix| format!("{FILE}{suffix}"));
+    for name in names.into_iter().chain([segments::FOLDER.to_owned()]) {
         match fs::rename(path.join(&name), aside.join(&name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             moved => moved.map_err(at)?,
@@ -56,6 +57,25 @@ pub fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, OpenError> {
     }
     File::open(path).and_then(|folder| folder.sync_all()).map_err(at)?;
     Ok(aside)
+}
+
+/// Ends a [`set_aside`] that was cut short behind the database: its log and its segments follow it, before a new journal takes them for its own.
+pub(crate) fn end_set_aside(path: &Path) -> io::Result<()> {
+    if path.join(FILE).exists() || !path.exists() {
+        return Ok(());
+    }
+    for folder in fs::read_dir(path)?.filter_map(Result::ok).map(|entry| entry.path()) {
+        let is_aside = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ASIDE));
+        if !is_aside || !folder.join(FILE).exists() {
+            continue;
+        }
+        for name in [format!("{FILE}-wal"), segments::FOLDER.to_owned()] {
+            if path.join(&name).exists() && !folder.join(&name).exists() {
+                fs::rename(path.join(&name), folder.join(&name))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Keeps a copy of a write-ahead log that is damaged in its middle, before SQLite cuts it there. Returns how many transactions stand behind

@@ -19,6 +19,11 @@
 // The file and its bytes.
 mod blob;
 mod numbers;
+mod record;
+mod segments;
+#[doc(hidden)]
+pub mod disk;
+mod tail;
 pub mod mend;
 mod store;
 mod wal;
@@ -27,6 +32,7 @@ mod wal;
 pub mod date;
 mod figures;
 mod trim;
+mod aside;
 mod write;
 
 // The history.
@@ -40,6 +46,7 @@ mod back;
 pub mod quarantine;
 mod history;
 mod read;
+mod rows;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -52,6 +59,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::alarm::{RuleState, Transition};
 use crate::clock::{Boot, Timestamp};
+use crate::journal::record::Record;
+use crate::journal::segments::Segments;
 use crate::point::Catalog;
 use crate::reading::Batch;
 
@@ -257,6 +266,12 @@ pub struct Journal {
     settings: Settings,
     /// Number of the last commit; 0 before the first.
     last: u64,
+    /// Number of the last commit that the database has.
+    rooted: u64,
+    /// Where the readings of most commits go.
+    segments: Segments,
+    /// Commits that stand in segments and not in the database yet.
+    tail: Vec<Record>,
     /// The `now` of the last commit.
     last_now: Option<Timestamp>,
     /// Retention by age trusts the clock from here on.
@@ -326,6 +341,6 @@ pub struct Content {
 
 /// A read-only view with its own connection; many at once, also of a journal that no gateway holds.
 pub struct Reader {
-    inner: Mutex<read::Inner>,
+    inner: Mutex<rows::Inner>,
     path: PathBuf,
 }

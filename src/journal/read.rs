@@ -6,36 +6,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
-use serde::de::DeserializeOwned;
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
-use crate::alarm::{Base, RuleState, Transition};
+use crate::alarm::{RuleState, Transition};
 use crate::clock::Timestamp;
 use crate::journal::chunks::History;
-use crate::journal::store::{bytes, id, last, open_alone, open_read, text_sum};
-use crate::journal::{
-    Audit, Content, Kept, OpenError, Progress, Reader, Seq, Span, StoreError, Stored, blob,
-};
-use crate::point::{Catalog, DeviceId};
-use crate::reading::Reading;
+use crate::journal::rows::{Inner, Sift, progress_rows, text_rows};
+use crate::journal::segments::{self, Shelf};
+use crate::journal::store::{bytes, id, last, open_alone, open_read, seed, text_sum};
+use crate::journal::tail::Tail;
+use crate::journal::{Audit, Content, Kept, OpenError, Progress, Reader, Seq, Span, StoreError, Stored};
 
 /// Commits that one call of `groups` looks at, at most.
 const COMMITS_MAX: usize = 10_000;
 /// Transitions read in one statement at most.
 const PAGE: usize = 1000;
-
-/// Which readings of a group are wanted, of those that [`Reader::sifted`] comes by.
-pub(crate) type Sift<'a> = dyn FnMut(&Catalog, DeviceId, Timestamp, Reading) -> Option<Reading> + 'a;
-
-/// The connection and what it has learned.
-pub(crate) struct Inner {
-    pub(crate) db: Connection,
-    catalogs: HashMap<i64, Arc<Catalog>>,
-    /// Damaged records met so far.
-    pub(crate) damaged: u64,
-}
 
 impl Reader {
     /// Opens the journal in folder `path` for reading.
@@ -43,13 +30,18 @@ impl Reader {
     /// # Errors
     /// No journal there, a newer version, unreadable.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let inner = Inner { db: open_read(path)?, catalogs: HashMap::new(), damaged: 0 };
-        Ok(Self { inner: Mutex::new(inner), path: path.to_owned() })
+        Self::over(path, open_read(path)?)
     }
 
     /// Opens the journal in folder `path`, which nobody else has open, without any file of its own.
     pub(crate) fn open_alone(path: &Path) -> Result<Self, OpenError> {
-        let inner = Inner { db: open_alone(path)?, catalogs: HashMap::new(), damaged: 0 };
+        Self::over(path, open_alone(path)?)
+    }
+
+    fn over(path: &Path, db: Connection) -> Result<Self, OpenError> {
+        let seed = seed(&db).map_err(|source| OpenError::Store { path: path.to_owned(), source })?;
+        let shelf = Shelf::new(path, seed);
+        let inner = Inner { db, shelf, tail: Tail::default(), catalogs: HashMap::new(), damaged: 0 };
         Ok(Self { inner: Mutex::new(inner), path: path.to_owned() })
     }
 
@@ -58,7 +50,12 @@ impl Reader {
     /// # Errors
     /// The disk refuses.
     pub fn last(&self) -> Result<Option<(Seq, Timestamp)>, StoreError> {
-        Ok(last(&self.inner().db)?.map(|(seq, now)| (Seq(seq.cast_unsigned()), now)))
+        let mut inner = self.inner();
+        inner.refresh()?;
+        let newest = inner.tail.records().last();
+        let newest = newest.map(|record| (record.key.seq, Timestamp::from_millis(record.key.now)));
+        let last = newest.map_or_else(|| last(&inner.db), |newest| Ok(Some(newest)))?;
+        Ok(last.map(|(seq, now)| (Seq(seq.cast_unsigned()), now)))
     }
 
     /// Rule states by rule name. One that is damaged comes from the rule's last transition, its delays starting anew.
@@ -67,18 +64,19 @@ impl Reader {
     /// The disk refuses.
     pub fn states(&self) -> Result<Vec<(String, RuleState)>, StoreError> {
         let mut inner = self.inner();
-        let rows = text_rows(&inner.db, "SELECT rule, json, crc FROM states ORDER BY rule")?;
-        let mut states = Vec::with_capacity(rows.len());
+        let rows = inner.at_once(|db| text_rows(db, "SELECT rule, json, crc FROM states ORDER BY rule"))?;
+        let mut states = BTreeMap::new();
         for (rule, state) in rows {
             match state {
-                Some(state) => states.push((rule, state)),
+                Some(state) => drop(states.insert(rule, state)),
                 None => {
                     inner.damaged = inner.damaged.saturating_add(1);
                     states.extend(inner.last_state(&rule)?.map(|state| (rule, state)));
                 }
             }
         }
-        Ok(states)
+        states.extend(inner.tail.records().iter().flat_map(|record| record.extra.states.iter().cloned()));
+        Ok(states.into_iter().collect())
     }
 
     /// What a restart needs beside rule states, by key. A damaged one is left out and counted.
@@ -115,13 +113,15 @@ impl Reader {
     /// The disk refuses.
     pub fn progress(&self) -> Result<BTreeMap<String, Progress>, StoreError> {
         let mut inner = self.inner();
+        let rows = inner.at_once(|db| progress_rows(db, false))?;
         let mut found = BTreeMap::new();
-        for (sink, progress) in progress_rows(&inner.db, false)? {
+        for (sink, progress) in rows {
             match progress {
                 Some(progress) => drop(found.insert(sink, progress)),
                 None => inner.damaged = inner.damaged.saturating_add(1),
             }
         }
+        found.extend(inner.tail.records().iter().flat_map(|record| record.extra.progress.iter().cloned()));
         Ok(found)
     }
 
@@ -145,6 +145,7 @@ impl Reader {
         sift: &mut Sift<'_>,
     ) -> Result<(Vec<Stored>, Seq, u64), StoreError> {
         let mut inner = self.inner();
+        inner.refresh()?;
         let before = inner.damaged;
         let to = i64::try_from(span.to.0).unwrap_or(i64::MAX);
         let mut next = i64::try_from(span.from.0).unwrap_or(i64::MAX);
@@ -178,14 +179,18 @@ impl Reader {
 
     /// The commits from `from` to `to` that hold about `readings_max` readings: one past the last, and their readings.
     pub(crate) fn part(&self, from: Seq, to: Seq, readings_max: u64) -> Result<(Seq, u64), StoreError> {
-        let inner = self.inner();
+        let mut inner = self.inner();
+        let known = inner.refresh()?;
+        let (first, last) = (from.0.cast_signed(), to.0.cast_signed());
         let mut query = inner
             .db
             .prepare_cached("SELECT seq, readings FROM commits WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq")?;
-        let mut rows = query.query([from.0.cast_signed(), to.0.cast_signed()])?;
+        let rows = query.query_map([first, last.min(known)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let tail = inner.tail.of(first, last.saturating_add(1));
+        let tail = tail.map(|record| Ok((record.key.seq, record.key.readings)));
         let (mut end, mut sum) = (from, 0_u64);
-        while let Some(row) = rows.next()? {
-            let (seq, readings): (i64, i64) = (row.get(0)?, row.get(1)?);
+        for row in rows.chain(tail) {
+            let (seq, readings): (i64, i64) = row?;
             end = Seq(seq.cast_unsigned().saturating_add(1));
             sum = sum.saturating_add(u64::try_from(readings).unwrap_or(0));
             if sum >= readings_max {
@@ -198,18 +203,20 @@ impl Reader {
     /// When the first of the commits from `from` to `to` was made.
     pub(crate) fn first(&self, from: Seq, to: Seq) -> Result<Option<Timestamp>, StoreError> {
         let query = "SELECT min(seq), now FROM commits WHERE seq >= ?1 AND seq <= ?2";
-        let ends = [from.0.cast_signed(), to.0.cast_signed()];
-        let inner = self.inner();
-        let now: Option<i64> = inner.db.prepare_cached(query)?.query_row(ends, |row| row.get(1))?;
-        Ok(now.map(Timestamp::from_millis))
+        let (from, to) = (from.0.cast_signed(), to.0.cast_signed());
+        let mut inner = self.inner();
+        inner.refresh()?;
+        let now: Option<i64> = inner.db.prepare_cached(query)?.query_row([from, to], |row| row.get(1))?;
+        let in_tail = || inner.tail.of(from, to.saturating_add(1)).next().map(|record| record.key.now);
+        Ok(now.or_else(in_tail).map(Timestamp::from_millis))
     }
 
-    /// Bytes in use of the journal's own file.
+    /// Bytes in use of the journal's own files.
     pub(crate) fn used(&self) -> Result<u64, StoreError> {
         let inner = self.inner();
         let pragma = |name: &str| inner.db.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
         let pages = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
-        Ok(pages.saturating_mul(pragma("page_size")?))
+        Ok(pages.saturating_mul(pragma("page_size")?).saturating_add(segments::bytes(&self.path)))
     }
 
     /// What the journal and its history hold.
@@ -220,16 +227,28 @@ impl Reader {
         let history = History::open(&self.path, &self.id()?);
         let sealed = history.as_ref().map_or(0, |history| history.sealed().0);
         let (in_chunks, first) = history.map_or((0, None), |history| history.content());
-        let inner = self.inner();
+        let mut inner = self.inner();
+        let known = inner.refresh()?;
         let query = "SELECT count(*), count(*) FILTER (WHERE readings <> 0), coalesce(sum(readings), 0),
-                            coalesce(sum(readings) FILTER (WHERE seq > ?1), 0), min(earliest) FROM commits";
-        let (content, oldest): (Content, Option<i64>) =
-            inner.db.query_row(query, [sealed.cast_signed()], |row| {
+                            coalesce(sum(readings) FILTER (WHERE seq > ?1), 0), min(earliest) FROM commits
+                     WHERE seq <= ?2";
+        let (mut content, oldest): (Content, Option<i64>) =
+            inner.db.query_row(query, [sealed.cast_signed(), known], |row| {
                 let readings = row.get::<_, u64>(3)?.saturating_add(in_chunks);
                 let (commits, with_readings, in_commits) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 Ok((Content { commits, with_readings, in_commits, readings, oldest: None }, row.get(4)?))
             })?;
-        let oldest = oldest.into_iter().chain(first).min().map(Timestamp::from_millis);
+        let tail = inner.tail.records();
+        for record in tail {
+            let readings = record.key.readings.unsigned_abs();
+            let unsealed = if record.key.seq.cast_unsigned() > sealed { readings } else { 0 };
+            content.commits = content.commits.saturating_add(1);
+            content.with_readings = content.with_readings.saturating_add(u64::from(readings > 0));
+            content.in_commits = content.in_commits.saturating_add(readings);
+            content.readings = content.readings.saturating_add(unsealed);
+        }
+        let in_tail = tail.iter().filter_map(|record| record.earliest);
+        let oldest = oldest.into_iter().chain(in_tail).chain(first).min().map(Timestamp::from_millis);
         Ok(Content { oldest, ..content })
     }
 
@@ -300,14 +319,16 @@ impl Reader {
     /// # Errors
     /// The disk refuses.
     pub fn documents(&self) -> Result<Option<Kept>, StoreError> {
-        let inner = self.inner();
+        let mut inner = self.inner();
+        inner.refresh()?;
+        let site = inner.tail.records().last().map(|record| record.key.site);
         let row = inner
             .db
             .prepare_cached(
                 "SELECT version, documents FROM sites
-                 WHERE id = (SELECT site FROM commits ORDER BY seq DESC LIMIT 1)",
+                 WHERE id = coalesce(?1, (SELECT site FROM commits ORDER BY seq DESC LIMIT 1))",
             )?
-            .query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))
+            .query_row([site], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))
             .optional()?;
         Ok(row.and_then(|(version, texts)| {
             let documents = serde_json::from_str(&texts?).ok()?;
@@ -317,7 +338,8 @@ impl Reader {
 
     /// Damaged records that this reader has met: groups, transitions, states, progress. A record read twice counts twice.
     pub fn damaged(&self) -> u64 {
-        self.inner().damaged
+        let inner = self.inner();
+        inner.damaged.saturating_add(inner.tail.damaged)
     }
 
     /// Bytes on disk (all files of the journal).
@@ -329,139 +351,4 @@ impl Reader {
         // Nothing here is half-changed when a caller's panic passes through.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A row of `commits` with readings.
-pub(crate) struct Commit {
-    pub(crate) key: blob::Key,
-    bytes: Vec<u8>,
-}
-
-impl Commit {
-    /// From columns `seq, now, site, readings, blob`.
-    pub(crate) fn from_row(row: &Row) -> rusqlite::Result<Self> {
-        let key = blob::Key { seq: row.get(0)?, now: row.get(1)?, site: row.get(2)?, readings: row.get(3)? };
-        // A blob that is none (a damaged header can say so) fails its check sum and is counted there.
-        let bytes = row.get_ref(4)?.as_bytes_or_null().ok().flatten().unwrap_or_default().to_vec();
-        Ok(Self { key, bytes })
-    }
-}
-
-impl Inner {
-    fn next_commit(&self, from: i64, to: i64) -> rusqlite::Result<Option<Commit>> {
-        self.db
-            .prepare_cached(
-                "SELECT seq, now, site, readings, blob FROM commits
-                 WHERE seq >= ?1 AND seq < ?2 AND readings <> 0 ORDER BY seq LIMIT 1",
-            )?
-            .query_row([from, to], Commit::from_row)
-            .optional()
-    }
-
-    /// The group in `commit`; `None`, and counted, when it or its names are damaged.
-    pub(crate) fn stored(&mut self, commit: Commit) -> rusqlite::Result<Option<Stored>> {
-        self.sifted(commit, &mut |_, _, _, reading| Some(reading))
-    }
-
-    fn sifted(&mut self, commit: Commit, sift: &mut Sift<'_>) -> rusqlite::Result<Option<Stored>> {
-        let Commit { key, bytes } = commit;
-        let catalog = self.catalog(key.site)?;
-        let found = catalog.and_then(|catalog| {
-            let mut keep = |device, end, reading| sift(&catalog, device, end, reading);
-            let batches = blob::sift(key, &bytes, &mut keep)?;
-            Some((batches, catalog))
-        });
-        let Some((batches, catalog)) = found else {
-            self.damaged = self.damaged.saturating_add(1);
-            return Ok(None);
-        };
-        let (seq, now) = (Seq(key.seq.cast_unsigned()), Timestamp::from_millis(key.now));
-        Ok(Some(Stored { seq, now, catalog, batches }))
-    }
-
-    /// The names of a site version; `None` when they are damaged, for then nobody can tell what the numbers are.
-    fn catalog(&mut self, site: i64) -> rusqlite::Result<Option<Arc<Catalog>>> {
-        if let Some(catalog) = self.catalogs.get(&site) {
-            return Ok(Some(Arc::clone(catalog)));
-        }
-        let row = self
-            .db
-            .prepare_cached("SELECT version, catalog FROM sites WHERE id = ?1")?
-            .query_row([site], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))
-            .optional()?;
-        let Some((version, text)) = row else { return Ok(None) };
-        let Some(text) = text else {
-            return Ok(Some(Arc::new(Catalog { version, ..Catalog::default() })));
-        };
-        let Ok(catalog) = serde_json::from_str(&text) else { return Ok(None) };
-        let catalog = Arc::new(catalog);
-        self.catalogs.insert(site, Arc::clone(&catalog));
-        Ok(Some(catalog))
-    }
-
-    fn transition_rows(&self, after: i64, max: usize) -> rusqlite::Result<Vec<(i64, Option<Transition>)>> {
-        let mut query = self.db.prepare_cached(
-            "SELECT id, rule, json, crc FROM transitions WHERE id > ?1 ORDER BY id LIMIT ?2",
-        )?;
-        let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let rows = query.query_map(params![after, max], |row| Ok((row.get(0)?, text_row(row, 1).1)))?;
-        rows.collect()
-    }
-
-    fn audit_rows(&self, after: i64, max: usize) -> rusqlite::Result<Vec<(i64, Option<Audit>)>> {
-        if !self.db.table_exists(None, "audits")? {
-            return Ok(Vec::new());
-        }
-        let mut query = self
-            .db
-            .prepare_cached("SELECT id, device, json, crc FROM audits WHERE id > ?1 ORDER BY id LIMIT ?2")?;
-        let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let rows = query.query_map(params![after, max], |row| Ok((row.get(0)?, text_row(row, 1).1)))?;
-        rows.collect()
-    }
-
-    /// The state that the log gives: the alarm of the rule's last transition, unless that closed it.
-    fn last_state(&self, rule: &str) -> rusqlite::Result<Option<RuleState>> {
-        let mut query = self.db.prepare_cached(
-            "SELECT rule, json, crc FROM transitions WHERE rule = ?1 ORDER BY id DESC LIMIT 100",
-        )?;
-        let mut rows = query.query_map([rule], |row| Ok(text_row::<Transition>(row, 0).1))?;
-        let last = rows.find_map(|row| row.transpose()).transpose()?;
-        Ok(last.map(|transition| {
-            let overlay = transition.alarm.overlay.clone();
-            let alarm = Some(transition.alarm).filter(|alarm| alarm.state != Base::Normal);
-            RuleState { alarm, overlay, ..RuleState::default() }
-        }))
-    }
-}
-
-/// Progress by sink, `None` for a damaged one.
-pub(crate) fn progress_rows(
-    db: &Connection,
-    active: bool,
-) -> rusqlite::Result<Vec<(String, Option<Progress>)>> {
-    let all = "SELECT sink, json, crc FROM progress ORDER BY sink";
-    let waiting = "SELECT sink, json, crc FROM progress WHERE active <> 0 ORDER BY sink";
-    text_rows(db, if active { waiting } else { all })
-}
-
-fn text_rows<T: DeserializeOwned>(
-    db: &Connection,
-    query: &str,
-) -> rusqlite::Result<Vec<(String, Option<T>)>> {
-    let mut query = db.prepare_cached(query)?;
-    let rows = query.query_map([], |row| Ok(text_row(row, 0)))?;
-    rows.collect()
-}
-
-/// Key and value of columns `key, json, crc` from column `at` on; `None` when they do not match.
-pub(crate) fn text_row<T: DeserializeOwned>(row: &Row, at: usize) -> (String, Option<T>) {
-    let key: String = row.get(at).unwrap_or_default();
-    let value = || {
-        let text: String = row.get(at.saturating_add(1)).ok()?;
-        let sum: i64 = row.get(at.saturating_add(2)).ok()?;
-        (sum == i64::from(text_sum(&key, &text))).then(|| serde_json::from_str(&text).ok())?
-    };
-    let value = value();
-    (key, value)
 }

@@ -12,8 +12,12 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::clock::Timestamp;
+use crate::journal::aside::root;
+use crate::journal::record::Record;
+use crate::journal::segments::{Segments, Shelf};
+use crate::journal::tail::Tail;
 use crate::journal::write::BLOCK;
-use crate::journal::{Journal, OpenError, Settings, StoreError, Wear, chunks, mend};
+use crate::journal::{Journal, OpenError, Settings, StoreError, Wear, chunks, mend, segments};
 
 /// Name of the database in the journal's folder.
 pub(crate) const FILE: &str = "journal.db";
@@ -24,7 +28,7 @@ pub(crate) const WAL_BYTES: u64 = 8 << 20;
 
 /// "LFLN": what `file` shows and what keeps us from writing into another program's database.
 const APPLICATION: i32 = 0x4C46_4C4E;
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 /// Bytes of a page of a new file. A group of a second dirties few of them, and each goes to the disk twice: small ones waste less.
 pub(crate) const PAGE_BYTES: i64 = 512;
 /// How long another connection's lock is waited for.
@@ -64,6 +68,13 @@ CREATE TABLE undated (
     site INTEGER NOT NULL, readings INTEGER NOT NULL, blob BLOB NOT NULL);
 ";
 
+/// What format 4 has beside format 3: most readings stand in segments. `place` is `generation << 32 | offset` of the record, which is `bytes` long.
+const PLACES: &str = "
+ALTER TABLE commits ADD COLUMN place INTEGER;
+ALTER TABLE commits ADD COLUMN bytes INTEGER;
+INSERT INTO meta VALUES ('segments', lower(hex(randomblob(8))));
+";
+
 /// Check sum of a text row under its key.
 pub(crate) fn text_sum(key: &str, json: &str) -> u32 {
     let mut sum = crc32fast::Hasher::new();
@@ -101,29 +112,41 @@ impl Journal {
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let lock = lock(&settings.path)?;
         let file = settings.path.join(FILE);
+        mend::end_set_aside(&settings.path)
+            .map_err(|source| OpenError::Aside { path: settings.path.clone(), source })?;
         check(&settings.path)?;
         let hidden = mend::keep_damaged_log(&settings.path)?;
         let at = |source| OpenError::Store { path: settings.path.clone(), source };
         let mut db = open_write(&file).map_err(at)?;
+        let seed = seed(&db).map_err(at)?;
+        let mut shelf = Shelf::new(&settings.path, seed);
+        let (tail, missing) = find_tail(&db, &mut shelf).map_err(at)?;
+        // Those that the log hides are counted already.
+        let missing = if hidden > 0 { tail.damaged } else { missing };
         if hidden > 0 {
-            leave_numbers(&mut db, hidden).map_err(at)?;
+            leave_numbers(&mut db, hidden, tail.records()).map_err(at)?;
         }
         let last = last(&db).map_err(at)?;
+        let rooted = last.map_or(0, |(seq, _)| seq.cast_unsigned());
+        let end = tail.end();
+        let segments = Segments::open(&settings.path, seed.unwrap_or(0), settings.max_bytes, end);
         let sites = sites(&db).map_err(at)?;
-        let skipped: Option<i64> = db
-            .query_row("SELECT value FROM meta WHERE key = 'skipped'", [], |row| row.get::<_, String>(0))
-            .optional()
-            .map_err(at)?
-            .and_then(|text| text.parse().ok());
         let page_bytes: i64 = db.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(at)?;
         let page_bytes = page_bytes.cast_unsigned();
         mend::keep_reserve(&settings.path);
-        let number = last.map_or(0, |(seq, _)| seq).max(skipped.unwrap_or(0));
-        Ok(Self {
+        let mut records = tail.into_records();
+        records.retain(|record| record.key.seq.unsigned_abs() > rooted);
+        let newest = records.last().map(|record| (record.key.seq, Timestamp::from_millis(record.key.now)));
+        let last = newest.or(last);
+        let number = last.map_or(0, |(seq, _)| seq).max(skipped(&db).map_err(at)?);
+        let mut journal = Self {
             db,
             _lock: lock,
             settings: settings.clone(),
             last: number.cast_unsigned(),
+            rooted,
+            segments,
+            tail: records,
             last_now: last.map(|(_, now)| now),
             steady_from: Timestamp::from_millis(i64::MIN),
             sites,
@@ -137,8 +160,11 @@ impl Journal {
             wear: Wear::default(),
             sealed: None,
             undated: true,
-            damaged: hidden,
-        })
+            damaged: hidden.saturating_add(missing),
+        };
+        // Files that held nothing any more at the end of the last run look as if they did.
+        journal.release(i64::MAX);
+        Ok(journal)
     }
 
     /// Damaged records found since the last call: transactions in the log, groups that waited for their time.
@@ -159,16 +185,54 @@ impl Journal {
     /// From now on age and size are bounded by `settings`; the folder stays what it was.
     pub fn resettle(&mut self, settings: &Settings) {
         self.settings = Settings { path: self.settings.path.clone(), ..settings.clone() };
+        self.segments.resettle(settings.max_bytes);
     }
 }
 
+/// What stands in segments alone, after a stop that gave it no rows. Second: how many commits are missing between them.
+///
+/// Nothing is written to the database: a transaction whose sync fails would be taken for whole by the next try, out of the kernel's cache.
+fn find_tail(db: &Connection, shelf: &mut Shelf) -> rusqlite::Result<(Tail, u64)> {
+    let mut tail = Tail::default();
+    let before = tail.refresh(db, shelf)?;
+    let mut written: Vec<u32> = tail.records().iter().map(|record| record.place.generation).collect();
+    written.extend(tail.end().map(|(generation, _)| generation));
+    written.dedup();
+    written.into_iter().try_for_each(|generation| shelf.sync(generation)).map_err(segments::refused)?;
+    let (left_out, mut next, mut missing) = (skipped(db)?, before.saturating_add(1), 0_u64);
+    for seq in tail.records().iter().map(|record| record.key.seq) {
+        let from = if left_out < seq { next.max(left_out.saturating_add(1)) } else { next };
+        missing = missing.saturating_add(seq.saturating_sub(from).unsigned_abs());
+        next = seq.saturating_add(1);
+    }
+    Ok((tail, missing))
+}
+
+/// The last number that a damaged log may hide; 0 when it never hid any.
+fn skipped(db: &Connection) -> rusqlite::Result<i64> {
+    let query = "SELECT value FROM meta WHERE key = 'skipped'";
+    let text: Option<String> = db.query_row(query, [], |row| row.get(0)).optional()?;
+    Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// The sum that the journal's segments begin from; `None` for a file of a format without them.
+pub(crate) fn seed(db: &Connection) -> rusqlite::Result<Option<u32>> {
+    let query = "SELECT value FROM meta WHERE key = 'segments'";
+    let name: Option<String> = db.query_row(query, [], |row| row.get(0)).optional()?;
+    Ok(name.map(|name| crc32fast::hash(name.as_bytes())))
+}
+
 /// Numbers that commits had which the damaged log hides are not used again: the next one opens a new block far enough behind them.
-fn leave_numbers(db: &mut Connection, hidden: u64) -> rusqlite::Result<()> {
-    let last = last(db)?.map_or(0, |(seq, _)| seq);
-    let hidden = i64::try_from(hidden).unwrap_or(i64::MAX);
-    let skipped =
-        (last.saturating_add(hidden) / BLOCK).saturating_add(1).saturating_mul(BLOCK).saturating_sub(1);
+fn leave_numbers(db: &mut Connection, hidden: u64, tail: &[Record]) -> rusqlite::Result<()> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    root(&tx, tail)?;
+    let last = last(&tx)?.map_or(0, |(seq, _)| seq);
+    let hidden = i64::try_from(hidden).unwrap_or(i64::MAX);
+    // A transaction may have given a block of commits their rows.
+    let skipped = (last.saturating_add(hidden.saturating_mul(BLOCK)) / BLOCK)
+        .saturating_add(1)
+        .saturating_mul(BLOCK)
+        .saturating_sub(1);
     let block = last / BLOCK;
     tx.execute(
         "INSERT OR REPLACE INTO blocks
@@ -278,11 +342,18 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
         if found < 2 {
             tx.execute_batch(AUDITS)?;
         }
-        tx.execute_batch(UNDATED)?;
+        if found < 3 {
+            tx.execute_batch(UNDATED)?;
+        }
+        tx.execute_batch(PLACES)?;
         // The history beside it knows by this whose numbers it has sealed.
         tx.execute("INSERT OR IGNORE INTO meta VALUES ('id', lower(hex(randomblob(8))))", [])?;
         tx.pragma_update(None, "user_version", FORMAT)?;
         tx.commit()?;
+    }
+    if seed(&db)?.is_none() {
+        // Without it nobody finds what is in segments.
+        db.execute("INSERT INTO meta VALUES ('segments', lower(hex(randomblob(8))))", [])?;
     }
     Ok(db)
 }
@@ -327,5 +398,5 @@ fn sites(db: &Connection) -> rusqlite::Result<HashMap<String, i64>> {
 pub(crate) fn bytes(path: &Path) -> u64 {
     let length = |name: String| fs::metadata(path.join(name)).map_or(0, |found| found.len());
     let own: u64 = ["", "-wal", "-shm"].into_iter().map(|suffix| length(format!("{FILE}{suffix}"))).sum();
-    own.saturating_add(chunks::bytes(path))
+    own.saturating_add(segments::bytes(path)).saturating_add(chunks::bytes(path))
 }

@@ -13,14 +13,14 @@ use std::time::Duration;
 use rusqlite::{Transaction, params};
 
 use crate::clock::Timestamp;
-use crate::journal::read::progress_rows;
+use crate::journal::rows::progress_rows;
 use crate::journal::store::WAL_BYTES;
 use crate::journal::write::{BLOCK, JUMP_MS, ROW_BYTES, write};
 use crate::journal::{Journal, Progress, Seq, Span, StoreError, chunks, mend};
 
 /// Rows that one transaction removes at most.
 const SLICE: i64 = 1000;
-/// And bytes of commits, but for the last one: each page of them has to be found.
+/// And bytes in the database, but for the last one: each page of them has to be found.
 const SLICE_BYTES: u64 = 1 << 20;
 /// Transactions of one call at most.
 const SLICES_MAX: u32 = 16;
@@ -29,8 +29,8 @@ const VACUUM: u32 = 2048;
 
 /// What is sealed and delivered stays this long: the newest history is read from one place.
 const SEALED_KEEP: Duration = Duration::from_secs(6 * 3600);
-/// And goes when there are this many minutes of it: each removal writes the free list and the map of the file's pages.
-const SEALED_STEP: Duration = Duration::from_secs(600);
+/// And goes when there is this much of it: each removal is a sync.
+const SEALED_STEP: Duration = Duration::from_secs(1800);
 /// The history's name among those who wait for readings.
 const HISTORY: &str = "history";
 
@@ -54,16 +54,22 @@ impl Journal {
     /// # Errors
     /// The disk refuses. Losses up to there are returned by the next call that works.
     pub fn trim(&mut self, now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> {
-        let mut sinks = Sinks(Vec::new());
-        let rows = progress_rows(&self.db, true)?;
-        sinks.0.extend(rows.into_iter().map(|(name, progress)| (name, progress.unwrap_or_default())));
+        let mut sinks = Sinks(self.waiting()?.into_iter().collect());
         // The history is one more who waits for readings.
         if let Some(sealed) = self.sealed.as_ref().map(|sealed| Seq(sealed.load(Ordering::Relaxed))) {
             let progress = Progress { alarms: u64::MAX, live: sealed, gaps: Vec::new() };
             sinks.0.push((HISTORY.to_owned(), progress));
         }
         self.grown = 0;
+        if self.full {
+            // Alarms need room in the database, and what is removed below gives none but in segments.
+            self.segments.give_one();
+        }
         let mut slices = SLICES_MAX;
+        let over_age = self.age_limit(now).zip(self.tail.first());
+        if over_age.is_some_and(|(cutoff, first)| first.key.now < cutoff.as_millis()) {
+            self.take_root()?;
+        }
         if let Some(cutoff) = self.age_limit(now) {
             self.cut_old(cutoff, &sinks, &mut slices)?;
             self.cut_transitions(cutoff, &sinks, &mut slices)?;
@@ -75,6 +81,11 @@ impl Journal {
         }
         self.cut_delivered(&sinks, &mut slices)?;
         self.cut_oldest(&sinks, &mut slices)?;
+        if !self.tail.is_empty() && self.excess()? > 0 {
+            self.take_root()?;
+            self.cut_delivered(&sinks, &mut slices)?;
+            self.cut_oldest(&sinks, &mut slices)?;
+        }
         self.cut_texts(&sinks, &mut slices)?;
         if !self.full {
             // On a full disk free pages are worth more inside the file than outside, where others take them.
@@ -82,6 +93,20 @@ impl Journal {
             mend::keep_reserve(&self.settings.path);
         }
         Ok(std::mem::take(&mut self.lost))
+    }
+
+    /// What each sink that data is kept for has confirmed.
+    pub(crate) fn waiting(&self) -> rusqlite::Result<BTreeMap<String, Progress>> {
+        let rows = progress_rows(&self.db, true)?.into_iter();
+        let mut sinks: BTreeMap<_, _> =
+            rows.map(|(name, progress)| (name, progress.unwrap_or_default())).collect();
+        let idle = progress_rows(&self.db, false)?.into_iter().map(|(name, _)| name);
+        let idle: Vec<String> = idle.filter(|name| !sinks.contains_key(name)).collect();
+        let newer = self.tail.iter().flat_map(|record| &record.extra.progress);
+        for (name, progress) in newer.filter(|(name, _)| !idle.contains(name)) {
+            sinks.insert(name.clone(), progress.clone());
+        }
+        Ok(sinks)
     }
 
     /// What is before this moment is over age; `None` while the clock is in doubt.
@@ -102,7 +127,7 @@ impl Journal {
     /// Removes what every sink has and the history too, once there is enough of it.
     fn cut_sealed(&mut self, cutoff: Timestamp, sinks: &Sinks, slices: &mut u32) -> Result<(), StoreError> {
         let enough = cutoff.minus(SEALED_STEP).as_millis();
-        for span in sinks.delivered(self.last) {
+        for span in sinks.delivered(self.rooted) {
             let mut from = span.from.0.cast_signed();
             while *slices > 0 {
                 let mut rows = self.oldest(from, span.to.0.cast_signed())?;
@@ -183,7 +208,7 @@ impl Journal {
     /// Removes the oldest commits that every sink has, while the file is too large, and once on a full disk.
     fn cut_delivered(&mut self, sinks: &Sinks, slices: &mut u32) -> Result<(), StoreError> {
         let mut relief = self.full;
-        for span in sinks.delivered(self.last) {
+        for span in sinks.delivered(self.rooted) {
             let mut from = span.from.0.cast_signed();
             loop {
                 let excess = if relief { u64::MAX } else { self.excess()? };
@@ -270,6 +295,7 @@ impl Journal {
             tx.prepare_cached("DELETE FROM blocks WHERE block < (SELECT min(seq) FROM commits) / ?1")?
                 .execute([BLOCK])
         })?;
+        self.release(last.seq);
         for (sink, progress) in &sinks.0 {
             let missed = rows.iter().filter(|row| !has(progress, row.seq.cast_unsigned()));
             let count = missed.fold(0_u64, |sum, row| sum.saturating_add(row.readings));
@@ -281,21 +307,23 @@ impl Journal {
         Ok(())
     }
 
-    /// The oldest commits of `from..to`, a slice at most; never the last commit of all.
+    /// The oldest commits of `from..to`, a slice at most; never the last one of the database, which tells where the tail begins.
     fn oldest(&self, from: i64, to: i64) -> Result<Vec<Row>, StoreError> {
-        let to = to.min(self.last.cast_signed());
+        let to = to.min(self.rooted.cast_signed());
         let mut query = self.db.prepare_cached(
-            "SELECT seq, now, readings, length(blob) FROM commits WHERE seq >= ?1 AND seq < ?2 ORDER BY seq LIMIT ?3",
+            "SELECT seq, now, readings, bytes, length(blob) FROM commits WHERE seq >= ?1 AND seq < ?2 ORDER BY seq LIMIT ?3",
         )?;
         let rows = query.query_map([from, to, SLICE], |row| {
             let number = |value: i64| u64::try_from(value).unwrap_or(0);
-            let bytes = number(row.get::<_, Option<i64>>(3)?.unwrap_or(0)).saturating_add(ROW_BYTES);
-            Ok(Row { seq: row.get(0)?, now: row.get(1)?, readings: number(row.get(2)?), bytes })
+            let length = |at| row.get::<_, Option<i64>>(at).map(|bytes| number(bytes.unwrap_or(0)));
+            let (there, here) = (length(3)?, length(4)?);
+            let bytes = there.saturating_add(here).saturating_add(ROW_BYTES);
+            Ok((Row { seq: row.get(0)?, now: row.get(1)?, readings: number(row.get(2)?), bytes }, here))
         })?;
         let (mut oldest, mut sum): (Vec<Row>, u64) = (Vec::new(), 0);
         for row in rows {
-            let row = row?;
-            sum = sum.saturating_add(row.bytes);
+            let (row, here) = row?;
+            sum = sum.saturating_add(here);
             oldest.push(row);
             if sum >= SLICE_BYTES {
                 break;
@@ -307,7 +335,20 @@ impl Journal {
     /// Bytes in use above the limit, the write-ahead log's share set aside.
     fn excess(&self) -> Result<u64, StoreError> {
         let pages = self.pragma("page_count")?.saturating_sub(self.pragma("freelist_count")?);
-        Ok(pages.saturating_mul(self.pragma("page_size")?).saturating_sub(self.bytes_max()))
+        let used = pages.saturating_mul(self.pragma("page_size")?).saturating_add(self.segments.used());
+        Ok(used.saturating_sub(self.bytes_max()))
+    }
+
+    /// Frees the segments up to commit `upto` that hold nothing any more.
+    pub(crate) fn release(&mut self, upto: i64) {
+        let held = self.db.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM commits WHERE seq >= ?2 AND seq < ?3 AND place >> 32 = ?1)",
+        );
+        let Ok(mut held) = held else { return };
+        // Where the database can't tell, something may stand.
+        self.segments.release((upto, self.rooted.cast_signed()), |generation, from, to| {
+            held.query_row([i64::from(generation), from, to], |row| row.get(0)).unwrap_or(true)
+        });
     }
 
     fn bytes_max(&self) -> u64 {
@@ -322,7 +363,9 @@ impl Journal {
 
     /// Shortens the file while it is over its limit or more than a fifth of it is free; other free pages wait for new data.
     fn give_back(&mut self) -> Result<(), StoreError> {
-        let limit = self.bytes_max() / self.pragma("page_size")?.max(1);
+        self.segments.give_back(self.bytes() > self.settings.max_bytes);
+        let room = self.bytes_max().saturating_sub(self.segments.all());
+        let limit = room / self.pragma("page_size")?.max(1);
         for _ in 0..SLICES_MAX {
             let (pages, free) = (self.pragma("page_count")?, self.pragma("freelist_count")?);
             let spare = free.saturating_sub(pages / 5).max(pages.saturating_sub(limit)).min(free);

@@ -1,4 +1,4 @@
-//! Commits: one group, one transaction, one sync.
+//! Commits: one group, one record or transaction, one sync.
 //!
 //! In: groups, site versions, the sinks of the settings. Out: their numbers, once they are durable.
 //! Invariant: a refused commit leaves nothing behind, neither in the file nor in memory.
@@ -7,6 +7,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::alarm::{RuleState, Transition};
 use crate::clock::Timestamp;
+use crate::journal::aside::root;
 use crate::journal::date::store_undated;
 use crate::journal::store::text_sum;
 use crate::journal::{Audit, Group, Journal, Progress, Seq, StoreError, blob};
@@ -86,8 +87,16 @@ impl Journal {
     pub fn commit(&mut self, group: &Group) -> Result<Seq, StoreError> {
         let seq = self.last.saturating_add(1);
         let known = self.sites.get(&group.version).copied();
-        let Self { db, blob, .. } = self;
+        if let Some(site) = known
+            && self.commit_aside(seq, site, group)
+        {
+            self.full = false;
+            self.committed(seq, group.now);
+            return Ok(Seq(seq));
+        }
+        let Self { db, blob, tail, .. } = self;
         let stored = write(db, |tx| {
+            root(tx, tail)?;
             let site = match known {
                 Some(site) => site,
                 None => new_site(tx, group)?,
@@ -98,17 +107,33 @@ impl Journal {
         self.full = matches!(stored, Err(StoreError::Full));
         let site = stored?;
         self.undated |= group.undated.is_some();
+        self.rooted(seq);
         self.wrote(group);
         if known.is_none() {
             self.sites.insert(group.version.clone(), site);
         }
-        self.last = seq;
-        let before = self.last_now.replace(group.now).unwrap_or(group.now);
-        if group.now.as_millis().abs_diff(before.as_millis()) > JUMP_MS.unsigned_abs() {
-            self.steady_from = group.now.shifted(JUMP_MS);
-        }
+        self.committed(seq, group.now);
         Ok(Seq(seq))
     }
+
+    /// The last commit is number `seq`.
+    fn committed(&mut self, seq: u64, now: Timestamp) {
+        self.last = seq;
+        let before = self.last_now.replace(now).unwrap_or(now);
+        if now.as_millis().abs_diff(before.as_millis()) > JUMP_MS.unsigned_abs() {
+            self.steady_from = now.shifted(JUMP_MS);
+        }
+    }
+}
+
+/// Times of the earliest and the latest reading.
+pub(crate) fn times(batches: &[Batch]) -> (Option<i64>, Option<i64>) {
+    let times = || batches.iter().flat_map(|batch| &batch.readings).map(|reading| reading.at.as_millis());
+    (times().min(), times().max())
+}
+
+pub(crate) fn wide(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 impl Journal {
@@ -209,15 +234,18 @@ pub(crate) fn store_commit(
     batches: &[Batch],
     bytes: &mut Vec<u8>,
 ) -> rusqlite::Result<()> {
-    let times = || batches.iter().flat_map(|batch| &batch.readings).map(|reading| reading.at.as_millis());
     let body = if key.readings == 0 {
         None
     } else {
         blob::emit(key, batches, bytes);
         Some(bytes.as_slice())
     };
-    let (seq, earliest, latest) = (key.seq, times().min(), times().max());
-    tx.prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
+    let seq = key.seq;
+    let (earliest, latest) = times(batches);
+    tx.prepare_cached(
+        "INSERT INTO commits (seq, now, site, readings, earliest, latest, blob) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
         seq,
         key.now,
         key.site,
@@ -252,14 +280,14 @@ fn store_audit(tx: &Transaction, seq: i64, audit: &Audit) -> rusqlite::Result<()
         .map(drop)
 }
 
-fn store_state(tx: &Transaction, rule: &str, state: &RuleState) -> rusqlite::Result<()> {
+pub(crate) fn store_state(tx: &Transaction, rule: &str, state: &RuleState) -> rusqlite::Result<()> {
     let text = json(state);
     tx.prepare_cached("INSERT OR REPLACE INTO states VALUES (?1, ?2, ?3)")?
         .execute(params![rule, text, text_sum(rule, &text)])
         .map(drop)
 }
 
-fn store_progress(tx: &Transaction, sink: &str, progress: &Progress) -> rusqlite::Result<()> {
+pub(crate) fn store_progress(tx: &Transaction, sink: &str, progress: &Progress) -> rusqlite::Result<()> {
     let text = json(progress);
     tx.prepare_cached(
         "INSERT INTO progress (sink, json, crc) VALUES (?1, ?2, ?3)
@@ -322,6 +350,21 @@ mod tests {
     }
 
     #[test]
+    fn a_full_database_gets_the_room_of_a_spare_segment() {
+        let folder = tempfile::tempdir().unwrap();
+        let segment = folder.path().join("segments/0000000007");
+        std::fs::create_dir(folder.path().join("segments")).unwrap();
+        std::fs::write(&segment, vec![0; 1 << 20]).unwrap();
+        let mut journal = open(folder.path());
+        journal.commit(&group(0, 10)).unwrap();
+        let pages: i64 = journal.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        journal.db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        assert!(matches!(journal.commit(&group(8, 300)), Err(StoreError::Full)));
+        journal.trim(group(8, 0).now).unwrap();
+        assert!(!segment.exists());
+    }
+
+    #[test]
     fn goes_on_when_a_full_disk_has_room_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(folder.path());
@@ -373,12 +416,14 @@ mod tests {
                  CREATE TEMP TRIGGER orphan AFTER INSERT ON main.commits BEGIN INSERT INTO child VALUES (1); END;",
             )
             .unwrap();
-        assert!(matches!(journal.commit(&group(1, 3)), Err(StoreError::Refused { .. })));
+        let memories = vec![("what only the database takes".to_owned(), String::new())];
+        let refused = Group { memories, ..group(1, 3) };
+        assert!(matches!(journal.commit(&refused), Err(StoreError::Refused { .. })));
         assert!(journal.db.is_autocommit());
         check(folder.path(), &[group(0, 3)]);
         // And one that even the roll back did not end.
         journal.db.execute_batch("DROP TRIGGER orphan; BEGIN IMMEDIATE; DELETE FROM commits").unwrap();
-        assert_eq!(journal.commit(&group(1, 3)).unwrap(), Seq(2));
+        assert_eq!(journal.commit(&refused).unwrap(), Seq(2));
         check(folder.path(), &[group(0, 3), group(1, 3)]);
     }
 }

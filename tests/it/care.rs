@@ -6,7 +6,7 @@ use std::process::Command;
 use lifeline_gateway::alarm::Base;
 use lifeline_gateway::journal::care;
 use lifeline_gateway::journal::chunks::Sealer;
-use lifeline_gateway::journal::{Audit, Deed, Group, Journal, Reader, Seq};
+use lifeline_gateway::journal::{Audit, Deed, Group, Journal, Reader, Seq, Settings};
 use rusqlite::Connection;
 
 use crate::journal::{START, at, catalog, group, open, progress, read, settings, transition};
@@ -76,7 +76,7 @@ fn a_damaged_journal_is_repaired_with_everything_that_is_whole() {
     drop(fill(folder.path()));
     let hand = Connection::open(folder.path().join("journal.db")).unwrap();
     hand.execute_batch(
-        "UPDATE commits SET blob = zeroblob(50) WHERE seq IN (7, 200);
+        "UPDATE commits SET blob = zeroblob(50), place = NULL WHERE seq IN (7, 200);
          UPDATE transitions SET json = replace(json, 'red', 'blue') WHERE id = 2;",
     )
     .unwrap();
@@ -112,7 +112,7 @@ fn a_damaged_journal_is_repaired_with_everything_that_is_whole() {
 fn golden() {
     let Ok(folder) = std::env::var("LIFELINE_GOLDEN") else { return };
     let path = Path::new(&folder);
-    let mut journal = open(path);
+    let mut journal = Journal::open(&Settings { max_bytes: 4 << 20, ..settings(path) }).unwrap();
     journal.keep_site(&catalog("v1", &["a.level", "b.level"]), &[], at(START)).unwrap();
     for n in 0..20 {
         let mut group = group(START + n * 1000, 12);
@@ -132,10 +132,15 @@ fn golden() {
 #[test]
 fn a_journal_of_every_format_opens_with_a_copy_and_keeps_everything() {
     let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    for format in 1..=3 {
+    for format in 1..=4 {
         let folder = tempfile::tempdir().unwrap();
         let name = format!("journal-format-{format}.db");
         std::fs::copy(golden.join(&name), folder.path().join("journal.db")).unwrap();
+        if format == 4 {
+            let segments = folder.path().join("segments");
+            std::fs::create_dir(&segments).unwrap();
+            std::fs::copy(golden.join("journal-format-4.segment"), segments.join("0000000001")).unwrap();
+        }
         let before = read(folder.path());
         assert_eq!((before.0.len(), before.2), (20, 0), "{name}");
         let log = Reader::open(folder.path()).unwrap().transitions(0, 100).unwrap();
@@ -145,9 +150,9 @@ fn a_journal_of_every_format_opens_with_a_copy_and_keeps_everything() {
         assert_eq!(Reader::open(folder.path()).unwrap().transitions(0, 100).unwrap(), log);
         assert_eq!(Reader::open(folder.path()).unwrap().states().unwrap().len(), 1);
         assert_eq!(journal.commit(&group(START + 60_000, 5)).unwrap(), Seq(21));
-        let copy = folder.path().join("before-format-3.db");
-        assert_eq!(copy.exists(), format < 3, "{name}");
-        if format < 3 {
+        let copy = folder.path().join("before-format-4.db");
+        assert_eq!(copy.exists(), format < 4, "{name}");
+        if format < 4 {
             let query = "SELECT count(*), (SELECT user_version FROM pragma_user_version) FROM commits";
             let old: (i64, i64) = Connection::open(copy)
                 .unwrap()

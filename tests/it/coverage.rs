@@ -523,9 +523,9 @@ fn a_drill_that_a_sink_confirms_makes_a_point_effective_and_outlives_a_kill() {
     let mut child = recall::start(folder);
     let alone = ["alarms", "test", "--rule", "seen", "--by", "li", "--wait", "2s"];
     let text = recall::until(folder, &alone, |output| {
-        String::from_utf8_lossy(&output.stdout).contains("a file here reaches nobody")
+        String::from_utf8_lossy(&output.stdout).contains("a file or a store reaches nobody")
     });
-    assert!(text.contains("no sink that leaves this box confirmed the drill of seen"), "{text}");
+    assert!(text.contains("no sink from which people are called confirmed the drill of seen"), "{text}");
     child.kill().unwrap();
     child.wait().unwrap();
     sinks(folder, &[("store", Store::of("device=d").serve())]);

@@ -57,6 +57,7 @@ mod replay;
 mod running;
 mod schema;
 mod secure;
+mod segments;
 mod serial;
 mod shared;
 mod shelf;

@@ -12,16 +12,20 @@ use lifeline_gateway::journal::{Journal, OpenError, Settings};
 use lifeline_gateway::point::Catalog;
 use rusqlite::Connection;
 
-use crate::crash::{Dice, Expected, check, group, now};
+use crate::crash::{Dice, Expected, LARGE, check, group, now};
 use crate::vfs::{Disk, Fault, Left, Plan, forget};
 
 const SEED: u64 = 0x11FE_11FE;
 /// The clock moves one second with each commit.
 const KEEP: Duration = Duration::from_secs(3);
 const TRIES: u32 = 3;
-const FIRST: u64 = 3;
-const SECOND: u64 = 6;
-const LAST: u64 = 8;
+/// The smallest journal with segments, which are the smallest too.
+const BYTES_MAX: u64 = 4 << 20;
+
+/// The commits at which the script tidies, closes, and ends.
+const fn ends(seed: u64) -> [u64; 3] {
+    if seed == LARGE { [6, 12, 24] } else { [3, 6, 8] }
+}
 
 /// What is committed takes longer to make than to commit.
 static MADE: Mutex<Vec<Expected>> = Mutex::new(Vec::new());
@@ -52,19 +56,22 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.journal = None;
         forget(&self.disk);
-        let groups = Expected { seed: SEED, groups: std::mem::take(&mut self.groups.groups) };
+        let seed = self.groups.seed;
+        let groups = Expected { seed, groups: std::mem::take(&mut self.groups.groups) };
         MADE.lock().unwrap().push(groups);
     }
 }
 
 impl Machine {
-    fn new() -> Self {
+    fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // The room that is kept for a full disk is not what is tested here, and costs a sync of the real disk.
         std::fs::write(folder.path().join("reserve"), "").unwrap();
         let disk = Disk::under(folder.path());
-        let made = MADE.lock().unwrap().pop();
-        let groups = made.unwrap_or(Expected { seed: SEED, groups: Vec::new() });
+        let mut made = MADE.lock().unwrap();
+        let at = made.iter().position(|groups| groups.seed == seed);
+        let groups = at.map_or(Expected { seed, groups: Vec::new() }, |at| made.swap_remove(at));
+        drop(made);
         Self { folder, disk, journal: None, told: 0, groups }
     }
 
@@ -74,7 +81,7 @@ impl Machine {
 
     fn open(&mut self) -> bool {
         let settings =
-            Settings { path: self.path().into(), commit_every: KEEP, keep: KEEP, max_bytes: 1 << 30 };
+            Settings { path: self.path().into(), commit_every: KEEP, keep: KEEP, max_bytes: BYTES_MAX };
         self.journal = (0..TRIES).find_map(|_| unlocked(&settings));
         let Some(journal) = &mut self.journal else { return false };
         let catalog = Catalog { version: "version-0".to_owned(), ..Catalog::default() };
@@ -90,6 +97,9 @@ impl Machine {
             let Some(seq) = (0..TRIES).find_map(|_| journal.commit(next).ok()) else { return false };
             assert_eq!(seq.0, self.told + 1);
             self.told = seq.0;
+            if self.groups.seed == LARGE && seq.0.is_multiple_of(3) {
+                let _ = journal.trim(now(seq.0));
+            }
         }
         true
     }
@@ -106,17 +116,18 @@ impl Machine {
 
     /// From wherever it stands to its end; false when an operation failed again and again.
     fn script(&mut self) -> bool {
-        if self.told < SECOND {
-            if self.journal.is_none() && !self.open() || !self.commit_to(FIRST) {
+        let [first, second, last] = ends(self.groups.seed);
+        if self.told < second {
+            if self.journal.is_none() && !self.open() || !self.commit_to(first) {
                 return false;
             }
             self.tidy("TRUNCATE");
-            if !self.commit_to(SECOND) {
+            if !self.commit_to(second) {
                 return false;
             }
             self.journal = None;
         }
-        if self.journal.is_none() && !self.open() || !self.commit_to(LAST) {
+        if self.journal.is_none() && !self.open() || !self.commit_to(last) {
             return false;
         }
         self.tidy("PASSIVE");
@@ -148,15 +159,27 @@ impl Machine {
     }
 }
 
-fn operations() -> u64 {
-    let mut machine = Machine::new();
+fn operations(seed: u64) -> u64 {
+    let mut machine = Machine::new(seed);
     machine.disk.plan(None);
     assert!(machine.script());
+    let segments = std::fs::read_dir(machine.path().join("segments")).unwrap();
+    let newest = segments.map(|file| file.unwrap().file_name()).max().unwrap();
+    assert!(newest.to_str() > Some(if seed == LARGE { "0000000002" } else { "0" }), "{newest:?}");
     machine.disk.operations()
 }
 
 fn all() -> bool {
     std::env::var("LIFELINE_POWER").is_ok_and(|which| which == "all")
+}
+
+/// Runs `each` for every operation of both scripts; of the long one for some, unless all are wanted.
+fn each_operation(each: impl Fn(u64, u64) + Sync) {
+    for (seed, step) in [(SEED, 1), (LARGE, if all() { 1 } else { 5 })] {
+        let count = operations(seed);
+        assert!(count > 100, "{count} operations");
+        for_each(count / step, |number| each(seed, number * step + number % step));
+    }
 }
 
 /// Runs `each` for the numbers below `count`, on two threads, and says at which number it failed.
@@ -184,13 +207,11 @@ impl Drop for Told {
 
 #[test]
 fn a_cut_of_power_at_any_operation_loses_nothing_confirmed() {
-    let count = operations();
-    assert!(count > 100, "{count} operations");
-    for_each(count, |at| {
+    each_operation(|seed, at| {
         let lefts = [Left::Nothing, Left::Some(at), Left::Some(!at), Left::Zeros, Left::All];
         let some = usize::try_from(at % 5).unwrap();
         for left in if all() { &lefts[..] } else { &lefts[some..=some] } {
-            let mut machine = Machine::new();
+            let mut machine = Machine::new(seed);
             machine.disk.plan(Some(Plan { fault: Fault::PowerCut, at, for_ever: true }));
             machine.script();
             machine.cut(*left);
@@ -201,15 +222,14 @@ fn a_cut_of_power_at_any_operation_loses_nothing_confirmed() {
 
 #[test]
 fn a_second_cut_while_it_recovers_loses_nothing_either() {
-    let count = operations();
-    for_each(count, |at| {
+    each_operation(|seed, at| {
         if !all() && at % 3 != 0 {
             return;
         }
         let mut dice = Dice(at);
         let mut again = 0;
         loop {
-            let mut machine = Machine::new();
+            let mut machine = Machine::new(seed);
             machine.disk.plan(Some(Plan { fault: Fault::PowerCut, at, for_ever: true }));
             machine.script();
             machine.cut(Left::Some(at));
@@ -231,26 +251,25 @@ fn a_second_cut_while_it_recovers_loses_nothing_either() {
 
 #[test]
 fn a_failing_call_at_any_operation_loses_nothing_and_stops_nothing() {
-    let count = operations();
-    for_each(count, |at| {
+    each_operation(|seed, at| {
         let plans =
             [Fault::Full, Fault::Failure].map(|fault| [false, true].map(|for_ever| (fault, for_ever)));
         let plans: Vec<(Fault, bool)> = plans.into_iter().flatten().collect();
         let some = usize::try_from(at % 4).unwrap();
         for (fault, for_ever) in if all() { &plans[..] } else { &plans[some..=some] } {
-            let mut machine = Machine::new();
+            let mut machine = Machine::new(seed);
             machine.disk.plan(Some(Plan { fault: *fault, at, for_ever: *for_ever }));
             let done = machine.script();
             assert!(done || *for_ever, "{fault:?} once stops nothing");
             // The disk is whole again; the same journal goes on.
             machine.disk.plan(None);
             assert!(machine.script(), "it goes on by itself");
-            assert_eq!(machine.told, LAST);
+            assert_eq!(machine.told, ends(seed)[2]);
             machine.check();
             // What was confirmed beside a failed sync is as durable as the rest.
             machine.cut(Left::Nothing);
             machine.check();
-            assert_eq!(machine.told, LAST, "confirmed and there");
+            assert_eq!(machine.told, ends(seed)[2], "confirmed and there");
             machine.go_on();
         }
     });
@@ -259,7 +278,7 @@ fn a_failing_call_at_any_operation_loses_nothing_and_stops_nothing() {
 #[test]
 fn the_disk_of_these_tests_loses_what_was_not_synced() {
     // A store that syncs nothing must lose, or the tests above could not fail.
-    let machine = Machine::new();
+    let machine = Machine::new(SEED);
     let file = machine.path().join("journal.db");
     let store = Connection::open(&file).unwrap();
     store.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL; CREATE TABLE a (b);").unwrap();

@@ -164,7 +164,8 @@ fn killed_again_and_again_it_keeps_what_it_announced() {
             let empty = told == &digest(&[]);
             assert!(
                 empty || disk.get(seq) == Some(told),
-                "kill {kill}: commit {seq} was announced and is not there as it was"
+                "kill {kill}: commit {seq} was announced and is not there as it was: {:?}",
+                disk.get(seq)
             );
         }
     }

@@ -4,6 +4,7 @@
 //! The real files are what a running process sees. Beside them each file has a durable image: what was there at its last
 //! sync, and the writes since then. A cut of power makes the real files of the durable image and any part of those writes.
 //! A name is durable when its folder was synced, which SQLite does with the first sync of a new log or journal.
+//! The journal's segments stand on the same disk: their operations come through `journal::disk`.
 
 #![expect(unsafe_code, reason = "a VFS of SQLite is a table of C functions")]
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 
+use lifeline_gateway::journal::disk::{Operation, put_below};
 use rusqlite::ffi;
 
 use crate::crash::Dice;
@@ -92,6 +94,7 @@ impl Disk {
     /// Puts a disk under the database files in `folder`, which holds none yet.
     pub(crate) fn under(folder: &Path) -> Arc<Self> {
         register();
+        put_below(below);
         let disk = Arc::new(Self {
             folder: folder.canonicalize().unwrap(),
             state: Mutex::default(),
@@ -179,6 +182,24 @@ impl Disk {
     }
 }
 
+/// What a segment asks, of the disk that its folder is on.
+fn below(operation: Operation<'_>) -> std::io::Result<()> {
+    let path = match operation {
+        Operation::Create(path)
+        | Operation::Write(path, ..)
+        | Operation::Sync(path)
+        | Operation::SyncFolder(path)
+        | Operation::Rename(path, _)
+        | Operation::Remove(path) => path,
+    };
+    let disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(disk) = disks.iter().find(|disk| path.starts_with(&disk.folder)).cloned() else { return Ok(()) };
+    drop(disks);
+    let name = |path: &Path| path.strip_prefix(&disk.folder).unwrap().to_string_lossy().into_owned();
+    let (mut state, fault) = disk.meet();
+    state.segment(operation, fault, &name)
+}
+
 /// Takes the disk of `folder` away again.
 pub(crate) fn forget(disk: &Arc<Disk>) {
     DISKS.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, disk));
@@ -253,8 +274,58 @@ impl State {
         Some(plan.fault)
     }
 
-    fn names_are_durable(&mut self) {
-        self.durable_names = self.names.clone();
+    /// The names of one of the two folders are durable.
+    fn names_are_durable(&mut self, segments: bool) {
+        let here = |name: &String| name.starts_with("segments/") == segments;
+        self.durable_names.retain(|name, _| !here(name));
+        let names = self.names.iter().filter(|(name, _)| here(name));
+        self.durable_names.extend(names.map(|(name, node)| (name.clone(), *node)));
+    }
+
+    /// An operation on a segment.
+    fn segment(
+        &mut self,
+        operation: Operation<'_>,
+        fault: Option<Fault>,
+        name: &dyn Fn(&Path) -> String,
+    ) -> std::io::Result<()> {
+        let error = || match fault {
+            Some(Fault::Full) => std::io::ErrorKind::StorageFull.into(),
+            _ => std::io::Error::from_raw_os_error(5),
+        };
+        match operation {
+            Operation::Write(path, at, bytes) if fault != Some(Fault::PowerCut) => {
+                let done = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
+                let at = usize::try_from(at).unwrap();
+                if let Some(node) = self.names.get(&name(path)) {
+                    self.nodes[*node].pending.push(Pending::Write(at, done.to_vec()));
+                }
+                if fault.is_some() {
+                    let file = std::fs::OpenOptions::new().write(true).open(path)?;
+                    std::os::unix::fs::FileExt::write_all_at(&file, done, at as u64)?;
+                }
+            }
+            Operation::Sync(path) if fault != Some(Fault::PowerCut) => {
+                if let Some(node) = self.names.get(&name(path)) {
+                    let node = &mut self.nodes[*node];
+                    if fault.is_some() { node.pending.clear() } else { node.sync() }
+                }
+            }
+            _ if fault.is_some() => {}
+            Operation::Create(path) => {
+                self.nodes.push(Node::default());
+                self.names.insert(name(path), self.nodes.len() - 1);
+            }
+            Operation::SyncFolder(path) => self.names_are_durable(path.ends_with("segments")),
+            Operation::Rename(from, to) => {
+                if let Some(node) = self.names.remove(&name(from)) {
+                    self.names.insert(name(to), node);
+                }
+            }
+            Operation::Remove(path) => drop(self.names.remove(&name(path))),
+            Operation::Write(..) | Operation::Sync(_) => {}
+        }
+        if fault.is_some() { Err(error()) } else { Ok(()) }
     }
 }
 
@@ -360,7 +431,7 @@ unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, path: *const c_char, sync_
         if code == ffi::SQLITE_OK {
             state.names.remove(&name);
             if sync_folder != 0 {
-                state.names_are_durable();
+                state.names_are_durable(false);
             }
         }
         code
@@ -444,7 +515,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
             None => {
                 state.nodes[file.node].sync();
                 if std::mem::take(&mut file.syncs_folder) {
-                    state.names_are_durable();
+                    state.names_are_durable(false);
                 }
                 ffi::SQLITE_OK
             }
