@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, Transactio
 
 use crate::clock::Timestamp;
 use crate::journal::mend::is_damage;
-use crate::journal::store::PAGE_BYTES;
+use crate::journal::store::{PAGE_BYTES, make_log_durable};
 use crate::journal::{Reader, Seq, Settings, Span, StoreError, chunk};
 use crate::point::{Catalog, PointId};
 use crate::reading::Reading;
@@ -241,6 +241,7 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update_and_check(None, "journal_size_limit", 8 << 20, |_| Ok(()))?;
+    make_log_durable(&db)?;
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found < FORMAT {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -321,14 +321,17 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
     let mut db = Connection::open_with_flags(file, flags)?;
     db.busy_timeout(BUSY)?;
     db.set_prepared_statement_cache_capacity(32);
-    // Have to be set before anything is written, the switch to WAL included.
-    db.pragma_update(None, "page_size", PAGE_BYTES)?;
-    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    if db.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
+        // Have to be set before anything is written, the switch to WAL included.
+        db.pragma_update(None, "page_size", PAGE_BYTES)?;
+        db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     db.pragma_update(None, "synchronous", "FULL")?;
     // The journal checkpoints by itself, and counts it.
     db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES.cast_signed(), |_| Ok(()))?;
+    make_log_durable(&db)?;
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if (1..FORMAT).contains(&found) {
         keep_old(&db, file, found);
@@ -356,6 +359,16 @@ fn open_write(file: &Path) -> rusqlite::Result<Connection> {
         db.execute("INSERT INTO meta VALUES ('segments', lower(hex(randomblob(8))))", [])?;
     }
     Ok(db)
+}
+
+/// Moves the log into the file, and begins it anew. A transaction whose sync failed in an earlier run was never confirmed, but it stands in the
+/// kernel's cache, is taken for whole by who opens the log, and would be missing below what is written behind it when the power is cut.
+/// Without room in the file the log stays: its syncs did not fail for that.
+pub(crate) fn make_log_durable(db: &Connection) -> rusqlite::Result<()> {
+    match db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())) {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => Ok(()),
+        moved => moved,
+    }
 }
 
 /// A copy of a file of an older format, as it was. Where there is no room for it there is none: the change is one transaction.
