@@ -168,6 +168,9 @@ pub fn backup(path: &Path, to: &Path) -> Result<u64, CareError> {
 impl Inner {
     /// Puts the readings that stand in segments into the rows of `copy`, a copy of the database made after this reader last looked for new commits.
     fn gather(&mut self, copy: &mut Connection) -> rusqlite::Result<()> {
+        if !self.shelf.is_there() {
+            return Ok(());
+        }
         let tx = copy.transaction()?;
         let last: Option<i64> = tx.query_row("SELECT max(seq) FROM commits", [], |row| row.get(0))?;
         let behind = |record: &&Record| record.key.seq > last.unwrap_or(0);

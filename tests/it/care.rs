@@ -145,6 +145,9 @@ fn a_journal_of_every_format_opens_with_a_copy_and_keeps_everything() {
         assert_eq!((before.0.len(), before.2), (20, 0), "{name}");
         let log = Reader::open(folder.path()).unwrap().transitions(0, 100).unwrap();
         assert_eq!(log.len(), 4, "{name}");
+        let backup = folder.path().join("backup");
+        care::backup(folder.path(), &backup).unwrap();
+        assert_eq!(read(&backup).0, before.0, "{name} as it is");
         let mut journal = Journal::open(&settings(folder.path())).unwrap();
         assert_eq!(read(folder.path()), before, "{name}");
         assert_eq!(Reader::open(folder.path()).unwrap().transitions(0, 100).unwrap(), log);
